@@ -1,0 +1,33 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: explain test lint clean
+
+## explain the shipped photographs with the embedded model; pictures go to vitcam-output/
+explain: .venv/installed
+	$(BIN)/vitcam explain src/vitcam/photos/cat_and_cup.jpg --target cat --target cup --output vitcam-output/two-objects
+	$(BIN)/vitcam explain src/vitcam/photos --output vitcam-output/photos
+
+## run the tests
+test: .venv/installed-for-tests
+	$(BIN)/python -m pytest -n auto --maxprocesses 8
+
+## check style, format and types
+lint: .venv/installed-for-tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv vitcam-output
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-for-tests: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch .venv/installed $@

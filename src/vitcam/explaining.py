@@ -1,0 +1,222 @@
+"""Joins model, recording, methods and heatmaps: ``explain`` and ``compare``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitcam.errors import MethodError, TargetError
+from vitcam.explanation import Explanation
+from vitcam.heatmap import to_grid
+from vitcam.inputs import Batch, Images, batches, count
+from vitcam.methods import Method, canonical_name, compute_map, find_method
+from vitcam.models.loaded import LoadedModel
+from vitcam.recording import Need, Overrides, Precision, Recording, record
+from vitcam.targets import Targets, score_of
+
+AnyModel = nn.Module | LoadedModel
+
+
+def explain(
+    model: AnyModel,
+    images: Images,
+    method: str = "agcam",
+    targets: Targets = None,
+    *,
+    precision: Precision = "fp32",
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    grid: tuple[int, int] | None = None,
+    prefix: int | None = None,
+    first_block: str | None = None,
+    **options: Any,
+) -> Explanation:
+    """Where a Vision Transformer looks in images when it decides for classes.
+
+    Args:
+        model: a loaded model, or any ``nn.Module`` that returns logits (a tensor, an object with ``.logits``,
+            or a tuple's first). It is left exactly as it was.
+        images: a normalised float tensor (batch, 3, height, width) of any size the model takes; or paths, PIL
+            images or arrays, one or a list, which a loaded model preprocesses itself.
+        method: the name of a method, see ``vitcam.methods.METHODS``; options may stand in brackets.
+        targets: what to explain: None (the predicted class of each image), a class index, a class name,
+            ``"top5"``, a sequence or tensor (batch,) or (batch, targets), or a function from the model's output
+            to scores (batch,) or (batch, targets). For a CLIP model, text prompts.
+        precision: "fp32", "bf16" or "fp16", of the forward pass; maps are accumulated in fp32.
+        batch_size: how many images go through the model at a time; None: all of a tensor, 8 of other images.
+        device: where to run, e.g. "cuda" or "auto"; None: where the model is.
+        grid: (rows, columns) of patches, where what is found doesn't fit.
+        prefix: the number of tokens in front of the first patch, likewise.
+        first_block: the name of the first transformer block, likewise.
+        **options: the method's own, e.g. ``layer=5`` for ``attention``.
+
+    Raises:
+        ImageError: an image can't be read, or the tensor's shape, type or values are wrong.
+        TargetError: a class doesn't exist, or the targets don't fit the batch.
+        MethodError: there is no such method or option, or it isn't defined for this model.
+        ModelError: the model calls no attention, its tokens don't fit a grid, or the score doesn't depend on
+            any attention.
+
+    Example:
+        >>> model = timm.create_model("vit_base_patch16_224", pretrained=True)
+        >>> e = vitcam.explain(model, images, targets="top5")
+        >>> e.heatmaps.shape
+        torch.Size([8, 5, 14, 14])
+    """
+    chosen = find_method(method, options)
+    overrides = Overrides(grid, prefix, first_block)
+    (explanation,) = _explain(model, images, [chosen], targets, precision, batch_size, device, overrides)
+    return explanation
+
+
+def compare(
+    model: AnyModel,
+    images: Images,
+    methods: Sequence[str],
+    targets: Targets = None,
+    *,
+    precision: Precision = "fp32",
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    grid: tuple[int, int] | None = None,
+    prefix: int | None = None,
+    first_block: str | None = None,
+) -> dict[str, Explanation]:
+    """Several methods on the same images; they share the forward pass and the gradients.
+
+    Args:
+        methods: names, with options in brackets: ``["agcam", "attention(layer=5)"]``.
+        model, images, targets, precision, batch_size, device, grid, prefix, first_block: as for
+            :func:`explain`.
+
+    Returns:
+        From each method's canonical name to its explanation, in the order of ``methods``.
+
+    Raises:
+        MethodError: no methods were given, or one twice; else as for :func:`explain`.
+
+    Example:
+        >>> both = vitcam.compare(model, images, methods=["agcam", "rollout"])
+        >>> list(both)
+        ['agcam', 'rollout']
+    """
+    if isinstance(methods, str) or not methods:
+        raise MethodError(
+            f"methods must be a list of method names, such as ['agcam', 'rollout']; got {methods!r}"
+        )
+    chosen = [find_method(name) for name in methods]
+    names = [canonical_name(method, options) for method, options in chosen]
+    if len(set(names)) < len(names):
+        raise MethodError(f"the same method was given twice: {', '.join(names)}")
+    overrides = Overrides(grid, prefix, first_block)
+    explanations = _explain(model, images, chosen, targets, precision, batch_size, device, overrides)
+    return dict(zip(names, explanations, strict=True))
+
+
+def _explain(
+    model: AnyModel,
+    images: Images,
+    methods: Sequence[tuple[Method, Mapping[str, Any]]],
+    targets: Targets,
+    precision: Precision,
+    batch_size: int | None,
+    device: str | torch.device | None,
+    given: Overrides,
+) -> list[Explanation]:
+    loaded, module = (model, model.module) if isinstance(model, LoadedModel) else (None, model)
+    if loaded is not None and loaded.promptable:
+        loaded, targets = _with_prompts(loaded, targets, count(images))
+        module = loaded.module
+    class_index = loaded.class_index if loaded is not None and loaded.class_names else None
+    total = count(images)
+    score_of(targets, total, class_index)  # what doesn't fit is said before any work is done
+
+    needs = reduce(Need.__or__, (method.needs(options) for method, options in methods))
+    parts: list[list[Explanation]] = []
+    with _on_device(module, device) as where:
+        for batch in batches(images, loaded, batch_size):
+            score = score_of(_part(targets, batch, total), len(batch.tensor), class_index)
+            recording = record(module, batch.tensor.to(where), score, needs, precision=precision, given=given)
+            parts.append([_explanation(recording, *chosen, batch, loaded) for chosen in methods])
+    return [_joined(of_one_method) for of_one_method in zip(*parts, strict=True)]
+
+
+def _explanation(
+    recording: Recording,
+    method: Method,
+    options: Mapping[str, Any],
+    batch: Batch,
+    loaded: LoadedModel | None,
+) -> Explanation:
+    return Explanation(
+        heatmaps=to_grid(compute_map(method, options, recording).float(), recording.layout.grid),
+        targets=recording.targets,
+        logits=recording.logits,
+        method=canonical_name(method, options),
+        image_size=(batch.tensor.shape[-2], batch.tensor.shape[-1]),
+        photographs=batch.photographs,
+        class_names=loaded.class_names if loaded is not None else None,
+    )
+
+
+def _joined(parts: Sequence[Explanation]) -> Explanation:
+    if len(parts) == 1:
+        return parts[0]
+    logits = [part.logits for part in parts if part.logits is not None]
+    return replace(
+        parts[0],
+        heatmaps=torch.cat([part.heatmaps for part in parts]),
+        targets=torch.cat([part.targets for part in parts]),
+        logits=torch.cat(logits) if logits else None,
+        photographs=list(chain.from_iterable(part.photographs for part in parts)),
+    )
+
+
+def _part(targets: Targets, batch: Batch, total: int) -> Targets:
+    """The targets of the images of one batch."""
+    per_image = isinstance(targets, Tensor | Sequence) and not isinstance(targets, str)
+    if total == 1 or not per_image or (isinstance(targets, Tensor) and targets.dim() == 0):
+        return targets
+    return targets[batch.start : batch.start + len(batch.tensor)]  # type: ignore[index]  # a sequence, as seen
+
+
+def _with_prompts(loaded: LoadedModel, targets: Targets, images: int) -> tuple[LoadedModel, Targets]:
+    """A CLIP model whose classes are the prompts, all of which are explained for every image."""
+    prompts = [targets] if isinstance(targets, str) else targets
+    if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(p, str) for p in prompts):
+        raise TargetError(
+            f"{loaded.spec} has no classes of its own: give text prompts as targets, such as "
+            f"targets=['a photo of a cat', 'a photo of a dog']; got {targets!r}"
+        )
+    return loaded.with_prompts(prompts), [list(range(len(prompts)))] * images
+
+
+@contextlib.contextmanager
+def _on_device(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
+    """Moves the model for the duration of the ``with``, and back."""
+    home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    if device is None:
+        yield home
+        return
+    where = torch.device(_best_device() if device == "auto" else device)
+    if where == home:
+        yield home
+        return
+    try:
+        model.to(where)
+        yield where
+    finally:
+        model.to(home)
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,94 @@
+"""From a token map to a picture's pixels: the patch grid, bilinear upsampling, min-max normalisation."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vitcam.errors import ImageError, ModelError
+from vitcam.types import PatchGrid
+
+
+def to_grid(token_map: Float[Tensor, "*batch tokens"], grid: PatchGrid) -> Float[Tensor, "*batch h w"]:
+    """Lay one value per patch token over the rows and columns of the patch grid.
+
+    Args:
+        token_map: one value per patch token, in the order of the sequence, without the prefix tokens.
+        grid: how the patches lie over the image.
+
+    Returns:
+        The same values, as a view: row-major, (..., grid.height, grid.width).
+
+    Raises:
+        ModelError: the number of values isn't the number of patches.
+
+    Example:
+        >>> to_grid(torch.arange(6.0), PatchGrid(height=2, width=3, prefix=1)).tolist()
+        [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    """
+    tokens = token_map.shape[-1]
+    if tokens != grid.tokens:
+        raise ModelError(
+            f"A token map has {tokens} values, but the patch grid has {grid.height}×{grid.width} = "
+            f"{grid.tokens} patches. Leave out the prefix tokens (there are {grid.prefix}), or give the "
+            "grid that fits this model and input size."
+        )
+    laid: Tensor = token_map.unflatten(-1, (grid.height, grid.width))
+    return laid
+
+
+def upsample(heatmaps: Float[Tensor, "B T h w"], size: tuple[int, int]) -> Float[Tensor, "B T H W"]:
+    """Stretch heatmaps from the patch grid to pixels: bilinear, pixel centres aligned.
+
+    The values between two patch centres are interpolated, those outside the outermost centres repeat the
+    edge (``align_corners=False``), as AGCAM's authors do (arXiv 2402.04563).
+
+    Args:
+        heatmaps: batch × targets × rows × columns of the patch grid.
+        size: (height, width) in pixels.
+
+    Raises:
+        ImageError: ``size`` isn't two positive whole numbers.
+
+    Example:
+        >>> upsample(torch.tensor([[[[0.0, 1.0]]]]), (1, 4)).tolist()
+        [[[[0.0, 0.25, 0.75, 1.0]]]]
+    """
+    if min(size) < 1:
+        raise ImageError(f"A heatmap's size is (height, width) in pixels, both at least 1; got {size}.")
+    return F.interpolate(heatmaps, size=size, mode="bilinear", align_corners=False)
+
+
+def normalize(maps: Float[Tensor, "*batch H W"]) -> Float[Tensor, "*batch H W"]:
+    """Bring each map to 0..1 on its own: (x − min) / (max − min) over its last two dimensions.
+
+    A constant map shows nothing, so it becomes zeros. Constant means: no larger differences than those that
+    rounding leaves when a constant is interpolated.
+
+    Args:
+        maps: any number of maps.
+
+    Raises:
+        ImageError: a map holds NaN or infinity.
+
+    Example:
+        >>> normalize(torch.tensor([[1.0, 2.0], [3.0, 5.0]])).tolist()
+        [[0.0, 0.25], [0.5, 1.0]]
+        >>> normalize(torch.full((2, 2), 7.0)).tolist()
+        [[0.0, 0.0], [0.0, 0.0]]
+    """
+    finite = torch.isfinite(maps)
+    if not finite.all():
+        raise ImageError(
+            f"A heatmap must be finite to be scaled to 0..1, but {int((~finite).sum())} of {maps.numel()} "
+            "values are NaN or infinite. Look for NaN in the image or in the model's weights; in fp16 a "
+            'score may have overflowed: try precision="fp32".'
+        )
+    low = maps.amin((-2, -1), keepdim=True)
+    high = maps.amax((-2, -1), keepdim=True)
+    rounding = 8 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
+    spread = high - low
+    constant = spread <= rounding
+    return torch.where(constant, 0.0, (maps - low) / torch.where(constant, 1.0, spread)).to(maps.dtype)

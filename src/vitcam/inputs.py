@@ -1,0 +1,136 @@
+"""From whatever a user calls images to batches of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vitcam.errors import ImageError
+from vitcam.images import open_image
+from vitcam.models.loaded import LoadedModel
+
+OneImage = str | Path | Image.Image | np.ndarray
+Images = Tensor | OneImage | Sequence[OneImage]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some of the images: the tensor for the model, and pictures of what it sees.
+
+    Attributes:
+        start: the place of the first of them among all images.
+        tensor: normalised.
+        photographs: at the photographs' own resolution, cut to what the model sees.
+    """
+
+    start: int
+    tensor: Float[Tensor, "batch channels height width"]
+    photographs: Sequence[Image.Image]
+
+
+class TensorPhotographs(Sequence[Image.Image]):
+    """Pictures of normalised tensors, made when asked for: each image's values stretched to 0..255."""
+
+    def __init__(self, tensor: Float[Tensor, "batch channels height width"]) -> None:
+        self._tensor = tensor
+
+    def __len__(self) -> int:
+        return len(self._tensor)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        image = self._tensor[index].detach().float().cpu()
+        image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+        low, high = image.min(), image.max()
+        pixels = (image - low) / (high - low).clamp_min(1e-12) * 255
+        return Image.fromarray(pixels.round().byte().permute(1, 2, 0).contiguous().numpy())
+
+
+def count(images: Images) -> int:
+    """How many images there are; one that isn't in a list counts as one.
+
+    Raises:
+        ImageError: none, or a tensor of the wrong shape or type.
+    """
+    if isinstance(images, Tensor):
+        _check_tensor(images)
+        return len(images)
+    return len(_as_list(images))
+
+
+def batches(images: Images, loaded: LoadedModel | None, batch_size: int | None) -> Iterator[Batch]:
+    """The images in batches.
+
+    Args:
+        images: see :func:`vitcam.explain`.
+        loaded: preprocesses images that aren't tensors.
+        batch_size: None: all of a tensor, 8 of other images.
+
+    Raises:
+        ImageError: an image can't be read, or isn't a tensor and there is nothing to preprocess it with.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise ImageError(f"batch_size must be 1 or more, not {batch_size}")
+    if isinstance(images, Tensor):
+        _check_tensor(images)
+        step = batch_size or len(images)
+        for start in range(0, len(images), step):
+            part = images[start : start + step]
+            yield Batch(start, part, TensorPhotographs(part))
+        return
+    if loaded is None:
+        raise ImageError(
+            "a bare nn.Module takes a normalised float tensor (batch, 3, height, width): only a loaded model "
+            "knows how to preprocess photographs. Use vitcam.load_model, or wrap yours: "
+            "vitcam.LoadedModel(model, vitcam.Preprocessing(...))"
+        )
+    paths = _as_list(images)
+    step = batch_size or 8
+    for start in range(0, len(paths), step):
+        opened = [open_image(image) for image in paths[start : start + step]]
+        seen = [picture.crop(_pixels(loaded, picture)) for picture in opened]
+        yield Batch(start, loaded.preprocess(opened), seen)
+
+
+def _pixels(loaded: LoadedModel, picture: Image.Image) -> tuple[int, int, int, int]:
+    left, top, right, bottom = loaded.preprocessing.region(picture.size)
+    return round(left), round(top), round(right), round(bottom)
+
+
+def _as_list(images: Any) -> list[OneImage]:
+    if isinstance(images, str | Path | Image.Image | np.ndarray):
+        return [images]
+    listed = list(images)
+    if not listed:
+        raise ImageError("there are no images: the list is empty")
+    return listed
+
+
+def _check_tensor(images: Tensor) -> None:
+    shape = tuple(images.shape)
+    if images.dim() == 3:
+        raise ImageError(f"images must be (batch, 3, height, width); got {shape}. Add a batch: images[None]")
+    if images.dim() != 4 or 0 in shape:
+        raise ImageError(f"images must be a non-empty tensor (batch, 3, height, width); got {shape}")
+    if shape[-1] == 3 and shape[1] != 3:
+        raise ImageError(
+            f"images must be (batch, 3, height, width); got {shape}, with the channels last. "
+            "Use images.permute(0, 3, 1, 2)"
+        )
+    if not images.is_floating_point():
+        raise ImageError(
+            f"images must be a normalised float tensor; got {images.dtype}. Divide by 255 and normalise, or give "
+            "paths or PIL images to a loaded model"
+        )
+    if not torch.isfinite(images).all():
+        bad = (~images.isfinite()).flatten(1).any(dim=1).nonzero()[0].item()
+        raise ImageError(f"image {bad} of the batch holds NaN or infinite values")

@@ -1,0 +1,96 @@
+"""The explanation methods, by name."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from vitcam.errors import MethodError
+from vitcam.methods import agcam, attention, controls, rollout
+from vitcam.methods.method import Method, TokenMap
+from vitcam.recording import Recording
+
+__all__ = ["METHODS", "Method", "TokenMap", "canonical_name", "compute_map", "find_method"]
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        agcam.METHOD,
+        attention.METHOD,
+        rollout.METHOD,
+        controls.RANDOM,
+        controls.CENTER,
+    )
+}
+
+
+def find_method(name: str, options: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
+    """A method and its options, from a name such as ``"agcam"`` or ``"attention(layer=5)"``.
+
+    Args:
+        name: the method's name, options in brackets if any.
+        options: more options, which override those in the name.
+
+    Raises:
+        MethodError: there is no such method or option; the message names those there are.
+
+    Example:
+        >>> find_method("attention(layer=5)")[1]
+        {'layer': 5}
+    """
+    bare, in_name = _parse(name)
+    if bare not in METHODS:
+        near = difflib.get_close_matches(bare, METHODS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise MethodError(f"there is no method {bare!r}.{hint} The methods are {', '.join(METHODS)}.")
+    method = METHODS[bare]
+    given = {**in_name, **(options or {})}
+    for option in given:
+        if option not in method.options:
+            known = ", ".join(method.options) or "none"
+            raise MethodError(f"{bare} has no option {option!r}; its options are: {known}")
+    return method, {**method.options, **given}
+
+
+def compute_map(method: Method, options: Mapping[str, Any], recording: Recording) -> TokenMap:
+    """The token map of a method.
+
+    Raises:
+        MethodError: the method isn't defined for the recorded model, or an option's value is wrong.
+    """
+    obstacle = recording.layout.obstacle
+    if method.plain_vit_only and obstacle:
+        others = ", ".join(name for name, other in METHODS.items() if not other.plain_vit_only)
+        raise MethodError(
+            f"{method.name} isn't defined for {type(recording.model).__name__}: {obstacle}, as is usual in "
+            f"hierarchical models. Methods that work on it: {others}."
+        )
+    return method.compute(recording, **options)
+
+
+def canonical_name(method: Method, options: Mapping[str, Any]) -> str:
+    """The name by which a method with these options is known: options that aren't the default in brackets.
+
+    Example:
+        >>> canonical_name(METHODS["attention"], {"layer": 5})
+        'attention(layer=5)'
+    """
+    changed = [f"{key}={value!r}" for key, value in options.items() if value != method.options[key]]
+    return f"{method.name}({', '.join(changed)})" if changed else method.name
+
+
+def _parse(name: str) -> tuple[str, dict[str, Any]]:
+    if "(" not in name:
+        return name.strip(), {}
+    problem = MethodError(
+        f"can't read the method {name!r}; write its options as in 'attention(layer=5)', each with a plain value"
+    )
+    try:
+        call = ast.parse(name.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise problem
+        return call.func.id, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords if k.arg}
+    except (SyntaxError, ValueError) as error:
+        raise problem from error

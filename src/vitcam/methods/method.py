@@ -1,0 +1,48 @@
+"""What a method is: a pure function over a recording, and what one must know to use it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vitcam.recording import Need
+
+TokenMap = Float[Tensor, "batch targets patches"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One explanation method.
+
+    Attributes:
+        compute: from a recording, and options by keyword, to a map over the patch tokens. Its keyword
+            arguments are the method's options, their defaults the paper's.
+        needs: from the options to what a recording must hold.
+        summary: what the map is, in one line.
+        paper: where it is from.
+        class_specific: whether two classes of one image get different maps.
+        plain_vit_only: whether it needs attention layers that all see the same tokens, so that it isn't
+            defined for hierarchical models such as Swin.
+    """
+
+    compute: Callable[..., TokenMap]
+    needs: Callable[[Mapping[str, Any]], Need]
+    summary: str
+    paper: str
+    class_specific: bool = True
+    plain_vit_only: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.compute.__name__
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options and their defaults."""
+        parameters = inspect.signature(self.compute).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}

@@ -1,0 +1,20 @@
+"""Records what happens inside a Vision Transformer; the only room that touches torch's internals."""
+
+from vitcam.recording.attention import Attention
+from vitcam.recording.layout import Layout, Overrides
+from vitcam.recording.output import find_logits, logits_of
+from vitcam.recording.recording import Need, Precision, Recording, record
+from vitcam.recording.score import Score
+
+__all__ = [
+    "Attention",
+    "Layout",
+    "Need",
+    "Overrides",
+    "Precision",
+    "Recording",
+    "Score",
+    "find_logits",
+    "logits_of",
+    "record",
+]

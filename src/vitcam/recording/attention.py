@@ -1,0 +1,102 @@
+"""The record of one attention layer: what went in, what came out, who called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vitcam.recording.interception import AttentionCall, attention_probabilities, attention_scores
+
+CHUNK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention layer of one forward pass.
+
+    Attributes:
+        name: the path of the module that made the call, as in ``model.named_modules()``.
+        pooling: True for an attention outside the transformer blocks, which pools the tokens for the head.
+        call: query, key and value as (batch, heads, tokens, dim); the query may hold the first rows only.
+        output: O = softmax(S) v, for the same rows as the query.
+    """
+
+    name: str
+    pooling: bool
+    call: AttentionCall
+    output: Float[Tensor, "batch heads queries dim"]
+
+    @property
+    def queries(self) -> int:
+        """The number of query rows kept."""
+        return self.call.query.shape[-2]
+
+    @property
+    def keys(self) -> int:
+        """The number of key tokens."""
+        return self.call.key.shape[-2]
+
+    @property
+    def value(self) -> Float[Tensor, "batch heads keys dim"]:
+        return self.call.value
+
+    def scores(self, rows: slice = slice(None)) -> Float[Tensor, "batch heads rows keys"]:
+        """S = q kᵀ · scale (+ mask), before the softmax."""
+        return attention_scores(self.call, rows)
+
+    def probabilities(self, rows: slice = slice(None)) -> Float[Tensor, "batch heads rows keys"]:
+        """A = softmax(S), in fp32."""
+        return attention_probabilities(self.scores(rows))
+
+    def row_chunks(self, rows: int | None = None, copies: int = 1) -> Iterator[slice]:
+        """Cuts the query rows so that ``copies`` fp32 maps of a chunk take about 16 MiB.
+
+        So that a method which needs whole maps never holds those of all rows at once.
+        """
+        total = self.queries if rows is None else rows
+        batch, heads = self.call.query.shape[:2]
+        step = max(1, CHUNK_BYTES // (4 * batch * heads * self.keys * max(1, copies)))
+        return (slice(start, min(start + step, total)) for start in range(0, total, step))
+
+
+def with_head_dimension(call: AttentionCall, batch: int) -> AttentionCall:
+    """The call with (batch, heads, tokens, dim) tensors, one key/value head per query head.
+
+    Three-dimensional tensors are (batch · heads, tokens, dim), as older code has them.
+    """
+    query, key, value, mask = call.query, call.key, call.value, call.mask
+    if query.dim() == 3 and query.shape[0] % batch == 0:
+        query, key, value = (t.unflatten(0, (batch, t.shape[0] // batch)) for t in (query, key, value))
+        if mask is not None and mask.dim() == 3 and mask.shape[0] > 1:
+            mask = mask.unflatten(0, (batch, mask.shape[0] // batch))
+    if call.enable_gqa:
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = key.repeat_interleave(groups, dim=-3), value.repeat_interleave(groups, dim=-3)
+    return replace(call, query=query, key=key, value=value, mask=mask, enable_gqa=False)
+
+
+def first_rows(attention: Attention, rows: int) -> Attention:
+    """The record with only the first query rows, in memory of its own.
+
+    Query, key and value are often views of one tensor, which would be kept alive whole.
+    """
+    call = attention.call
+    mask = call.mask
+    if mask is not None and mask.shape[-2] > 1:
+        mask = mask[..., :rows, :]
+    trimmed = replace(
+        call,
+        query=call.query[:, :, :rows].clone(),
+        key=_own(call.key),
+        value=_own(call.value),
+        mask=None if mask is None else _own(mask),
+    )
+    return replace(attention, call=trimmed, output=attention.output[:, :, :rows].clone())
+
+
+def _own(tensor: Tensor) -> Tensor:
+    shared = tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
+    return tensor.clone() if shared else tensor

@@ -1,0 +1,72 @@
+"""Finds the transformer blocks of a model, and the tokens that go into the first of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Tokens = Float[Tensor, "batch tokens features"]
+
+
+def find_blocks(model: nn.Module, stack: list[str]) -> tuple[str, ...]:
+    """The names of the transformer blocks, given the modules on the stack of the first attention call.
+
+    The first block is the outermost module on the stack that is one of several children of the same class
+    in a ``ModuleList`` or ``Sequential``; those children are the blocks. () if there is no such module.
+    """
+    for name in stack:
+        if not name:
+            continue
+        parent = name.rpartition(".")[0]
+        container = model.get_submodule(parent)
+        if not isinstance(container, nn.ModuleList | nn.Sequential):
+            continue
+        kind = type(model.get_submodule(name))
+        siblings = [child for child, module in container.named_children() if type(module) is kind]
+        if len(siblings) > 1:
+            return tuple(f"{parent}.{child}" if parent else child for child in siblings)
+    return ()
+
+
+@contextlib.contextmanager
+def block_input(
+    model: nn.Module, block: str | None, batch: int, tokens: int, change: Callable[[Tokens], Tokens]
+) -> Iterator[None]:
+    """Lets ``change`` see, and replace, the tokens that go into a block, for the duration of the ``with``.
+
+    Args:
+        model: the model.
+        block: the name of the block; None leaves the model alone.
+        batch, tokens: the size by which the token tensor is told from other arguments.
+        change: gets the tokens as (batch, tokens, channels), returns what the block gets in their stead.
+            Models that lay them out as (tokens, batch, channels) are dealt with here.
+    """
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        new_args, new_kwargs = list(args), dict(kwargs)
+        holders: list[tuple[Any, Any]] = [(new_args, i) for i in range(len(args))]
+        holders += [(new_kwargs, key) for key in kwargs]
+        for holder, key in holders:
+            value = holder[key]
+            if not isinstance(value, Tensor) or value.dim() != 3:
+                continue
+            if value.shape[:2] == (batch, tokens):
+                holder[key] = change(value)
+                return tuple(new_args), new_kwargs
+            if value.shape[:2] == (tokens, batch):
+                holder[key] = change(value.transpose(0, 1)).transpose(0, 1)
+                return tuple(new_args), new_kwargs
+        return None
+
+    if block is None:
+        yield
+        return
+    handle = model.get_submodule(block).register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

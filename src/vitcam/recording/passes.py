@@ -1,0 +1,161 @@
+"""Forward passes whose attention layers are recorded, and the gradients that come back to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitcam.recording.attention import Attention, with_head_dimension
+from vitcam.recording.blocks import Tokens, block_input
+from vitcam.recording.interception import AttentionCall, intercept
+from vitcam.recording.layout import Layout
+from vitcam.recording.score import Scorer
+from vitcam.recording.stack import module_stack
+
+# Layers may differ in heads, rows and dim: a pooling attention has rows of its own.
+Gradient = Float[Tensor, "batch targets _heads _rows _dim"]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one forward pass gave: the model's output and its attention layers, in the order of the calls."""
+
+    output: Any
+    layers: tuple[Attention, ...]
+
+
+def plain_pass(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    layout: Layout,
+    keep: Callable[[Attention], Attention] = lambda layer: layer,
+) -> Pass:
+    """A forward pass without gradients. ``keep`` says what is kept of each layer, as soon as it ran."""
+    with torch.no_grad():
+        return _run(model, images, layout, lambda call, pooling: call.run(), keep)
+
+
+def tracked_pass(
+    model: nn.Module, images: Float[Tensor, "batch channels height width"], layout: Layout
+) -> Pass:
+    """A forward pass through which the ordinary gradient can go back to every attention output."""
+
+    def attend(call: AttentionCall, pooling: bool) -> Tensor:
+        output = call.run()
+        return output if output.requires_grad else output.requires_grad_()
+
+    with torch.enable_grad():
+        return _run(model, images, layout, attend)
+
+
+def detached_pass(
+    model: nn.Module, images: Float[Tensor, "batch channels height width"], layout: Layout
+) -> Pass:
+    """A forward pass in which nothing goes back through a block's attention: its output is a leaf.
+
+    The gradient reaches a layer only along the skip connections, the MLPs and the head, as in the
+    AGCAM paper, where every attention block detaches its input. An attention that pools the tokens for
+    the head is part of the head, and is gone back through.
+    """
+
+    def attend(call: AttentionCall, pooling: bool) -> Tensor:
+        if pooling:
+            output = call.run()
+            return output if output.requires_grad else output.requires_grad_()
+        with torch.no_grad():
+            output = call.run()
+        return output.detach().requires_grad_()
+
+    with torch.enable_grad():
+        return _run(model, images, layout, attend)
+
+
+def prefix_replay(
+    model: nn.Module,
+    image: Float[Tensor, "1 channels height width"],
+    layout: Layout,
+    tokens: Tokens,
+    recorded: Sequence[Attention],
+) -> Pass:
+    """The recorded forward pass once more, on its prefix tokens alone: 1/N of the work.
+
+    Tokens mix nowhere but in attention. With every attention answered from the record, the prefix tokens go
+    through the same arithmetic as in the full pass. The attention outputs are leaves, as in
+    :func:`detached_pass`. If the head reads other tokens too, the output is not that of the full pass.
+
+    Args:
+        model, layout: the model and its structure.
+        image: any one of the images; only its size matters, for the layers in front of the first block.
+        tokens: the prefix tokens that went into the first block, of all images.
+        recorded: the layers of the full pass, whose first query rows are the prefix tokens.
+    """
+    prefix = tokens.shape[1]
+    # In the model's own precision, also when the full pass was in a lower one: so few tokens that it
+    # costs nothing, and weights would have to be converted for them again.
+    answers = [layer.output[:, :, :prefix].to(tokens.dtype) for layer in recorded]
+    leaves: list[Tensor] = []
+
+    def attend(call: AttentionCall) -> Tensor:
+        leaf = answers[len(leaves)].detach().requires_grad_()
+        leaves.append(leaf)
+        return leaf.reshape(*call.query.shape[:-1], leaf.shape[-1])
+
+    with (
+        torch.enable_grad(),
+        block_input(model, layout.blocks[0], 1, layout.tokens, lambda _: tokens),
+        intercept(attend),
+    ):
+        output = model(image)
+    layers = [replace(layer, output=leaf) for layer, leaf in zip(recorded, leaves, strict=True)]
+    return Pass(output, tuple(layers))
+
+
+def gradients(run: Pass, scorer: Scorer) -> tuple[Gradient, ...]:
+    """∂y/∂O of every layer of a pass, for every image and target; zero where a score doesn't depend on O."""
+    scores = scorer(run.output)
+    outputs = [layer.output for layer in run.layers]
+    per_target = []
+    for target in range(scores.shape[1]):
+        again = target + 1 < scores.shape[1]
+        # Images don't mix, so the gradient of the sum holds every image's own.
+        total = scores[:, target].sum()
+        per_target.append(
+            torch.autograd.grad(total, outputs, retain_graph=again, materialize_grads=True)
+            if total.requires_grad
+            else [torch.zeros_like(output) for output in outputs]
+        )
+    return tuple(torch.stack(layer, dim=1) for layer in zip(*per_target, strict=True))
+
+
+def _run(
+    model: nn.Module,
+    images: Tensor,
+    layout: Layout,
+    attend: Callable[[AttentionCall, bool], Tensor],
+    keep: Callable[[Attention], Attention] = lambda layer: layer,
+) -> Pass:
+    layers: list[Attention] = []
+    with module_stack(model, frozenset(layout.callers)) as stack:
+
+        def answer(call: AttentionCall) -> Tensor:
+            name = stack[-1] if stack else ""
+            by_head = with_head_dimension(call, images.shape[0])
+            output = attend(by_head, name in layout.pooling)
+            layers.append(keep(Attention(name, name in layout.pooling, _detached(by_head), output)))
+            return output.reshape(*call.query.shape[:-1], output.shape[-1])
+
+        with intercept(answer):
+            result = model(images)
+    return Pass(result, tuple(layers))
+
+
+def _detached(call: AttentionCall) -> AttentionCall:
+    mask = None if call.mask is None else call.mask.detach()
+    return replace(
+        call, query=call.query.detach(), key=call.key.detach(), value=call.value.detach(), mask=mask
+    )

@@ -1,0 +1,60 @@
+"""The scores that are explained: logits of chosen classes, or whatever a function makes of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitcam.errors import TargetError
+from vitcam.recording.output import logits_of
+
+Scorer = Callable[[Any], Float[Tensor, "batch targets"]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Which scores to explain.
+
+    Attributes:
+        choose: from the logits (batch, classes) to the indices (batch, targets) of the classes to explain.
+        function: instead of classes, a function from the model's output to scores.
+    """
+
+    choose: Callable[[Float[Tensor, "batch classes"]], Int[Tensor, "batch targets"]] | None = None
+    function: Callable[[Any], Tensor] | None = None
+
+    def targets(self, output: Any, batch: int) -> Int[Tensor, "batch targets"]:
+        """The class indices; -1 where a function gives the scores."""
+        if self.choose is not None:
+            return self.choose(logits_of(output))
+        scores = self.scorer(None)(output)
+        if scores.shape[0] != batch:
+            raise TargetError(
+                f"the `targets` function returned scores of shape {tuple(scores.shape)} for {batch} images; "
+                "it must return one score, or one row of scores, per image"
+            )
+        return torch.full(scores.shape, -1, dtype=torch.long, device=scores.device)
+
+    def scorer(self, targets: Int[Tensor, "batch targets"] | None) -> Scorer:
+        """The function from an output to the scores (batch, targets), the classes settled."""
+        if self.function is None:
+            assert targets is not None
+            return lambda output: logits_of(output).gather(1, targets)
+        function = self.function
+
+        def scores(output: Any) -> Tensor:
+            value = function(output)
+            if not isinstance(value, Tensor) or value.dim() not in (1, 2) or not value.is_floating_point():
+                what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise TargetError(
+                    f"the `targets` function must return a float tensor of shape (batch,) or (batch, targets); "
+                    f"it returned {what}"
+                )
+            return value[:, None] if value.dim() == 1 else value
+
+        return scores

@@ -1,0 +1,162 @@
+"""A figure of one photograph: its heatmaps by class and method, side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+from PIL import Image, ImageDraw
+
+from vitcam.errors import VitcamError
+from vitcam.render.colors import DEFAULT_COLORMAP
+from vitcam.render.overlay import DEFAULT_OPACITY, on_white, overlay
+from vitcam.render.scale_bar import scale_bar
+from vitcam.render.stack import above, beside, blank, framed
+from vitcam.render.text import INK, PALE_INK, font, label, set_lines, wrap
+from vitcam.types import Box
+
+HAIRLINE = (190, 190, 196)
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One overlay of a panel.
+
+    Attributes:
+        heat: one map (height, width) with values in 0..1, of any size.
+        label: what stands above it: the first line in bold, further ones in grey, as in ``"cat\\n25.1 %"``.
+        boxes: rectangles to outline, in pixels of ``heat``.
+    """
+
+    heat: ArrayLike
+    label: str = ""
+    boxes: Sequence[Box] = ()
+
+
+def panel(
+    photo: Image.Image,
+    cells: Sequence[Sequence[Cell]],
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    photo_label: str = "photograph",
+    title: str = "",
+    footer: str = "",
+    tile: int = 320,
+    opacity: float = DEFAULT_OPACITY,
+    colormap: str = DEFAULT_COLORMAP,
+) -> Image.Image:
+    """Draw the photograph and its overlays as one labelled figure.
+
+    Each row begins with the photograph. For one method, give one row with a cell per class, the class as the
+    cell's label; for several, a row per class and a column per method, with row and column labels. All labels
+    have their first line in bold; what doesn't fit ends with an ellipsis. Below stands the scale that all
+    overlays share.
+
+    Args:
+        photo: any 8-bit mode, any size and shape, upright; left as it is.
+        cells: rows of cells; they may differ in length.
+        row_labels: one per row, at its left.
+        column_labels: one per column of cells, at the top.
+        photo_label: the label of the photograph.
+        title: at the top left.
+        footer: at the bottom left, such as the model and the method.
+        tile: the side in pixels of a square photograph's tile; other shapes get about the same area. Type and
+            spacing grow with it.
+        opacity, colormap: as for :func:`overlay`.
+
+    Returns:
+        An RGB picture on white.
+
+    Raises:
+        ImageError: a map isn't one finite map in 0..1.
+        VitcamError: there are no cells, or the numbers of labels don't fit.
+
+    Example:
+        >>> row = [Cell(cat, "cat\\n25.1 %"), Cell(cup, "cup\\n25.5 %")]
+        >>> panel(photo, [row], title="cat_and_cup.jpg", footer="embedded:photo · agcam").save("panel.png")
+    """
+    _check(cells, row_labels, column_labels)
+    em = max(9, round(tile / 20))
+    gap = em
+    small = _small(photo, tile)
+    side = max(small.width, 7 * em)
+
+    def tiled(picture: Image.Image, text: str) -> Image.Image:
+        return above([label(text, em, side), _edged(picture)], gap=em // 3)
+
+    heads = [label(text, em, side) for text in _level([photo_label, *column_labels])] if column_labels else []
+    rows = []
+    for number, row in enumerate(cells):
+        texts = _level(["" if heads or number else photo_label, *(cell.label for cell in row)])
+        overlays = [
+            overlay(small, cell.heat, opacity=opacity, colormap=colormap, boxes=cell.boxes) for cell in row
+        ]
+        rows.append([tiled(picture, text) for picture, text in zip([small, *overlays], texts, strict=True)])
+    if row_labels:
+        margin = min(max(_longest_line(text, em) for text in row_labels), 10 * em)
+        heads = heads and [blank(margin, 0), *heads]
+        rows = [
+            [label(text, em, margin, height=small.height), *row]
+            for text, row in zip(row_labels, rows, strict=True)
+        ]
+    grid = above([beside(row, gap) for row in rows], gap)
+    if heads:
+        grid = above([beside(heads, gap), grid], gap=em // 3)
+
+    bar = scale_bar(em, opacity, colormap)
+    width = max(grid.width, bar.width)
+    body = above([_title(title, em, width), grid, _foot(footer, bar, em, width)], gap=round(0.8 * em))
+    return framed(body, margin=round(1.5 * em))
+
+
+def _check(cells: Sequence[Sequence[Cell]], row_labels: Sequence[str], column_labels: Sequence[str]) -> None:
+    columns = max((len(row) for row in cells), default=0)
+    if not columns:
+        raise VitcamError("A panel needs at least one cell, such as [[Cell(heat)]]; it got none.")
+    for name, labels, number in (("row", row_labels, len(cells)), ("column", column_labels, columns)):
+        if labels and len(labels) != number:
+            raise VitcamError(
+                f"A panel with {number} {name}(s) takes {number} {name} label(s) or none; got {len(labels)}."
+            )
+
+
+def _level(labels: Sequence[str]) -> list[str]:
+    """The labels with equally many lines, so that their first lines stand level."""
+    lines = max(text.count("\n") for text in labels)
+    return [text + "\n" * (lines - text.count("\n")) if any(labels) else "" for text in labels]
+
+
+def _small(photo: Image.Image, tile: int) -> Image.Image:
+    """The photograph as a tile: the area of a square one, but no side longer than one and a half of it."""
+    scale = min(tile / math.sqrt(photo.width * photo.height), 1.5 * tile / max(photo.size))
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    return on_white(photo).resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+
+
+def _edged(picture: Image.Image) -> Image.Image:
+    """With a thin line around it, so that a white photograph doesn't run into the paper."""
+    edged = picture.copy()
+    ImageDraw.Draw(edged).rectangle((0, 0, edged.width - 1, edged.height - 1), outline=HAIRLINE)
+    return edged
+
+
+def _longest_line(text: str, em: int) -> int:
+    return math.ceil(max(font(em, bold=True).getlength(line) for line in text.split("\n")))
+
+
+def _title(title: str, em: int, width: int) -> Image.Image:
+    face = font(round(1.25 * em), bold=True)
+    return set_lines([(line, face, INK) for line in wrap(title, face, width)], width)
+
+
+def _foot(footer: str, bar: Image.Image, em: int, width: int) -> Image.Image:
+    room = width - bar.width - 2 * em
+    narrow = room < 16 * em
+    if narrow:
+        room = width
+    face = font(em)
+    text = set_lines([(line, face, PALE_INK) for line in wrap(footer, face, room)], room)
+    return above([bar, text], gap=0) if narrow else beside([text, bar], gap=2 * em)

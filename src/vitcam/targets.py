@@ -1,0 +1,101 @@
+"""From what a user asks to be explained to class indices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitcam.errors import TargetError
+from vitcam.recording import Score
+
+Targets = None | int | str | Sequence[Any] | Tensor | Callable[[Any], Tensor]
+ClassIndex = Callable[[str], int]
+
+
+def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Score:
+    """The score that a user's ``targets`` stand for.
+
+    Args:
+        targets: None (the predicted class of each image), a class index, a class name, ``"topK"`` (the K most
+            probable classes), a sequence or tensor (batch,) or (batch, targets) of indices or names, or a
+            function from the model's output to scores (batch,) or (batch, targets). For a single image a
+            flat sequence names its classes.
+        batch: the number of images.
+        class_index: from a class name to its index; None if the model has no class names.
+
+    Raises:
+        TargetError: the targets don't fit the batch, or the model's classes; some of it is only known, and
+            raised, once the model has given its logits.
+
+    Example:
+        >>> score_of("top5", 8, None).choose(logits).shape
+        torch.Size([8, 5])
+    """
+    if callable(targets) and not isinstance(targets, Tensor):
+        return Score(function=targets)
+    if targets is None:
+        return Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+    if isinstance(targets, str) and (top := re.fullmatch(r"top(\d+)", targets.strip())):
+        return Score(choose=lambda logits: _most_probable(logits, int(top[1])))
+    indices = _as_indices(targets, batch, class_index)
+    return Score(choose=lambda logits: _within(indices.to(logits.device), logits.shape[1]))
+
+
+def _as_indices(targets: Any, batch: int, class_index: ClassIndex | None) -> Int[Tensor, "batch targets"]:
+    if isinstance(targets, Tensor):
+        if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+            raise TargetError(f"targets must be integers (class indices), not a tensor of {targets.dtype}")
+        indices = targets.long()
+    else:
+        try:
+            indices = torch.tensor(_resolve(targets, class_index), dtype=torch.long)
+        except ValueError as error:
+            if isinstance(error, TargetError):
+                raise
+            raise TargetError(f"every image needs the same number of targets; got {targets!r}") from error
+    if indices.dim() == 0:
+        return indices.expand(batch, 1)
+    if indices.dim() == 1 and len(indices) == batch:
+        return indices[:, None]
+    if indices.dim() == 1 and batch == 1 and len(indices):
+        return indices[None, :]
+    if indices.dim() == 2 and indices.shape[0] == batch and indices.shape[1]:
+        return indices
+    raise TargetError(
+        f"targets of shape {tuple(indices.shape)} don't fit {batch} images; expected one index or name, a "
+        f"sequence of {batch}, or one of shape ({batch}, targets)"
+    )
+
+
+def _resolve(target: Any, class_index: ClassIndex | None) -> Any:
+    if isinstance(target, str):
+        if class_index is None:
+            raise TargetError(
+                f"this model has no class names, so {target!r} can't be looked up; give the index of the class"
+            )
+        return class_index(target)
+    if isinstance(target, bool) or (not hasattr(target, "__iter__") and not hasattr(target, "__index__")):
+        raise TargetError(f"a target must be a class index or a class name, not {target!r}")
+    if hasattr(target, "__iter__"):
+        return [_resolve(item, class_index) for item in target]
+    return int(target)
+
+
+def _most_probable(logits: Float[Tensor, "batch classes"], count: int) -> Int[Tensor, "batch targets"]:
+    if not 1 <= count <= logits.shape[1]:
+        raise TargetError(f"'top{count}' asks for {count} classes; this model has {logits.shape[1]}")
+    return logits.topk(count, dim=1).indices
+
+
+def _within(indices: Int[Tensor, "batch targets"], classes: int) -> Int[Tensor, "batch targets"]:
+    outside = indices[(indices < 0) | (indices >= classes)]
+    if len(outside):
+        raise TargetError(
+            f"class index {int(outside[0])} is out of range; this model has {classes} classes, 0 to {classes - 1}"
+        )
+    return indices

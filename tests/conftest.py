@@ -1,0 +1,16 @@
+"""Tests run offline, and with vitcam's shape annotations checked at run time."""
+
+import os
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+install_import_hook("vitcam", "typechecker.check")
+
+
+@pytest.fixture(autouse=True)
+def _deterministic():
+    torch.manual_seed(0)
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

@@ -1,0 +1,247 @@
+"""The families of Vision Transformers that every method is tested on: small, with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import open_clip
+import timm
+import torch
+import torchvision
+import transformers
+from torch import nn
+
+from vitcam.types import PatchGrid
+
+CLASS_TOKEN, CLASS_AND_DISTILLATION, PATCHES, CLASS_AND_PATCHES, POOLING = (
+    "class token",
+    "class and distillation token",
+    "patches",
+    "class token and patches",
+    "pooling attention",
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model, and what vitcam must find out about it.
+
+    ``head`` is what the head reads; ``target`` how logits are had from a model that gives none.
+    """
+
+    build: Callable[[], nn.Module]
+    size: int
+    grid: PatchGrid
+    head: str
+    replays: bool
+    layers: int
+    target: Callable[[Any], torch.Tensor] | None = None
+    # Attentions outside the blocks; whether they are among ``layers`` is in ``head``.
+    pooling_layers: int = 0
+
+
+def _timm(name: str, **options: Any) -> nn.Module:
+    return timm.create_model(name, **options)
+
+
+def _torchvision() -> nn.Module:
+    model = torchvision.models.VisionTransformer(64, 16, 3, 4, 48, 96, num_classes=9)
+    nn.init.normal_(model.heads.head.weight, std=0.1)  # torchvision starts its heads at zero
+    return model
+
+
+def _torchvision_b16() -> nn.Module:
+    model = torchvision.models.vit_b_16(image_size=64)
+    nn.init.normal_(model.heads.head.weight, std=0.1)
+    return model
+
+
+_SMALL = {
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "image_size": 64,
+    "patch_size": 16,
+}
+
+
+def _hf(kind: str, config: str, **options: Any) -> nn.Module:
+    settings = getattr(transformers, config)(**_SMALL, num_labels=9, initializer_range=0.1, **options)
+    return getattr(transformers, kind)(settings)
+
+
+def _hf_dual(kind: str, config: str) -> nn.Module:
+    settings = getattr(transformers, config)(vision_config={**_SMALL, "initializer_range": 0.1})
+    settings.num_labels = 9
+    return getattr(transformers, kind)(settings)
+
+
+def _open_clip() -> nn.Module:
+    return open_clip.create_model("ViT-B-32").visual
+
+
+def _pooled(output: Any) -> torch.Tensor:
+    return output.pooler_output[:, :2]
+
+
+def _grid(side: int, prefix: int, width: int | None = None) -> PatchGrid:
+    return PatchGrid(side, width or side, prefix)
+
+
+FAMILIES: dict[str, Family] = {
+    "timm vit": Family(
+        partial(_timm, "vit_tiny_patch16_224", depth=4), 224, _grid(14, 1), CLASS_TOKEN, True, 4
+    ),
+    "timm deit distilled": Family(
+        partial(_timm, "deit_tiny_distilled_patch16_224", depth=4),
+        224,
+        _grid(14, 2),
+        CLASS_AND_DISTILLATION,
+        True,
+        4,
+    ),
+    "timm dinov2 registers": Family(
+        partial(_timm, "vit_small_patch14_reg4_dinov2", depth=4, img_size=112, num_classes=9),
+        112,
+        _grid(8, 5),
+        CLASS_TOKEN,
+        True,
+        4,
+    ),
+    "timm dinov3": Family(
+        partial(_timm, "vit_small_patch16_dinov3", depth=4, num_classes=9),
+        128,
+        _grid(8, 5),
+        PATCHES,
+        False,
+        4,
+    ),
+    "timm eva02": Family(
+        partial(_timm, "eva02_tiny_patch14_224", depth=3, img_size=112, num_classes=9),
+        112,
+        _grid(8, 1),
+        PATCHES,
+        False,
+        3,
+    ),
+    "timm beit": Family(
+        partial(_timm, "beit_base_patch16_224", depth=2, img_size=96), 96, _grid(6, 1), PATCHES, False, 2
+    ),
+    "timm siglip": Family(
+        partial(_timm, "vit_base_patch16_siglip_224", depth=2, img_size=96, num_classes=9),
+        96,
+        _grid(6, 0),
+        POOLING,
+        False,
+        3,
+        pooling_layers=1,
+    ),
+    "timm gap": Family(
+        partial(_timm, "vit_tiny_patch16_224", depth=4, class_token=False, global_pool="avg"),
+        224,
+        _grid(14, 0),
+        PATCHES,
+        False,
+        4,
+    ),
+    "timm flexivit": Family(
+        partial(_timm, "flexivit_small", depth=3, img_size=120), 120, _grid(7, 1), CLASS_TOKEN, True, 3
+    ),
+    "timm cait": Family(partial(_timm, "cait_xxs24_224", depth=4), 224, _grid(14, 1), CLASS_TOKEN, False, 2),
+    "torchvision vit": Family(_torchvision, 64, _grid(4, 1), CLASS_TOKEN, True, 3),
+    "torchvision vit_b_16": Family(_torchvision_b16, 64, _grid(4, 1), CLASS_TOKEN, True, 12),
+    "hf vit": Family(
+        partial(_hf, "ViTForImageClassification", "ViTConfig"), 64, _grid(4, 1), CLASS_TOKEN, True, 3
+    ),
+    "hf vit eager": Family(
+        partial(_hf, "ViTForImageClassification", "ViTConfig", attn_implementation="eager"),
+        64,
+        _grid(4, 1),
+        CLASS_TOKEN,
+        True,
+        3,
+    ),
+    "hf deit": Family(
+        partial(_hf, "DeiTForImageClassificationWithTeacher", "DeiTConfig"),
+        64,
+        _grid(4, 2),
+        CLASS_AND_DISTILLATION,
+        True,
+        3,
+    ),
+    "hf beit": Family(
+        partial(_hf, "BeitForImageClassification", "BeitConfig", use_relative_position_bias=True),
+        64,
+        _grid(4, 1),
+        PATCHES,
+        False,
+        3,
+    ),
+    "hf dinov2": Family(
+        partial(_hf, "Dinov2ForImageClassification", "Dinov2Config"),
+        64,
+        _grid(4, 1),
+        CLASS_AND_PATCHES,
+        False,
+        3,
+    ),
+    "hf dinov2 registers": Family(
+        partial(_hf, "Dinov2WithRegistersForImageClassification", "Dinov2WithRegistersConfig"),
+        64,
+        _grid(4, 5),
+        CLASS_AND_PATCHES,
+        False,
+        3,
+    ),
+    "hf clip": Family(
+        partial(_hf_dual, "CLIPForImageClassification", "CLIPConfig"), 64, _grid(4, 1), PATCHES, False, 3
+    ),
+    "hf clip vision": Family(
+        partial(_hf, "CLIPVisionModel", "CLIPVisionConfig"), 64, _grid(4, 1), CLASS_TOKEN, True, 3, _pooled
+    ),
+    "hf siglip": Family(
+        # The pooling attention is computed, but this head averages the tokens and doesn't read it.
+        partial(_hf_dual, "SiglipForImageClassification", "SiglipConfig"),
+        64,
+        _grid(4, 0),
+        PATCHES,
+        False,
+        3,
+        pooling_layers=1,
+    ),
+    "hf siglip vision": Family(
+        partial(_hf, "SiglipVisionModel", "SiglipVisionConfig"),
+        64,
+        _grid(4, 0),
+        POOLING,
+        False,
+        4,
+        _pooled,
+        pooling_layers=1,
+    ),
+    "open_clip": Family(_open_clip, 224, _grid(7, 1), CLASS_TOKEN, True, 12),
+}
+
+
+@cache
+def model_of(name: str) -> nn.Module:
+    """A family's model, built once; tests that change a model build their own."""
+    torch.manual_seed(0)
+    model = FAMILIES[name].build()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Larger than the usual start, so that attention isn't uniform and no layer scale hides a layer.
+            if parameter.dim() > 1:
+                parameter.add_(0.02 * torch.randn_like(parameter))
+            else:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def images_of(name: str, batch: int = 3) -> torch.Tensor:
+    size = FAMILIES[name].size
+    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
