@@ -1,0 +1,10 @@
+"""Datasets to evaluate explanations on, each read from its official layout; nothing is downloaded."""
+
+from __future__ import annotations
+
+from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
+from vitcam.evaluation.datasets.kinds import KINDS, open_dataset
+from vitcam.evaluation.datasets.matching import ClassMatch, match_classes
+from vitcam.evaluation.datasets.sample import Sample
+
+__all__ = ["KINDS", "ClassMatch", "Dataset", "DatasetClass", "Sample", "match_classes", "open_dataset"]

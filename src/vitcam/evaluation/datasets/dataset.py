@@ -1,0 +1,123 @@
+"""A dataset: classes, and photographs that are read one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from vitcam.errors import DatasetError
+from vitcam.evaluation.datasets.sample import Sample
+
+
+@dataclass(frozen=True)
+class DatasetClass:
+    """A class of a dataset: its name (synonyms after commas) and its WordNet id, if it has one."""
+
+    name: str
+    wordnet_id: str | None = None
+
+
+@runtime_checkable
+class Record(Protocol):
+    """What a reader keeps of a photograph: plain values, with paths relative to the dataset's root."""
+
+    @property
+    def id(self) -> str: ...
+
+
+@runtime_checkable
+class LabelledRecord(Record, Protocol):
+    """A record of a dataset whose photographs may show several classes."""
+
+    @property
+    def labels(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Photographs with classes, and boxes or masks where the dataset has them. Made by ``open_dataset``.
+
+    A sequence of ``Sample``, picklable, so that it can be handed to a ``torch.utils.data.DataLoader``.
+
+    Attributes:
+        kind: the layout it was read from, such as ``"voc"``.
+        root: the folder (or file) that was opened.
+        classes: the classes, in the order that labels count in.
+        records: what is kept of each photograph; ``read`` makes a sample of it.
+        read: from a record to a sample.
+        notes: sentences on what was left out, for people.
+
+    Raises:
+        DatasetError: there is no photograph, or two have the same id.
+    """
+
+    kind: str
+    root: Path
+    classes: tuple[DatasetClass, ...]
+    records: tuple[Record, ...] = field(repr=False)
+    read: Callable[[Any], Sample] = field(repr=False)  # Any: each kind has a record type of its own
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.records:
+            raise DatasetError(
+                f"the {self.kind} dataset at {self.root} has no photograph to evaluate: {self._why()}"
+            )
+        repeated = [id for id, count in Counter(self.ids).items() if count > 1]
+        if repeated:
+            raise DatasetError(
+                f"the {self.kind} dataset at {self.root} has {len(repeated)} photographs more than once, "
+                f"the first {repeated[0]!r}: keep one copy of each"
+            )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.read(self.records[index])
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all samples, in order, without reading any of them."""
+        return tuple(record.id for record in self.records)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that stay the same as long as the classes and the records do.
+
+        It doesn't depend on where the dataset lies, so that a run can go on elsewhere; pixels, and
+        annotations that are read only on access, don't count.
+        """
+        digest = hashlib.sha256(repr((self.kind, self.classes)).encode())
+        for record in self.records:
+            digest.update(repr(record).encode())
+        return digest.hexdigest()[:16]
+
+    def _why(self) -> str:
+        return "; ".join(self.notes) or "its folders or lists are empty"
+
+
+Labelled = TypeVar("Labelled", bound=LabelledRecord)
+
+
+def keep_labelled(
+    records: Sequence[Labelled], multi_label: bool
+) -> tuple[tuple[Labelled, ...], tuple[str, ...]]:
+    """Leaves out the photographs without an object and, unless ``multi_label``, those of several classes.
+
+    Returns:
+        The records kept, and a note that says how many weren't and why, if any.
+    """
+    kept = tuple(record for record in records if len(record.labels) == 1 or (multi_label and record.labels))
+    why = (
+        "no object"
+        if multi_label
+        else "no object, or objects of several classes (multi_label=True keeps those)"
+    )
+    left_out = len(records) - len(kept)
+    return kept, (f"{left_out} of {len(records)} photographs are left out: {why}",) if left_out else ()
