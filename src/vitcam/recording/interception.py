@@ -63,14 +63,18 @@ class AttentionCall:
 
 Attend = Callable[[AttentionCall], Tensor]
 Observe = Callable[[Tensor], None]
+Linear = Callable[[Tensor, Tensor], Tensor | None]
 
 
-def intercept(attend: Attend, on_conv2d: Observe | None = None) -> contextlib.AbstractContextManager[object]:
+def intercept(
+    attend: Attend, on_conv2d: Observe | None = None, linear: Linear | None = None
+) -> contextlib.AbstractContextManager[object]:
     """Lets ``attend`` answer every attention call of the current thread inside a ``with``.
 
     Args:
         attend: gets the call, returns the attention output. ``lambda call: call.run()`` changes nothing.
         on_conv2d: told the output of every ``conv2d``, from which a patch embedding is recognised.
+        linear: gets the input and weight of every ``linear``, and may answer it; None lets it be computed.
 
     Example:
         >>> calls = []
@@ -79,14 +83,15 @@ def intercept(attend: Attend, on_conv2d: Observe | None = None) -> contextlib.Ab
         >>> len(calls)
         12
     """
-    return _Interception(attend, on_conv2d)
+    return _Interception(attend, on_conv2d, linear)
 
 
 class _Interception(TorchFunctionMode):
-    def __init__(self, attend: Attend, on_conv2d: Observe | None) -> None:
+    def __init__(self, attend: Attend, on_conv2d: Observe | None, linear: Linear | None) -> None:
         super().__init__()
         self._attend = attend
         self._on_conv2d = on_conv2d
+        self._linear = linear
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -96,6 +101,10 @@ class _Interception(TorchFunctionMode):
             return self._attend(_call_of(*args, **keywords))
         if function is F.multi_head_attention_forward:
             return self._multi_head_attention(args, keywords)
+        if function is F.linear and self._linear is not None:
+            answer = self._linear(*args[:2])
+            if answer is not None:
+                return answer
         result = function(*args, **keywords)
         if self._on_conv2d is not None and function in (torch.conv2d, F.conv2d):
             self._on_conv2d(result)

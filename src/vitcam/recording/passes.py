@@ -99,16 +99,27 @@ def prefix_replay(
     # costs nothing, and weights would have to be converted for them again.
     answers = [layer.output[:, :, :prefix].to(tokens.dtype) for layer in recorded]
     leaves: list[Tensor] = []
+    answered = ""
 
     def attend(call: AttentionCall) -> Tensor:
+        nonlocal answered
+        answered = stack[-1] if stack else ""
         leaf = answers[len(leaves)].detach().requires_grad_()
         leaves.append(leaf)
         return leaf.reshape(*call.query.shape[:-1], leaf.shape[-1])
 
+    def linear(value: Tensor, weight: Tensor) -> Tensor | None:
+        # What an attention module computes before it calls attention becomes query, key and value, which
+        # nobody reads here: a quarter of the weights need not be touched.
+        if stack and stack[-1] != answered:
+            return value.new_zeros(*value.shape[:-1], weight.shape[0])
+        return None
+
     with (
         torch.enable_grad(),
         block_input(model, layout.blocks[0], 1, layout.tokens, lambda _: tokens),
-        intercept(attend),
+        module_stack(model, frozenset(layout.callers)) as stack,
+        intercept(attend, linear=linear),
     ):
         output = model(image)
     layers = [replace(layer, output=leaf) for layer, leaf in zip(recorded, leaves, strict=True)]

@@ -1,0 +1,187 @@
+"""Photographs as upright RGB, whatever file, PIL image or array they come from; and finding them on disk."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vitcam.errors import ImageError
+
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+# Pillow's own default. Ours is a parameter because Pillow's is a global that any library may have changed.
+MAX_PIXELS = 89_478_485
+
+
+def open_image(
+    source: str | Path | Image.Image | NDArray[Any], *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Opens a photograph as an upright 8-bit RGB image.
+
+    Grey, palette, CMYK and 16-bit images are converted (16 bits are scaled, not clipped), transparent ones
+    are laid on white, EXIF rotation is applied, and of an animation the first frame is taken. What was
+    passed in is left as it was.
+
+    Args:
+        source: a file's path, a PIL image, or an array (height, width), (height, width, 1), (…, 3) or
+            (…, 4): ``uint8``, or floating point from 0 to 1.
+        max_pixels: images with more pixels are refused before they are decoded.
+
+    Raises:
+        ImageError: the file is missing, a folder, empty, not an image, truncated or too large; the array
+            has another shape or type, NaN, or values out of range.
+
+    Example:
+        >>> open_image(np.zeros((4, 6), dtype=np.uint8)).size
+        (6, 4)
+    """
+    if isinstance(source, (str, Path)):
+        return _open_file(Path(source), max_pixels)
+    if isinstance(source, Image.Image):
+        name = f"the PIL image {getattr(source, 'filename', '') or source.mode}"
+        return _open_pil(source, name, max_pixels)
+    if isinstance(source, np.ndarray):
+        return _open_array(source, max_pixels)
+    raise ImageError(f"Expected an image's path, a PIL image or a numpy array, got {type(source).__name__}.")
+
+
+def find_images(paths: Sequence[str]) -> list[Path]:
+    """Lists the image files that files, folders and glob patterns name, each once.
+
+    Args:
+        paths: a file is taken whatever its suffix; a folder means every image in it and in its
+            sub-folders; a pattern (``photos/*.jpg``, ``**/cat*``) means the images among its matches. The
+            order of ``paths`` is kept, and what each of them finds is sorted.
+
+    Raises:
+        ImageError: one of the paths exists nowhere, or finds no image.
+
+    Example:
+        >>> find_images(["holiday/", "portrait.jpg"])  # doctest: +SKIP
+        [PosixPath('holiday/beach.jpg'), PosixPath('portrait.jpg')]
+    """
+    found = [file for path in paths for file in _find(path)]
+    return list(dict.fromkeys(found))
+
+
+def _find(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if _is_visible_image(file, below=path)]
+    elif glob.has_magic(pattern):
+        matches = (Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207  Path.glob takes no absolute patterns
+        files = [file for file in matches if _is_visible_image(file, below=file.parent)]
+    else:
+        raise ImageError(f"{pattern}: there is no such file or folder.")
+    if not files:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise ImageError(f"{pattern}: there is no image here (looked for files ending in {suffixes}).")
+    return sorted(files)
+
+
+def _is_visible_image(file: Path, below: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(below).parts)
+    return not hidden and file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+
+
+def _open_file(path: Path, max_pixels: int) -> Image.Image:
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; expected an image file.")
+    if not path.exists():
+        raise ImageError(f"{path}: there is no such file.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise ImageError(f"{path} is empty (0 bytes); expected an image file.")
+    try:
+        with Image.open(path) as image:
+            return _open_pil(image, str(path), max_pixels)
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not an image that Pillow can read.") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path} is too large to be opened: {error}") from error
+    except ImageError:
+        raise
+    except Exception as error:  # on a broken file, Pillow's decoders raise nearly anything
+        raise ImageError(
+            f"{path} can't be read as an image ({error}): it is truncated or damaged."
+        ) from error
+
+
+def _open_pil(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    _check_size(image.width, image.height, name, max_pixels)
+    try:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    except Exception as error:  # on a broken file, Pillow's decoders raise nearly anything
+        raise ImageError(
+            f"{name} can't be decoded ({error}): it is truncated or damaged, or of a kind that Pillow can't "
+            f"convert to RGB."
+        ) from error
+
+
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if width * height == 0:
+        raise ImageError(f"{name} has no pixels: it is {width}×{height}.")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} is {width}×{height}: more than {max_pixels:,} pixels. Make it smaller, or, if you "
+            f"trust it, pass a larger max_pixels."
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Scales 16-bit integers (0..65535) or floating point (0..1) to 0..255."""
+    low, high = (0, 1) if values.dtype.kind == "f" else (0, 65535)
+    if not np.isfinite(values).all():
+        raise ImageError("it has NaN or infinite values.")
+    # 1e-6: float32 arithmetic (a resize, a colour conversion) overshoots by as much
+    if values.min() < low - 1e-6 or values.max() > high + 1e-6:
+        raise ImageError(
+            f"its values go from {values.min():g} to {values.max():g}; expected {low} to {high}."
+        )
+    return np.clip(np.rint(values * (255 / high)), 0, 255).astype(np.uint8)
+
+
+def _open_array(array: NDArray[Any], max_pixels: int) -> Image.Image:
+    name = f"the {array.dtype} array of shape {array.shape}"
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        hint = ""
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            hint = " The colour channels come last: try array.transpose(1, 2, 0)."
+        if array.ndim == 4:
+            hint = " Pass a batch as a list of images."
+        raise ImageError(
+            f"Expected an image array (height, width) or (height, width, 1, 3 or 4), got {name}.{hint}"
+        )
+    _check_size(array.shape[1], array.shape[0], name, max_pixels)
+    if array.dtype.kind == "f":
+        try:
+            array = _to_8_bits(array)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+    elif array.dtype != np.uint8:
+        raise ImageError(f"Expected an image array of uint8 or of floating point from 0 to 1, got {name}.")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)))

@@ -1,0 +1,57 @@
+"""From a class's name to its index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from vitcam.errors import TargetError
+
+
+def find_class(
+    name: str, class_names: Sequence[str], wordnet_ids: Sequence[Sequence[str]] = (), model: str = "the model"
+) -> int:
+    """The index of the class of this name.
+
+    Args:
+        name: a class's whole name, one of its synonyms, its WordNet id, or its index written as digits;
+            upper or lower case.
+        class_names: one per class; a name may be several synonyms with commas between them. Empty if
+            nothing is known about the classes.
+        wordnet_ids: the ids that each class stands for.
+        model: what has these classes, for the message.
+
+    Raises:
+        TargetError: there is no such class (the message names the nearest), or several.
+
+    Example:
+        >>> find_class("Tabby", ["dog", "cat, tabby"])
+        1
+    """
+    wanted = name.strip().casefold()
+    names = [class_name.casefold() for class_name in class_names]
+    synonyms = [{synonym.strip() for synonym in class_name.split(",")} for class_name in names]
+    # a whole name goes before a synonym: ImageNet has "maillot" and "maillot, tank suit"
+    for matches in (
+        [index for index, class_name in enumerate(names) if class_name == wanted],
+        [index for index, several in enumerate(synonyms) if wanted in several],
+        [index for index, ids in enumerate(wordnet_ids) if wanted in ids],
+    ):
+        if len(matches) > 1:
+            indices = " or ".join(map(str, matches))
+            raise TargetError(f"{model} has several classes called {name!r}; give the index: {indices}.")
+        if matches:
+            return matches[0]
+    if wanted.isdecimal():
+        return _checked(int(wanted), len(names), model)
+    if not names:
+        raise TargetError(f"{model} has no class names, so {name!r} can't be looked up; give the index.")
+    nearest = get_close_matches(wanted, sorted(set().union(*synonyms)), n=3, cutoff=0.5)
+    hint = f"Nearest: {', '.join(map(repr, nearest))}." if nearest else f"It has {len(names)} others."
+    raise TargetError(f"{model} has no class called {name!r}. {hint}")
+
+
+def _checked(index: int, classes: int, model: str) -> int:
+    if classes and index >= classes:
+        raise TargetError(f"{model} has {classes} classes, 0 to {classes - 1}; there is no class {index}.")
+    return index

@@ -1,0 +1,171 @@
+"""Image classifiers and dual encoders of Hugging Face transformers, from the hub or from a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from vitcam.errors import ModelError, VitcamError
+from vitcam.models.from_timm import load_timm_repository
+from vitcam.models.hub import hugging_face
+from vitcam.models.imagenet import imagenet_wordnet_ids
+from vitcam.models.loaded import LoadedModel
+from vitcam.models.processor import processor_preprocessing
+from vitcam.models.promptable import ImageTower
+from vitcam.models.spec import Spec
+
+_DUAL_ENCODERS = {"clip": transformers.CLIPModel, "siglip": transformers.SiglipModel}
+
+
+def load_hf(spec: Spec, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    """``hf:ID`` or ``hf:/FOLDER``: a classifier as it is, or the image tower of CLIP or SigLIP.
+
+    What timm has saved there is loaded with timm.
+    Code that comes with a model is never run, and safetensors are taken where there are any.
+
+    Raises:
+        ModelError: no such model or folder, not a model of images, no classification head, no image
+            processor, weights that are damaged or don't fit, or the hub can't be reached.
+    """
+    with _source(spec):
+        config = transformers.AutoConfig.from_pretrained(spec.name, trust_remote_code=False)
+        if config.model_type == "timm_wrapper":
+            return load_timm_repository(spec, pretrained=pretrained, num_classes=num_classes)
+        dual = _DUAL_ENCODERS.get(config.model_type)
+        if dual and "ForImageClassification" not in "".join(config.architectures or ()):
+            return _dual_encoder(spec, config, dual, pretrained, num_classes)
+        return _classifier(spec, config, pretrained, num_classes)
+
+
+def _classifier(spec: Spec, config: Any, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    if type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        raise ModelError(
+            f"Can't load {spec}: transformers has no image classifier for a {config.model_type!r} model. "
+            f"Expected an image classifier (such as hf:google/vit-base-patch16-224), CLIP or SigLIP."
+        )
+    preprocessing = processor_preprocessing(spec, _processor(spec))
+    if num_classes is not None:
+        config.num_labels = num_classes
+    names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    module = (
+        _trained(spec, transformers.AutoModelForImageClassification, config)
+        if pretrained
+        else transformers.AutoModelForImageClassification.from_config(config)
+    )
+    return LoadedModel(
+        module,
+        preprocessing,
+        class_names=None if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names,
+        wordnet_ids=imagenet_wordnet_ids(names),
+        spec=str(spec),
+    )
+
+
+def _dual_encoder(
+    spec: Spec, config: Any, dual: Any, pretrained: bool, num_classes: int | None
+) -> LoadedModel:
+    if num_classes is not None:
+        raise ModelError(f"Can't load {spec} with num_classes={num_classes}: its classes are texts of yours.")
+    preprocessing = processor_preprocessing(spec, _processor(spec))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(spec.name, trust_remote_code=False)
+    model = (_trained(spec, dual, config) if pretrained else dual(config)).eval()
+    tower = ImageTower(
+        _VisionTower(model.vision_model, getattr(model, "visual_projection", nn.Identity())),
+        model.logit_scale.exp(),
+        getattr(model, "logit_bias", None),
+    )
+    return LoadedModel(tower, preprocessing, text_encoder=_text_encoder(model, tokenizer), spec=str(spec))
+
+
+class _VisionTower(nn.Module):
+    """The vision half of CLIPModel or SiglipModel, up to the features that are compared with texts."""
+
+    def __init__(self, vision_model: nn.Module, projection: nn.Module) -> None:
+        super().__init__()
+        self.vision_model = vision_model
+        self.projection = projection
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.projection(self.vision_model(pixel_values=images).pooler_output)
+        return features
+
+
+def _text_encoder(model: Any, tokenizer: Any) -> Callable[[Sequence[str]], Tensor]:
+    # SigLIP was trained on padded texts only, and attends to the padding
+    padding = "max_length" if model.config.model_type == "siglip" else True
+    length = model.config.text_config.max_position_embeddings
+
+    @torch.no_grad()
+    def encode(texts: Sequence[str]) -> Tensor:
+        tokens = tokenizer(
+            list(texts), padding=padding, max_length=length, truncation=True, return_tensors="pt"
+        )
+        features = model.get_text_features(**tokens)
+        features = getattr(features, "pooler_output", features)  # a tensor before transformers 5
+        return nn.functional.normalize(features, dim=-1)
+
+    return encode
+
+
+def _trained(spec: Spec, kind: Any, config: Any) -> Any:
+    """The model with its weights, in fp32; what transformers would leave random is an error."""
+    model, report = kind.from_pretrained(
+        spec.name,
+        config=config,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are reported too, and clearer than what transformers raises
+    )
+    random = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    if random:
+        saved = " and ".join(config.architectures or ("something else",))
+        more = f" and {len(random) - 3} more" if len(random) > 3 else ""
+        raise ModelError(
+            f"Can't load {spec}: its weights, saved from {saved}, lack {', '.join(random[:3])}{more}, or have "
+            f"them in another size. Expected an image classifier with its head, or a whole CLIP or SigLIP."
+        )
+    return model.float()
+
+
+def _processor(spec: Spec) -> Any:
+    try:
+        return transformers.AutoImageProcessor.from_pretrained(spec.name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        if not Path(spec.name).is_dir():
+            raise
+        raise ModelError(
+            f"Can't load {spec}: the folder has no image processor, so how to prepare its photographs isn't "
+            f"known. Save the one the model was trained with into it: "
+            f"AutoImageProcessor.from_pretrained(ID).save_pretrained({spec.name!r})."
+        ) from error
+
+
+@contextmanager
+def _source(spec: Spec) -> Iterator[None]:
+    """Inside, the model is read from its folder, or from the hub; says what went wrong there."""
+    folder = Path(spec.name)
+    if not folder.is_dir() and spec.name.startswith(("/", ".", "~")):
+        raise ModelError(f"Can't load {spec}: there is no folder {folder}.")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise ModelError(f"Can't load {spec}: the folder has no config.json; save_pretrained writes one.")
+    local = "hf:/FOLDER, as save_pretrained writes it"
+    try:
+        with nullcontext() if folder.is_dir() else hugging_face(spec, local):
+            yield
+    except VitcamError:
+        raise
+    except Exception as error:  # a damaged or unusual model makes transformers raise nearly anything
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"Can't load {spec}: it comes with code of its own, which vitcam never runs. If you trust it, "
+                f"load it yourself: LoadedModel(module, Preprocessing(…))."
+            ) from error
+        raise ModelError(f"Can't load {spec}: {shorten(str(error), 300, placeholder='…')}") from error

@@ -1,0 +1,100 @@
+"""Dual encoders of open_clip (CLIP, SigLIP, CoCa and their like)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import cache
+from typing import Any
+
+import open_clip
+import torch
+from torch import Tensor
+
+from vitcam.errors import ModelError
+from vitcam.models.checkpoint import misfit, read_checkpoint
+from vitcam.models.hub import hugging_face
+from vitcam.models.loaded import LoadedModel
+from vitcam.models.preprocessing import Preprocessing
+from vitcam.models.promptable import ImageTower
+from vitcam.models.spec import Spec, unknown_name
+
+
+def load_open_clip(spec: Spec, *, pretrained: bool) -> LoadedModel:
+    """``open_clip:ARCH/TAG`` or ``open_clip:ARCH@FILE``: the image tower, to be given texts as classes.
+
+    Raises:
+        ModelError: no such architecture or tag, no weights, or weights that don't fit.
+    """
+    architecture, tag = spec.split_name()
+    if architecture not in open_clip.list_models():
+        raise unknown_name(spec, architecture, open_clip.list_models())
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if tag and tag not in tags:
+        raise unknown_name(spec, tag, tags, what=f"weights for {architecture}")
+    if spec.file:
+        model = _from_checkpoint(spec, architecture)
+    elif not pretrained:
+        model = _untrained(architecture)
+    elif tag is None:
+        raise ModelError(
+            f"Can't load {spec}: it doesn't say which weights. Expected {spec}@FILE, or {spec}/TAG with one "
+            f"of these tags: {', '.join(tags[:5]) + ', …' if tags else '(open_clip has none)'}."
+        )
+    else:
+        with hugging_face(spec, local=f"open_clip:{architecture}@FILE"):
+            model = open_clip.create_model(architecture, pretrained=tag)
+    model.eval()
+    preprocessing = open_clip_preprocessing(open_clip.get_model_preprocess_cfg(model))
+    tower = ImageTower(model.visual, model.logit_scale.exp(), model.logit_bias)
+    encode = _text_encoder(spec, architecture, model)
+    return LoadedModel(tower, preprocessing, text_encoder=encode, spec=str(spec))
+
+
+def open_clip_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
+    """What open_clip's validation transform does, declared.
+
+    Args:
+        config: as ``open_clip.get_model_preprocess_cfg`` gives it.
+    """
+    size = config["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    # open_clip's resize of the shortest edge ignores the interpolation when the input isn't square
+    ignored = config["resize_mode"] == "shortest" and height != width
+    return Preprocessing(
+        size=(height, width),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation="bicubic" if ignored else config["interpolation"],
+        resize_mode=config["resize_mode"],
+        fill=(config["fill_color"],) * 3,
+    )
+
+
+def _untrained(architecture: str) -> Any:
+    return open_clip.create_model(architecture, pretrained_text=False)
+
+
+def _from_checkpoint(spec: Spec, architecture: str) -> Any:
+    read_checkpoint(spec)  # says clearly what is wrong with the file itself
+    model = _untrained(architecture)
+    try:
+        open_clip.load_checkpoint(model, spec.file, weights_only=True)
+    except Exception as error:  # open_clip's conversions of foreign checkpoints raise nearly anything
+        raise misfit(spec, error) from error
+    return model
+
+
+def _text_encoder(spec: Spec, architecture: str, model: Any) -> Callable[[Sequence[str]], Tensor]:
+    @cache
+    def tokenizer() -> Any:
+        from_hub = "hf_tokenizer_name" in open_clip.get_model_config(architecture)["text_cfg"]
+        with hugging_face(spec, local="its tokenizer in the local cache") if from_hub else nullcontext():
+            return open_clip.get_tokenizer(architecture)
+
+    @torch.no_grad()
+    def encode(texts: Sequence[str]) -> Tensor:
+        features: Tensor = model.encode_text(tokenizer()(list(texts)), normalize=True)
+        return features
+
+    return encode

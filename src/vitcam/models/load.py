@@ -1,0 +1,70 @@
+"""From a model's specification to a model that is ready to be used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from vitcam.errors import ModelError
+from vitcam.models.loaded import LoadedModel
+from vitcam.models.sources import SOURCES
+from vitcam.models.spec import Spec, parse_spec
+
+
+def load_model(
+    spec: str, *, pretrained: bool = True, num_classes: int | None = None, device: str | None = None
+) -> LoadedModel:
+    """Loads a model with its preprocessing and class names, in evaluation mode and fp32.
+
+    Args:
+        spec: ``embedded:photo`` (comes with vitcam), ``timm:NAME``, ``timm:NAME@FILE``,
+            ``torchvision:NAME``, ``torchvision:NAME/WEIGHTS``, ``torchvision:NAME@FILE``, ``hf:ID``,
+            ``hf:/FOLDER``, ``open_clip:ARCH/TAG`` or ``open_clip:ARCH@FILE``.
+        pretrained: False gives the same model with random weights; nothing is downloaded (for ``hf:ID``
+            only its configuration).
+        num_classes: size of the head, with ``pretrained=False``, for a classifier of timm, torchvision or
+            Hugging Face; otherwise the weights decide.
+        device: for example ``"cuda"``; None means the CPU.
+
+    Raises:
+        ModelError: there is no such model, its library isn't installed, its weights can't be fetched, read
+            or fitted. The message says what to do.
+
+    Example:
+        >>> load_model("embedded:photo").class_names[:3]
+        ('dog', 'cat', 'big cat')
+    """
+    parsed = parse_spec(spec)
+    source = SOURCES[parsed.scheme]
+    if not source.installed:
+        raise ModelError(f"Can't load {spec}: {source.library} isn't installed. Install it: {source.remedy}.")
+    if num_classes is not None and (pretrained or parsed.scheme in ("embedded", "open_clip")):
+        raise ModelError(
+            f"Can't load {spec} with num_classes={num_classes}: a head of another size would be random. "
+            f"Leave num_classes out, or, for a classifier with random weights, pass pretrained=False."
+        )
+    model = _load(parsed, pretrained, num_classes)
+    model.module.eval()
+    return model if device is None else replace(model, module=model.module.to(device))
+
+
+def _load(spec: Spec, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    # each vendor's library takes seconds to import, so only the one that is asked for is imported
+    if spec.scheme == "timm":
+        from vitcam.models.from_timm import load_timm
+
+        return load_timm(spec, pretrained=pretrained, num_classes=num_classes)
+    if spec.scheme == "torchvision":
+        from vitcam.models.from_torchvision import load_torchvision
+
+        return load_torchvision(spec, pretrained=pretrained, num_classes=num_classes)
+    if spec.scheme == "hf":
+        from vitcam.models.from_hf import load_hf
+
+        return load_hf(spec, pretrained=pretrained, num_classes=num_classes)
+    if spec.scheme == "open_clip":
+        from vitcam.models.from_open_clip import load_open_clip
+
+        return load_open_clip(spec, pretrained=pretrained)
+    from vitcam.models.from_embedded import load_embedded
+
+    return load_embedded(spec, pretrained=pretrained)

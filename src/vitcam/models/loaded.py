@@ -1,0 +1,122 @@
+"""A model together with what is needed to use it: preprocessing, class names, text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from vitcam.errors import ModelError, TargetError
+from vitcam.images import open_image
+from vitcam.models.classes import find_class
+from vitcam.models.preprocessing import Preprocessing
+from vitcam.models.promptable import ImageTower
+
+ImageSource = str | Path | Image.Image | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, how it wants its images, and what its classes are called.
+
+    ``load_model`` makes them; for a module of your own, ``LoadedModel(module, preprocessing)`` is enough.
+    ``dataclasses.replace(model, class_names=(…))`` gives a model other names.
+
+    Attributes:
+        module: from images (batch, 3, height, width) to logits (batch, classes): a tensor, an object with
+            ``.logits``, or a tuple that begins with them. In evaluation mode.
+        preprocessing: from a photograph to the module's input.
+        class_names: one per logit; a name may be several synonyms with commas between them.
+        wordnet_ids: per logit the WordNet ids (``n02123045``) that the class stands for.
+        text_encoder: for a model that compares images with texts (CLIP, SigLIP): from texts to their
+            features (texts, dim) of unit length.
+        spec: the specification that it was loaded by.
+
+    Example:
+        >>> own = LoadedModel(torch.nn.Identity(), Preprocessing.paper(), class_names=("dog", "cat, tabby"))
+        >>> own.class_index("tabby")
+        1
+    """
+
+    module: nn.Module
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None = None
+    wordnet_ids: tuple[tuple[str, ...], ...] | None = None
+    text_encoder: Callable[[Sequence[str]], Tensor] | None = None
+    spec: str = "custom"
+
+    @property
+    def promptable(self) -> bool:
+        """Whether the classes can be texts of your own: see ``with_prompts``."""
+        return self.text_encoder is not None
+
+    def with_prompts(self, prompts: Sequence[str]) -> LoadedModel:
+        """The same model with these texts as its classes, in place of any it had.
+
+        Its logits are the cosine similarities of image and text, scaled (and for SigLIP shifted) as in
+        the model's training, so that softmax (SigLIP: sigmoid) gives its probabilities.
+
+        Args:
+            prompts: for example ``["a photo of a cat", "a photo of a dog"]``.
+
+        Raises:
+            ModelError: the model has its own classes and can't read.
+            TargetError: there is no text, or an empty one.
+
+        Example:
+            >>> clip = load_model("open_clip:ViT-B-32/laion2b_s34b_b79k")  # doctest: +SKIP
+            >>> clip.with_prompts(["a photo of a cat"]).class_names  # doctest: +SKIP
+            ('a photo of a cat',)
+        """
+        names = (prompts,) if isinstance(prompts, str) else tuple(prompts)
+        if self.text_encoder is None or not isinstance(self.module, ImageTower):
+            raise ModelError(
+                f"{self.spec} can't be asked about texts: it has classes of its own. "
+                f"Load a CLIP or SigLIP, for example open_clip:ViT-B-32/laion2b_s34b_b79k."
+            )
+        if not names or not all(name.strip() for name in names):
+            raise TargetError(f"Expected texts such as 'a photo of a cat', got {list(names)}.")
+        module = self.module.with_texts(self.text_encoder(names))
+        return replace(self, module=module, class_names=names, wordnet_ids=None)
+
+    def preprocess(
+        self, images: ImageSource | Sequence[ImageSource]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """The module's input for one image or several, on the module's device.
+
+        Args:
+            images: a path, PIL image or array, as ``open_image`` takes them, or a sequence of such.
+
+        Raises:
+            ImageError: one of them can't be opened; the message names it.
+        """
+        one = isinstance(images, (str, Path, Image.Image)) or hasattr(images, "dtype")
+        sources: Sequence[Any] = [images] if one else images  # type: ignore[assignment]  # narrowed by `one`
+        inputs = [self.preprocessing(open_image(source)) for source in sources]
+        if not inputs:
+            return torch.empty(0, 3, *self.preprocessing.size, device=self._device)
+        return torch.stack(inputs).to(self._device)
+
+    def class_index(self, name: str) -> int:
+        """The index of the class of this name.
+
+        Args:
+            name: a class's whole name, one of its synonyms, its WordNet id, or its index written as digits;
+                upper or lower case.
+
+        Raises:
+            TargetError: there is no such class (the message names the nearest), or several.
+        """
+        return find_class(name, self.class_names or (), self.wordnet_ids or (), self.spec)
+
+    @property
+    def _device(self) -> torch.device:
+        parameter = next(self.module.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device

@@ -1,0 +1,66 @@
+"""A model's specification, ``SCHEME:NAME`` or ``SCHEME:NAME@FILE``, taken apart. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from vitcam.errors import ModelError
+from vitcam.models.sources import SOURCES
+
+_WITH_FILE = frozenset({"timm", "torchvision", "open_clip"})
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A model's specification.
+
+    Attributes:
+        scheme: the vendor: a key of ``SOURCES``.
+        name: the vendor's name for the model; for ``hf`` an id or a folder.
+        file: a local checkpoint, or None.
+    """
+
+    scheme: str
+    name: str
+    file: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.name}" + (f"@{self.file}" if self.file else "")
+
+    def split_name(self) -> tuple[str, str | None]:
+        """(architecture, tag) of a name such as ``ViT-B-32/laion2b_s34b_b79k``; the tag may be missing."""
+        architecture, _, tag = self.name.partition("/")
+        return architecture, tag or None
+
+
+def parse_spec(text: str) -> Spec:
+    """Takes a model's specification apart.
+
+    Raises:
+        ModelError: it has no scheme, an unknown one, no name, or an empty file.
+
+    Example:
+        >>> parse_spec("timm:vit_tiny_patch16_224@mine.safetensors")
+        Spec(scheme='timm', name='vit_tiny_patch16_224', file='mine.safetensors')
+    """
+    scheme, colon, rest = text.strip().partition(":")
+    if not colon or scheme not in SOURCES:
+        patterns = "\n".join(f"  {pattern}" for source in SOURCES.values() for pattern in source.patterns)
+        problem = f"the scheme {scheme!r} is unknown" if colon else "it doesn't say where the model is from"
+        raise ModelError(
+            f"Can't load the model {text!r}: {problem}. A model is written as one of\n{patterns}"
+        )
+    name, at, file = rest.partition("@") if scheme in _WITH_FILE else (rest, "", "")
+    if not name or (at and not file):
+        expected = " or ".join(SOURCES[scheme].patterns)
+        raise ModelError(f"Can't load the model {text!r}: it is incomplete. Expected {expected}.")
+    return Spec(scheme, name, file or None)
+
+
+def unknown_name(spec: Spec, name: str, known: Iterable[str], what: str = "model") -> ModelError:
+    """The error for a name that the vendor doesn't have, with the nearest that it has."""
+    choices = list(known)
+    nearest = ", ".join(get_close_matches(name, choices, n=3, cutoff=0.5) or choices[:3]) or "none"
+    return ModelError(f"Can't load {spec}: {spec.scheme} has no {what} called {name!r}. Nearest: {nearest}.")

@@ -1,0 +1,111 @@
+"""Specifications, the list of sources, and what importing them costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from vitcam.errors import ModelError
+from vitcam.models import ModelSource, Spec, describe_models, load_model, parse_spec
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("timm:vit_tiny_patch16_224", Spec("timm", "vit_tiny_patch16_224")),
+        (" timm:vit_tiny_patch16_224.augreg ", Spec("timm", "vit_tiny_patch16_224.augreg")),
+        ("timm:vit_tiny@/a b/c@d.pth", Spec("timm", "vit_tiny", "/a b/c@d.pth")),
+        ("torchvision:vit_b_16@w.pth", Spec("torchvision", "vit_b_16", "w.pth")),
+        ("hf:google/vit-base-patch16-224", Spec("hf", "google/vit-base-patch16-224")),
+        ("hf:/models/me@home", Spec("hf", "/models/me@home")),
+        ("open_clip:ViT-B-32/laion2b", Spec("open_clip", "ViT-B-32/laion2b")),
+        ("embedded:photo", Spec("embedded", "photo")),
+    ],
+)
+def test_specs_are_taken_apart_and_written_back(text: str, spec: Spec) -> None:
+    assert parse_spec(text) == spec
+    assert str(spec) == text.strip()
+
+
+def test_a_tag_is_split_off_a_name() -> None:
+    assert parse_spec("open_clip:ViT-B-32/laion2b").split_name() == ("ViT-B-32", "laion2b")
+    assert parse_spec("torchvision:vit_b_16").split_name() == ("vit_b_16", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("vit_tiny_patch16_224", "'vit_tiny_patch16_224': it doesn't say where the model is from"),
+        ("tim:vit_tiny_patch16_224", "the scheme 'tim' is unknown"),
+        ("C:\\model.pth", "the scheme 'C' is unknown"),
+        ("timm:", "it is incomplete. Expected timm:NAME or timm:NAME@FILE"),
+        ("timm:vit@", "it is incomplete"),
+        ("hf:", "it is incomplete. Expected hf:ID or hf:/FOLDER"),
+    ],
+)
+def test_a_spec_that_is_none_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message.replace("\\", "\\\\")):
+        load_model(text)
+
+
+def test_the_refusal_lists_every_scheme() -> None:
+    with pytest.raises(ModelError) as caught:
+        parse_spec("nonsense")
+    for pattern in ("embedded:photo", "timm:NAME@FILE", "torchvision:NAME", "hf:ID", "open_clip:ARCH/TAG"):
+        assert f"\n  {pattern}" in str(caught.value)
+
+
+def test_sources_are_described() -> None:
+    sources = describe_models()
+    assert [source.scheme for source in sources] == ["embedded", "timm", "torchvision", "hf", "open_clip"]
+    assert all(parse_spec(source.example).scheme == source.scheme for source in sources)
+    assert [source.extra for source in sources] == [None, None, None, "hf", "open-clip"]
+    assert all(source.installed for source in sources)
+    nowhere = ModelSource("x", ("x:NAME",), "nothing", "no_such_library", "some-extra", "x:y")
+    assert not nowhere.installed
+    assert nowhere.remedy == "pip install 'vitcam[some-extra]'"
+
+
+@pytest.mark.parametrize(
+    ("spec", "library", "remedy"),
+    [
+        ("hf:google/vit-base-patch16-224", "transformers", r"pip install 'vitcam\[hf\]'"),
+        ("open_clip:ViT-B-32/openai", "open_clip", r"pip install 'vitcam\[open-clip\]'"),
+        ("timm:vit_tiny_patch16_224", "timm", "pip install timm"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, spec: str, library: str, remedy: str
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(
+        ModelError, match=f"Can't load {spec}: {library} isn't installed. Install it: {remedy}"
+    ):
+        load_model(spec)
+
+
+def test_num_classes_is_for_random_weights_only() -> None:
+    for spec in ("timm:vit_tiny_patch16_224", "hf:google/vit-base-patch16-224"):
+        with pytest.raises(ModelError, match="num_classes=3: a head of another size would be random"):
+            load_model(spec, num_classes=3)
+    for spec in ("embedded:photo", "open_clip:ViT-B-32"):
+        with pytest.raises(ModelError, match="num_classes=3"):
+            load_model(spec, num_classes=3, pretrained=False)
+
+
+def test_describing_and_parsing_import_nothing_heavy() -> None:
+    code = (
+        "import sys; from vitcam.models import describe_models, parse_spec; describe_models()[3].installed;"
+        "parse_spec('timm:x'); heavy = {'torch', 'numpy', 'PIL', 'timm', 'transformers'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_that_the_package_lacks() -> None:
+    import vitcam.models
+
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = vitcam.models.nothing
