@@ -1,0 +1,201 @@
+"""``explain`` and ``compare`` as users call them, on the embedded model and the shipped photographs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import vitcam
+from families import images_of, model_of
+from vitcam.errors import ImageError, TargetError, VitcamError
+from vitcam.photos import photo_path
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return vitcam.load_model("embedded:photo")
+
+
+def share_in(heatmap, rows):
+    """How much of a heatmap's sum lies within some of its rows."""
+    return (heatmap[rows].sum() / heatmap.sum()).item()
+
+
+def test_class_specific_maps_move_from_one_object_to_the_other(photo):
+    e = vitcam.explain(photo, photo_path("cat_and_cup"), targets=["cat", "cup"])
+    assert [e.label(0, 0), e.label(0, 1)] == ["cat", "cup"]
+    upper, lower = slice(0, 6), slice(6, 12)
+    assert share_in(e.heatmaps[0, 0], upper) > 0.7
+    assert share_in(e.heatmaps[0, 1], lower) > 0.6
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        lambda path: path,
+        lambda path: str(path),
+        lambda path: [path],
+        lambda path: Image.open(path),
+        lambda path: np.asarray(Image.open(path)),
+    ],
+    ids=["path", "str", "list", "PIL", "array"],
+)
+def test_any_kind_of_image(photo, image):
+    path = photo_path("cup")
+    tensor = photo.preprocess([path])
+    expected = vitcam.explain(photo, tensor)
+    e = vitcam.explain(photo, image(path))
+    torch.testing.assert_close(e.heatmaps, expected.heatmaps)
+    assert e.label() == "cup"
+    assert e.photographs[0].size == (600, 400)
+
+
+def test_paths_in_batches_equal_one_batch(photo):
+    paths = [photo_path(name) for name in ("cat", "cup", "astronaut")]
+    whole = vitcam.explain(photo, paths, targets=["cat", "cup", "face"])
+    parts = vitcam.explain(photo, paths, targets=["cat", "cup", "face"], batch_size=2)
+    torch.testing.assert_close(parts.heatmaps, whole.heatmaps, rtol=1e-4, atol=1e-5)
+    assert torch.equal(parts.targets, whole.targets)
+    assert len(parts.photographs) == 3
+
+
+def test_targets_by_index_name_top_sequence_tensor_and_function(photo):
+    images = photo.preprocess([photo_path("cat"), photo_path("cup")])
+    cat, cup = photo.class_index("cat"), photo.class_index("cup")
+    explain = lambda targets: vitcam.explain(photo, images, targets=targets)  # noqa: E731 # a shorthand
+    by_index = explain(cat)
+    assert by_index.targets.tolist() == [[cat], [cat]]
+    assert torch.equal(explain("Cat").heatmaps, by_index.heatmaps)
+    assert explain(["cat", cup]).targets.tolist() == [[cat], [cup]]
+    assert explain(torch.tensor([[cat, cup], [cup, cat]])).targets.tolist() == [[cat, cup], [cup, cat]]
+    top = explain("top3")
+    assert torch.equal(top.targets, top.logits.topk(3).indices)
+    by_function = explain(lambda logits: logits[:, [cat, cup]])
+    assert by_function.targets.tolist() == [[-1, -1], [-1, -1]]
+    torch.testing.assert_close(by_function.heatmaps[:, :1], by_index.heatmaps)
+    assert by_function.label(0, 1) == "score 1"
+
+
+def test_several_targets_of_one_image_are_those_of_one_each(photo):
+    image = photo_path("cat_and_cup")
+    both = vitcam.explain(photo, image, targets=["cat", "cup"])
+    for t, name in enumerate(["cat", "cup"]):
+        torch.testing.assert_close(
+            both.heatmaps[:, t], vitcam.explain(photo, image, targets=name).heatmaps[:, 0]
+        )
+
+
+def test_unknown_class_name_suggests_the_nearest(photo):
+    with pytest.raises(TargetError, match=r"elefant.*elephant"):
+        vitcam.explain(photo, photo_path("cat"), targets="elefant")
+
+
+def test_compare_shares_the_forward_pass(photo):
+    images = photo.preprocess([photo_path("cat")])
+    vitcam.explain(photo, images)  # what must be found out first is found out
+    calls = []
+    handle = photo.module.patch_embed.register_forward_hook(lambda module, args, output: calls.append(output))
+    both = vitcam.compare(
+        photo, images, ["agcam", "rollout", "attention(layer=2)", "random", "center"], "top2"
+    )
+    handle.remove()
+    assert len(calls) == 2  # the pass, and the replay on the class token
+    assert list(both) == ["agcam", "rollout", "attention(layer=2)", "random", "center"]
+    for name, explanation in both.items():
+        assert explanation.method == name
+        alone = vitcam.explain(photo, images, method=name, targets="top2")
+        torch.testing.assert_close(explanation.heatmaps, alone.heatmaps)
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_lower_precision_gives_the_same_picture(photo, precision):
+    paths = [photo_path("cat"), photo_path("cup")]
+    full = vitcam.explain(photo, paths, targets=["cat", "cup"])
+    low = vitcam.explain(photo, paths, targets=["cat", "cup"], precision=precision)
+    assert low.heatmaps.dtype == torch.float32
+    for one, other in zip(full.heatmaps[:, 0], low.heatmaps[:, 0], strict=True):
+        ranks = torch.stack([one.flatten().argsort().argsort(), other.flatten().argsort().argsort()]).float()
+        assert torch.corrcoef(ranks)[0, 1] > 0.98
+
+
+def test_any_size_the_model_takes_also_not_square(photo):
+    e = vitcam.explain(photo.module, torch.randn(1, 3, 112, 168))
+    assert e.heatmaps.shape == (1, 1, 8, 12)
+    assert e.upsampled().shape == (1, 1, 112, 168)
+
+
+def test_upsampled_is_bilinear_then_min_max(photo):
+    e = vitcam.explain(photo, photo_path("cat"), targets="top2")
+    expected = F.interpolate(e.heatmaps, size=(50, 70), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(e.upsampled((50, 70), normalize=False), expected)
+    maps = e.upsampled()
+    assert maps.shape == (1, 2, 168, 168)
+    assert torch.equal(maps.amin((2, 3)), torch.zeros(1, 2))
+    assert torch.equal(maps.amax((2, 3)), torch.ones(1, 2))
+
+
+def test_boxes_are_in_pixels_of_the_asked_size(photo):
+    e = vitcam.explain(photo, photo_path("cup"), targets="cup")
+    ((boxes,),) = e.boxes()
+    assert boxes
+    assert all(0 <= b.left < b.right <= 168 and 0 <= b.top < b.bottom <= 168 for b in boxes)
+    (((large, *_),),) = e.boxes(size=(400, 600))
+    assert large.right > 168
+    with pytest.raises(VitcamError, match="threshold must be within"):
+        e.boxes(threshold=50)
+
+
+def test_overlay_is_a_picture_at_the_photographs_resolution(photo):
+    e = vitcam.explain(photo, photo_path("cup"))
+    assert e.overlay().size == (600, 400)
+    assert e.overlay(-1, -1).tobytes() == e.overlay(0, 0).tobytes()
+    with pytest.raises(TargetError, match="no image 1 with target 0"):
+        e.overlay(1)
+
+
+def test_overlay_of_a_bare_tensor():
+    e = vitcam.explain(model_of("timm vit"), images_of("timm vit"))
+    assert e.overlay(2).size == (224, 224)
+    assert e.label() == f"class {int(e.targets[0, 0])}"
+
+
+def test_one_bad_path_is_named(photo, tmp_path):
+    bad = tmp_path / "broken.jpg"
+    bad.write_bytes(b"\xff\xd8 not really")
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        vitcam.explain(photo, [photo_path("cat"), bad])
+
+
+def test_empty_list_and_bad_batch_size(photo):
+    with pytest.raises(ImageError, match="no images"):
+        vitcam.explain(photo, [])
+    with pytest.raises(ImageError, match="batch_size must be 1 or more"):
+        vitcam.explain(photo, photo_path("cat"), batch_size=0)
+
+
+def test_threads_that_share_a_model_take_turns(photo):
+    names = ["cat", "cup", "astronaut"] * 4
+    expected = {name: vitcam.explain(photo, photo_path(name)).heatmaps for name in set(names)}
+
+    def explain(name):
+        return name, vitcam.explain(photo, photo_path(name)).heatmaps
+
+    with ThreadPoolExecutor(4) as pool:
+        for name, heatmaps in pool.map(explain, names):
+            torch.testing.assert_close(heatmaps, expected[name])
+
+
+def test_prompts_are_the_classes_of_a_clip_model():
+    clip = vitcam.load_model("open_clip:ViT-B-32", pretrained=False)
+    prompts = ["a photo of a cat", "a photo of a cup"]
+    e = vitcam.explain(clip, [photo_path("cat"), photo_path("cup")], targets=prompts)
+    assert e.heatmaps.shape == (2, 2, 7, 7)
+    assert e.logits.shape == (2, 2)
+    assert [e.label(1, 0), e.label(1, 1)] == prompts
+    with pytest.raises(TargetError, match="no classes of its own: give text prompts"):
+        vitcam.explain(clip, photo_path("cat"))
