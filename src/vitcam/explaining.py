@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import chain
@@ -17,6 +16,7 @@ from vitcam.explanation import Explanation
 from vitcam.heatmap import to_grid
 from vitcam.inputs import Batch, Images, batches, count
 from vitcam.methods import Method, canonical_name, compute_map, find_method
+from vitcam.models.device import on_device
 from vitcam.models.loaded import LoadedModel
 from vitcam.recording import Need, Overrides, Precision, Recording, record
 from vitcam.targets import Targets, score_of
@@ -140,7 +140,7 @@ def _explain(
 
     needs = reduce(Need.__or__, (method.needs(options) for method, options in methods))
     parts: list[list[Explanation]] = []
-    with _on_device(module, device) as where:
+    with on_device(module, device) as where:
         for batch in batches(images, loaded, batch_size):
             score = score_of(_part(targets, batch, total), len(batch.tensor), class_index)
             recording = record(module, batch.tensor.to(where), score, needs, precision=precision, given=given)
@@ -196,27 +196,3 @@ def _with_prompts(loaded: LoadedModel, targets: Targets, images: int) -> tuple[L
             f"targets=['a photo of a cat', 'a photo of a dog']; got {targets!r}"
         )
     return loaded.with_prompts(prompts), [list(range(len(prompts)))] * images
-
-
-@contextlib.contextmanager
-def _on_device(model: nn.Module, device: str | torch.device | None) -> Iterator[torch.device]:
-    """Moves the model for the duration of the ``with``, and back."""
-    home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    if device is None:
-        yield home
-        return
-    where = torch.device(_best_device() if device == "auto" else device)
-    if where == home:
-        yield home
-        return
-    try:
-        model.to(where)
-        yield where
-    finally:
-        model.to(home)
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -75,7 +75,6 @@ RANDOM = Method(
     needs=lambda options: Need.NOTHING,
     summary="control: uniform noise",
     paper="",
-    class_specific=False,
     plain_vit_only=False,
 )
 CENTER = Method(

@@ -30,7 +30,12 @@ def load_embedded(spec: Spec, *, pretrained: bool) -> LoadedModel:
     folder = resources.files("vitcam.models") / "embedded"
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     module = timm.create_model(
-        "vit_small_patch14_dinov2", depth=6, num_classes=len(labels), img_size=112, dynamic_img_size=True
+        "vit_small_patch14_dinov2",
+        depth=6,
+        num_classes=len(labels),
+        img_size=112,
+        dynamic_img_size=True,
+        weight_init="skip" if pretrained else "",
     )
     if pretrained:
         weights = load((folder / "photo_vit.safetensors").read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
@@ -72,7 +73,12 @@ def open_clip_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def _untrained(architecture: str) -> Any:
-    return open_clip.create_model(architecture, pretrained_text=False)
+    # open_clip warns through the root logger that the weights are random, which here is meant.
+    logging.disable(logging.WARNING)
+    try:
+        return open_clip.create_model(architecture, pretrained_text=False)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _from_checkpoint(spec: Spec, architecture: str) -> Any:

@@ -23,7 +23,7 @@ def load_model(
             only its configuration).
         num_classes: size of the head, with ``pretrained=False``, for a classifier of timm, torchvision or
             Hugging Face; otherwise the weights decide.
-        device: for example ``"cuda"``; None means the CPU.
+        device: for example ``"cuda"``, or ``"auto"`` for the best there is; None means the CPU.
 
     Raises:
         ModelError: there is no such model, its library isn't installed, its weights can't be fetched, read
@@ -42,9 +42,14 @@ def load_model(
             f"Can't load {spec} with num_classes={num_classes}: a head of another size would be random. "
             f"Leave num_classes out, or, for a classifier with random weights, pass pretrained=False."
         )
+    where = None
+    if device is not None:
+        from vitcam.models.device import find_device
+
+        where = find_device(device)
     model = _load(parsed, pretrained, num_classes)
     model.module.eval()
-    return model if device is None else replace(model, module=model.module.to(device))
+    return model if where is None else replace(model, module=model.module.to(where))
 
 
 def _load(spec: Spec, pretrained: bool, num_classes: int | None) -> LoadedModel:

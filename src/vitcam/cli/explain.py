@@ -1,0 +1,150 @@
+"""``vitcam explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vitcam.cli.explaining.manifest import Entry, Explained, Failed, manifest_json
+from vitcam.cli.explaining.tables import boxes_table, predictions_table
+from vitcam.cli.terminal import complain, counted, progress_bar, stderr, stdout
+from vitcam.cli.writing import write_whole
+
+if TYPE_CHECKING:
+    from vitcam.cli.explaining.photographs import Photograph
+    from vitcam.cli.explaining.run import Run
+
+FEW = 3
+"""Photographs that are done before a progress bar would be of use."""
+
+
+class Precision(str, Enum):
+    """Of the forward pass."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+def explain(
+    photographs: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO", help="Files, folders (searched throughout) or patterns in quotes."),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="SPEC", help="See `vitcam models`.")
+    ] = "embedded:photo",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            show_default="agcam",
+            help="See `vitcam methods`. Options in brackets: 'attention(layer=5)'. Repeat it to "
+            "compare methods.",
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="CLASS",
+            show_default="the predicted class",
+            help="A class's name or index, or top5 for the five most probable; for CLIP a text such as "
+            '"a cat". Repeat it for several classes.',
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for panels, maps and manifest.json.")
+    ] = Path("vitcam-output"),
+    boxes: Annotated[
+        bool, typer.Option("--boxes", metavar="", help="Draw and list boxes around the hot areas.")
+    ] = False,
+    threshold: Annotated[
+        float, typer.Option(metavar="FRACTION", min=0, max=1, help="Boxes surround what is hotter than this.")
+    ] = 0.5,
+    precision: Annotated[Precision, typer.Option(help="Of the forward pass.")] = Precision.FP32,
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Photographs that go through the model at once.")
+    ] = 8,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default="cpu", help="Such as cuda, or auto.")
+    ] = None,
+) -> None:
+    """Show where a model looks in photographs when it decides.
+
+    Prints the predicted classes. Writes for each photograph a panel (`NAME.panel.png`: the photograph, and
+    its heatmaps by class) and the raw maps (`NAME.METHOD.npy`: float32, targets × rows × columns of patches),
+    and for the whole run `manifest.json`.
+
+    A photograph that can't be read is reported and skipped; the exit status is 1 then, and when output can't
+    be written. It is 2 when what was asked for doesn't exist: the model, the method, the class.
+
+    Example: `vitcam explain cat.jpg holiday/ --target top3 --method agcam --method rollout`
+    """
+    from vitcam.cli.explaining.photographs import find_photographs
+
+    found, missing = find_photographs(photographs, output)
+    for failure in missing:
+        complain(failure.error)
+    if not found:
+        raise typer.Exit(1)
+
+    from vitcam.cli.explaining.run import Run
+
+    run = Run.prepared(
+        model=model,
+        targets=target or [],
+        methods=method or ["agcam"],
+        output=output,
+        threshold=threshold if boxes else None,
+        precision=precision.value,
+        batch_size=batch_size,
+        device=device,
+    )
+    entries = _explain_and_write(found, missing, run)
+    explained = [entry for entry in entries if isinstance(entry, Explained)]
+    _tell(explained, run)
+    if len(explained) < len(entries):
+        if len(entries) > 1:
+            complain(f"{len(entries) - len(explained)} of {len(entries)} couldn't be explained, see above.")
+        raise typer.Exit(1)
+
+
+def _explain_and_write(found: Sequence[Photograph], missing: Sequence[Failed], run: Run) -> list[Entry]:
+    from vitcam.cli.explaining.batches import explain_in_batches
+    from vitcam.cli.explaining.saving import save
+
+    console = stderr()
+    entries: list[Entry] = [*missing]
+    try:
+        with progress_bar(console, enabled=len(found) > FEW) as bar:
+            results = explain_in_batches(found, run)
+            for result in bar.track(results, total=len(found), description="Explaining"):
+                entry = result if isinstance(result, Failed) else save(result, run)
+                entries.append(entry)
+                if isinstance(entry, Failed):
+                    complain(entry.error, console)
+    finally:  # when interrupted, too, it lists what was done
+        if any(isinstance(entry, Explained) for entry in entries):
+            write_whole(run.output / "manifest.json", manifest_json(run.described(), entries))
+    return entries
+
+
+def _tell(explained: Sequence[Explained], run: Run) -> None:
+    if not explained:
+        return
+    console = stdout()
+    console.print(predictions_table(explained))
+    if run.threshold is not None:
+        console.print(boxes_table(explained))
+    maps = sum(len(entry.maps) for entry in explained)
+    console.print(
+        f"{counted(len(explained), 'panel')}, {counted(maps, 'file')} of maps and manifest.json are in {run.output}",
+        soft_wrap=True,
+    )

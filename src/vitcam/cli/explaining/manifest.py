@@ -1,0 +1,85 @@
+"""What ``manifest.json`` says about a run of ``vitcam explain``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vitcam.types import Box
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Score:
+    """A class of the model, with its probability for one photograph."""
+
+    index: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """A class that was explained.
+
+    Attributes:
+        boxes: per method the boxes of its map, in the photograph's pixels, the largest first; None if not
+            asked for.
+    """
+
+    index: int
+    name: str
+    probability: float
+    boxes: Mapping[str, Sequence[Box]] | None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A photograph that was explained.
+
+    Attributes:
+        file: its path, as given or found.
+        width, height: in pixels, upright.
+        region: what the model sees of it, in its pixels; the maps lie over this. Where a model's
+            preprocessing adds a border, it reaches beyond the photograph.
+        predicted: the most probable classes, the first first.
+        targets: the classes explained, in the order of the maps.
+        panel: the picture's file, beside the manifest.
+        maps: per method the file of its raw maps, float32 (targets, rows, columns) on the patch grid.
+    """
+
+    file: str
+    width: int
+    height: int
+    region: Box
+    predicted: Sequence[Score]
+    targets: Sequence[Target]
+    panel: str
+    maps: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A photograph, or a path, that couldn't be explained, and why."""
+
+    file: str
+    error: str
+
+
+Entry = Explained | Failed
+
+
+def manifest_json(run: Mapping[str, Any], entries: Sequence[Entry]) -> bytes:
+    """The manifest: what holds for the whole run, then its photographs.
+
+    Args:
+        run: the model, methods, settings and versions.
+        entries: one per photograph; those that failed have an ``error`` and nothing else.
+    """
+    content = {"format": FORMAT, **run, "images": [asdict(entry) for entry in entries]}
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=repr)
+    # bytes of a file name that aren't UTF-8 become \udcXX, which is what JSON calls them
+    return (text + "\n").encode("utf-8", "backslashreplace")

@@ -1,0 +1,79 @@
+"""What was asked for, looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from vitcam import __version__
+from vitcam.cli.explaining.targets import Classes, choose_targets
+from vitcam.methods import canonical_name, find_method
+from vitcam.models import LoadedModel, load_model
+from vitcam.recording import Precision
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of ``vitcam explain``.
+
+    Attributes:
+        methods: canonical names, each once.
+        threshold: of the boxes; None means no boxes.
+    """
+
+    model: LoadedModel
+    targets: Classes
+    methods: Sequence[str]
+    output: Path
+    threshold: float | None
+    precision: Precision
+    batch_size: int
+
+    @classmethod
+    def prepared(
+        cls,
+        *,
+        model: str,
+        targets: Sequence[str],
+        methods: Sequence[str],
+        device: str | None = None,
+        **settings: Any,
+    ) -> Run:
+        """Looks up methods and classes, and loads the model.
+
+        Args:
+            model, targets, methods, device: as on the command line.
+            **settings: the other attributes.
+
+        Raises:
+            MethodError: there is no such method or option.
+            ModelError: there is no such model, or it can't be loaded.
+            TargetError: there is no such class.
+        """
+        names = dict.fromkeys(canonical_name(*find_method(name)) for name in methods)
+        loaded, classes = choose_targets(load_model(model, device=device), targets)
+        return cls(model=loaded, targets=classes, methods=list(names), **settings)
+
+    def described(self) -> dict[str, Any]:
+        """What holds for all photographs, for the manifest."""
+        height, width = self.model.preprocessing.size
+        chosen = [find_method(name) for name in self.methods]
+        return {
+            "versions": {
+                "vitcam": __version__,
+                "torch": version("torch"),
+                "timm": version("timm"),
+                "python": python_version(),
+            },
+            "model": {"spec": self.model.spec, "input": {"width": width, "height": height}},
+            "methods": [
+                {"name": name, "options": options, "paper": method.paper}
+                for name, (method, options) in zip(self.methods, chosen, strict=True)
+            ],
+            "precision": self.precision,
+            "threshold": self.threshold,
+        }

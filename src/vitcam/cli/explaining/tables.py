@@ -1,0 +1,88 @@
+"""What ``vitcam explain`` prints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from vitcam.cli.explaining.manifest import Explained, Score, Target
+from vitcam.cli.terminal import percent
+
+MARK = "●"
+
+BAR = 10
+"""How many letters wide a probability of one is."""
+
+
+def predictions_table(entries: Sequence[Explained]) -> Table:
+    """Per photograph the most probable classes, and those explained, which are bold and marked."""
+    table = _table("Photograph", "", "Class")
+    table.add_column("Probability", no_wrap=True)
+    table.caption, table.caption_justify = f"{MARK} explained", "left"
+    for entry, name in zip(entries, short_names([entry.file for entry in entries]), strict=True):
+        explained = {target.index for target in entry.targets}
+        for row, one in enumerate(_classes(entry)):
+            marked = one.index in explained
+            table.add_row(
+                "" if row else Text(name),
+                MARK if marked else "",
+                Text(one.name, "bold" if marked else ""),
+                _probability(one.probability),
+            )
+        table.add_section()
+    return table
+
+
+def boxes_table(entries: Sequence[Explained]) -> Table:
+    """A row per box, in the photographs' pixels."""
+    table = _table("Photograph", "Class", "Method")
+    for edge in ("Left", "Top", "Right", "Bottom"):
+        table.add_column(edge, justify="right", no_wrap=True)
+    for entry, name in zip(entries, short_names([entry.file for entry in entries]), strict=True):
+        above: tuple[str, ...] = ("", "", "")
+        for target in entry.targets:
+            for method, boxes in (target.boxes or {}).items():
+                names = (name, target.name, method)
+                for found in boxes:
+                    new = [Text("" if names[: i + 1] == above[: i + 1] else names[i]) for i in range(3)]
+                    table.add_row(*new, *map(str, found))
+                    above = names
+        table.add_section()
+    return table
+
+
+def short_names(files: Sequence[str]) -> list[str]:
+    """Paths from the folder that all of them are in.
+
+    Example:
+        >>> short_names(["photos/a/cat.jpg", "photos/b/cat.jpg"])
+        ['a/cat.jpg', 'b/cat.jpg']
+    """
+    paths = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100  Path.absolute() leaves ".." in
+    if len({path.anchor for path in paths}) > 1:  # several drives of Windows
+        return list(files)
+    common = os.path.commonpath([path.parent for path in paths])
+    return [path.relative_to(common).as_posix() for path in paths]
+
+
+def _probability(probability: float) -> Text:
+    bar = "█" * round(BAR * probability)
+    return Text.assemble(f"{percent(probability):>7} ", (bar, "dim"))
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold", max_width=48)
+    return table
+
+
+def _classes(entry: Explained) -> list[Score | Target]:
+    """The most probable classes, then those explained that aren't among them."""
+    listed = {one.index for one in entry.predicted}
+    return [*entry.predicted, *(target for target in entry.targets if target.index not in listed)]

@@ -1,0 +1,48 @@
+"""From ``--target`` to what ``vitcam.compare`` explains."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vitcam.errors import TargetError
+from vitcam.models.loaded import LoadedModel
+
+Classes = None | str | list[int]
+
+
+def choose_targets(model: LoadedModel, asked: Sequence[str]) -> tuple[LoadedModel, Classes]:
+    """What to explain, the same for every photograph, and the model that has these classes.
+
+    Args:
+        model: a classifier; or a model such as CLIP, which becomes a classifier of the texts asked for.
+        asked: class names, indices, or one ``topK``; for CLIP, texts. Nothing means the predicted class.
+
+    Returns:
+        None for the predicted class, ``"topK"``, or class indices.
+
+    Raises:
+        TargetError: there is no such class, ``topK`` doesn't stand alone, or CLIP got no texts.
+
+    Example:
+        >>> choose_targets(vitcam.load_model("embedded:photo"), ["cat", "cup"])[1]
+        [1, 42]
+    """
+    if model.promptable:
+        texts = list(dict.fromkeys(asked))
+        if not texts:
+            raise TargetError(
+                f'{model.spec} has no classes of its own: say which texts to compare, such as --target "a cat" '
+                '--target "a dog"'
+            )
+        return replace(model.with_prompts(texts), text_encoder=None), list(range(len(texts)))
+    tops = [target for target in asked if re.fullmatch(r"top\d+", target.strip())]
+    if tops and len(asked) > 1:
+        raise TargetError(
+            f"--target {tops[0]} must stand alone: which classes it means differs from photograph to "
+            "photograph. Leave it out, or the other targets"
+        )
+    if tops:
+        return model, tops[0].strip()
+    return model, list(dict.fromkeys(map(model.class_index, asked))) or None

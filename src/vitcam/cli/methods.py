@@ -1,0 +1,44 @@
+"""``vitcam methods``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from vitcam.cli.terminal import stdout
+
+if TYPE_CHECKING:
+    from vitcam.methods import Method
+
+
+def methods() -> None:
+    """List the explanation methods: what they show, their options, the models they work on."""
+    from vitcam.methods import METHODS
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Method and options", no_wrap=True)
+    table.add_column("What it shows")
+    table.add_column("Class-specific")
+    table.add_column("Models")
+    for method in METHODS.values():
+        table.add_row(
+            _name(method),
+            _summary(method),
+            "yes" if method.class_specific else "no",
+            "plain ViTs" if method.plain_vit_only else "any",
+        )
+    console = stdout()
+    console.print(table)
+    console.print("Options are given in brackets: vitcam explain cat.jpg --method 'attention(layer=5)'")
+
+
+def _name(method: Method) -> Text:
+    options = [f"\n  {option}={default!r}" for option, default in method.options.items()]
+    return Text.assemble((method.name, "bold"), ("".join(options), "dim"))
+
+
+def _summary(method: Method) -> Text:
+    return Text.assemble(method.summary, (f"\n{method.paper}" if method.paper else "", "dim"))

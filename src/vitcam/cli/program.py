@@ -1,0 +1,61 @@
+"""The program ``vitcam``: its commands, its version, and how its errors end it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vitcam import __version__
+from vitcam.cli.explain import explain
+from vitcam.cli.methods import methods
+from vitcam.cli.models import models
+from vitcam.cli.terminal import complain
+from vitcam.errors import MethodError, ModelError, TargetError, VitcamError
+
+NOT_AS_ASKED = (ModelError, MethodError, TargetError)
+"""What was asked for doesn't exist or doesn't fit together: status 2, as for any wrong usage."""
+
+
+class Commands(TyperGroup):
+    """Ends with one line instead of a traceback where vitcam raised an error on purpose."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VitcamError as error:
+            complain(str(error))
+            raise typer.Exit(2 if isinstance(error, NOT_AS_ASKED) else 1) from error
+
+
+program = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback is for a bug report: plain and whole
+    rich_markup_mode="markdown",  # the one that joins the lines of a paragraph
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+program.command(no_args_is_help=True)(explain)
+program.command()(methods)
+program.command()(models)
+
+
+def _version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(f"vitcam {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@program.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """See where a Vision Transformer looks when it decides."""
