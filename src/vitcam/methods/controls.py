@@ -38,7 +38,9 @@ def random(recording: Recording, *, seed: int = 0) -> TokenMap:
     maps = []
     for image, targets in zip(recording.images, recording.targets.tolist(), strict=True):
         content = zlib.crc32(image.float().cpu().numpy().tobytes())
-        generators = [np.random.default_rng([seed, content, target + 1]) for target in targets]
+        # A function's scores have no class; their place among the targets stands for it.
+        what = [(0, target) if target >= 0 else (1, place) for place, target in enumerate(targets)]
+        generators = [np.random.default_rng([seed, content, *key]) for key in what]
         maps.append([torch.from_numpy(rng.random(patches, dtype=np.float32)) for rng in generators])
     return torch.stack([torch.stack(image_maps) for image_maps in maps]).to(recording.targets.device)
 
