@@ -72,6 +72,7 @@ def test_models_lists_every_source(vitcam):
 
 
 def test_models_says_how_to_install_what_is_missing(vitcam, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("vitcam.models.sources.find_spec", lambda name: None if name == "transformers" else 1)
     assert "no: pip install 'vitcam[hf]'" in vitcam("models").stdout
 
