@@ -50,13 +50,15 @@ def test_unknown_command(vitcam):
     assert "explian" in result.stderr
 
 
-def test_methods_lists_every_method_with_its_options(vitcam):
+def test_methods_lists_every_method_with_its_options(vitcam, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     text = vitcam("methods").stdout
     for method in METHODS.values():
         assert any(line.split()[:1] == [method.name] for line in text.splitlines())
         for option, default in method.options.items():
             assert f"{option}={default!r}" in text
         assert method.paper in text
+        assert method.passes in text
     (agcam,) = [line for line in text.splitlines() if line.split()[:1] == ["agcam"]]
     assert agcam.split()[-3:] == ["yes", "plain", "ViTs"]
     (center,) = [line for line in text.splitlines() if line.split()[:1] == ["center"]]

@@ -45,16 +45,99 @@ def explicit_attention(layers: list[Layer], detach_first: int | None):
         F.scaled_dot_product_attention, F.multi_head_attention_forward = fused, multi_head
 
 
-def agcam(model, images, score, block_layers, patches):
+def agcam(
+    model,
+    images,
+    score,
+    block_layers,
+    patches,
+    normalize=torch.sigmoid,
+    detach=True,
+    positive=True,
+    layers=slice(None),
+):
     """Σ over layers, heads and query rows of ReLU(∂y/∂A) · sigmoid(S), attention inputs detached."""
-    layers: list[Layer] = []
-    with explicit_attention(layers, detach_first=block_layers), torch.enable_grad():
-        score(model(images)).sum().backward()
+    recorded = gradients(model, images, score, block_layers if detach else None)[layers]
     total = 0
-    for layer in layers:
-        if layer.maps.grad is None:  # the score doesn't depend on this layer
-            continue
-        total = total + (layer.maps.grad.relu() * layer.scores.sigmoid()).sum(dim=(1, 2))
+    for layer in recorded:
+        weight = layer.maps.grad.relu() if positive else layer.maps.grad
+        total = total + (weight * normalize(layer.scores)).sum(dim=(1, 2))
+    return total[:, patches]
+
+
+def gradients(model, images, score, detach_first=None):
+    """The attention layers that a score depends on, with the gradients of their maps."""
+    layers: list[Layer] = []
+    with explicit_attention(layers, detach_first), torch.enable_grad():
+        score(model(images)).sum().backward()
+    return [layer for layer in layers if layer.maps.grad is not None]
+
+
+def gradsam(model, images, score, start, pools):
+    """Mean over layers and heads of ReLU(∂y/∂A) · A; of its rows those of ``start``, or the only one."""
+    layers = gradients(model, images, score)
+    rows = [(layer.maps.grad.relu() * layer.maps).mean(dim=1) for layer in layers]
+    shares = [start[: row.shape[1]] for row in rows]
+    if pools:
+        shares[-1] = torch.full((rows[-1].shape[1],), 1 / rows[-1].shape[1])
+    return sum((share[:, None] * row).sum(dim=1) for share, row in zip(shares, rows, strict=True)) / len(rows)
+
+
+def gae(model, images, score, start, pools, start_layer=0):
+    """R ← R + mean_h ReLU(∂y/∂A · A) R with whole matrices, from the identity; then the row, and less the I."""
+    layers = gradients(model, images, score)
+    bars = [(layer.maps.grad * layer.maps).relu().mean(dim=1) for layer in layers]
+    tokens = bars[0].shape[-1]
+    relevance = torch.eye(tokens).expand(len(images), -1, -1)
+    for bar in (bars[:-1] if pools else bars)[start_layer:]:
+        whole = torch.zeros(len(bar), tokens, tokens)
+        whole[:, : bar.shape[1]] = bar
+        relevance = relevance + whole @ relevance
+    if pools:
+        return (bars[-1] @ relevance).mean(dim=1)
+    return (start @ (relevance - torch.eye(tokens))).squeeze(1)
+
+
+def gradcam(model, images, score, norm, patches):
+    """ReLU of a norm's channels times their mean gradients, over patch tokens."""
+    kept = []
+
+    def keep(module, args, output):
+        output.requires_grad_().retain_grad()
+        kept.append(output)
+
+    handle = model.get_submodule(norm).register_forward_hook(keep)
+    with torch.enable_grad():
+        score(model(images)).sum().backward()
+    handle.remove()
+    activation, gradient = kept[0].detach()[:, patches], kept[0].grad[:, patches]
+    return (gradient.mean(dim=1, keepdim=True) * activation).sum(dim=2).relu()
+
+
+def legrad(model, images, blocks, attention_index, head, patches, pools=False):
+    """Σ over blocks of mean ReLU(∂y_l/∂A_l), where y_l = head(tokens that leave block l).
+
+    Args:
+        blocks: the blocks' names.
+        attention_index: for each block the number of its attention call.
+        head: from tokens to scores, by hand.
+        pools: whether the head's own attention is looked at instead.
+    """
+    kept, layers = [], list[Layer]()
+    handles = [
+        model.get_submodule(name).register_forward_hook(lambda m, args, output: kept.append(output))
+        for name in blocks
+    ]
+    total = 0
+    with explicit_attention(layers, None), torch.enable_grad():
+        model(images)
+        for handle in handles:
+            handle.remove()
+        for tokens, index in zip(list(kept), attention_index, strict=True):
+            score = head(tokens[0] if isinstance(tokens, tuple) else tokens)
+            layer = layers[-1] if pools else layers[index]
+            (gradient,) = torch.autograd.grad(score.sum(), layer.maps, retain_graph=True)
+            total = total + gradient.relu().mean(dim=(1, 2))
     return total[:, patches]
 
 
@@ -75,3 +158,20 @@ def rollout(maps, start):
         whole[:, : layer.shape[1]] = layer
         product = (whole + torch.eye(tokens)) / 2 @ product
     return (start[:, None] @ product)[:, 0]
+
+
+def rollout_of_one(maps, fuse, discard_ratio):
+    """One image's rollout by lists and loops, for a model with a class token. ``maps``: (heads, N, N) each."""
+    tokens = maps[0].shape[-1]
+    product = torch.eye(tokens)
+    for heads in maps:
+        fused = torch.tensor(
+            [[fuse([head[i][j] for head in heads.tolist()]) for j in range(tokens)] for i in range(tokens)]
+        )
+        places = sorted(range(tokens * tokens), key=lambda place: fused.flatten()[place].item())
+        for place in places[: int(tokens * tokens * discard_ratio)]:
+            if place != 0:
+                fused[place // tokens, place % tokens] = 0
+        step = (fused + torch.eye(tokens)) / 2
+        product = step / step.sum(dim=1, keepdim=True) @ product
+    return product[0]

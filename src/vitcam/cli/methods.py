@@ -21,12 +21,14 @@ def methods() -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Method and options", no_wrap=True)
     table.add_column("What it shows")
+    table.add_column("Passes")
     table.add_column("Class-specific")
     table.add_column("Models")
     for method in METHODS.values():
         table.add_row(
             _name(method),
             _summary(method),
+            method.passes,
             "yes" if method.class_specific else "no",
             "plain ViTs" if method.plain_vit_only else "any",
         )

@@ -8,10 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from vitcam import __version__
+from vitcam.cli.evaluate import evaluate
 from vitcam.cli.explain import explain
 from vitcam.cli.methods import methods
 from vitcam.cli.models import models
+from vitcam.cli.report import report
 from vitcam.cli.terminal import complain
+from vitcam.cli.train_head import train_head
 from vitcam.errors import MethodError, ModelError, TargetError, VitcamError
 
 NOT_AS_ASKED = (ModelError, MethodError, TargetError)
@@ -38,6 +41,9 @@ program = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 program.command(no_args_is_help=True)(explain)
+program.command(no_args_is_help=True)(evaluate)
+program.command(no_args_is_help=True)(report)
+program.command(no_args_is_help=True)(train_head)
 program.command()(methods)
 program.command()(models)
 

@@ -8,7 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from vitcam.errors import MethodError
-from vitcam.methods import agcam, attention, controls, rollout
+from vitcam.methods import (
+    agcam,
+    attention,
+    attnlrp,
+    captum,
+    controls,
+    gae,
+    gradcam,
+    gradsam,
+    legrad,
+    lrp,
+    rollout,
+)
 from vitcam.methods.method import Method, TokenMap
 from vitcam.recording import Recording
 
@@ -20,6 +32,13 @@ METHODS: dict[str, Method] = {
         agcam.METHOD,
         attention.METHOD,
         rollout.METHOD,
+        lrp.METHOD,
+        gae.METHOD,
+        gradsam.METHOD,
+        legrad.METHOD,
+        gradcam.METHOD,
+        attnlrp.METHOD,
+        *captum.METHODS,
         controls.RANDOM,
         controls.CENTER,
     )
@@ -51,6 +70,7 @@ def find_method(name: str, options: Mapping[str, Any] | None = None) -> tuple[Me
         if option not in method.options:
             known = ", ".join(method.options) or "none"
             raise MethodError(f"{bare} has no option {option!r}; its options are: {known}")
+        _check_type(bare, option, given[option], method.options[option])
     return method, {**method.options, **given}
 
 
@@ -81,16 +101,33 @@ def canonical_name(method: Method, options: Mapping[str, Any]) -> str:
     return f"{method.name}({', '.join(changed)})" if changed else method.name
 
 
+def _check_type(method: str, option: str, value: Any, default: Any) -> None:
+    """An option's value must be of the type of its default; a list may stand for a string."""
+    allowed, description = _TYPES[type(default)]
+    if type(value) not in allowed:
+        raise MethodError(f"{method} takes {description} as {option}, such as {default!r}; not {value!r}")
+
+
+_TYPES: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "True or False"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str, list, tuple), "a string or a list"),
+}
+
+
 def _parse(name: str) -> tuple[str, dict[str, Any]]:
-    if "(" not in name:
-        return name.strip(), {}
+    bare, bracket, _ = name.partition("(")
+    bare = bare.strip()
+    if not bracket:
+        return bare, {}
     problem = MethodError(
         f"can't read the method {name!r}; write its options as in 'attention(layer=5)', each with a plain value"
     )
     try:
-        call = ast.parse(name.strip(), mode="eval").body
+        call = ast.parse(f"method{name[name.index(bracket) :].strip()}", mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise problem
-        return call.func.id, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords if k.arg}
+        return bare, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords if k.arg}
     except (SyntaxError, ValueError) as error:
         raise problem from error

@@ -48,6 +48,7 @@ METHOD = Method(
     compute=attention,
     needs=lambda options: Need.MAPS,
     summary="the class token's attention in one layer, mean over heads",
+    passes="forward",
     paper="",
     class_specific=False,
 )

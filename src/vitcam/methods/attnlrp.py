@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError
-from vitcam.methods.relevance.propagation import Trace
+from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.relevance.attnlrp import attnlrp_rules
+from vitcam.methods.relevance.tracing import Trace, trace
+from vitcam.recording import Need, Recording
 from vitcam.types import PatchGrid
+
+
+def attnlrp(recording: Recording, *, conv_gamma: float = 0.25, linear_gamma: float = 0.05) -> TokenMap:
+    """Relevance propagated from the target's logit to the pixels, summed over each patch.
+
+    The rules are in ``methods/relevance/attnlrp.py``: ε and γ rules for linear maps, halves for the two products
+    of attention, the Taylor decomposition of softmax, identity for norms and activations. How far they agree
+    with the authors' package, and where not, is said at :func:`patch_relevance`. It always runs in the model's
+    own precision.
+
+    Args:
+        recording: any; the model is run once more, by the rules.
+        conv_gamma: γ of the patch embedding's convolution; 0 is the ε rule.
+        linear_gamma: γ of the linear maps outside attention.
+
+    Raises:
+        MethodError: a γ is negative.
+
+    Returns:
+        (batch, targets, patches), of either sign, in units of the score.
+
+    Example:
+        >>> vitcam.explain(model, images, method="attnlrp", linear_gamma=0.1).method
+        'attnlrp(linear_gamma=0.1)'
+    """
+    if conv_gamma < 0 or linear_gamma < 0:
+        raise MethodError(f"attnlrp takes γ ≥ 0, not conv_gamma={conv_gamma}, linear_gamma={linear_gamma}")
+    device = recording.images.device
+    with recording.resumed() as model, torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        traced = trace(model, recording.images, attnlrp_rules(conv_gamma, linear_gamma))
+        scores = recording.score.scorer(recording.targets)(traced.output)
+        maps = [
+            patch_relevance(input_relevance(traced, scores[:, target]), recording.layout.grid)
+            for target in range(scores.shape[1])
+        ]
+    return torch.stack(maps, dim=1)
 
 
 def input_relevance(
@@ -31,6 +72,9 @@ def patch_relevance(
     The relevance that the rules give to biases, the class token and position embeddings, and what softmax and
     norms absorb, is lost, so a map sums to less than the score or to more.
 
+    A patch is one of grid.height × grid.width equal parts of the image. Where a model cuts off a border that its
+    patches don't cover, the two differ by some pixels.
+
     Agreement with the authors' package ``lxt`` 2.1 is exact up to float rounding: with what it does for
     torchvision's ``vit_b_16`` (CP-LRP inside attention, that is ``attnlrp_rules(through_softmax=False)``, and
     zennit's γ rule), and with its AttnLRP attention on Hugging Face models with the γs at 0. It has no AttnLRP
@@ -40,20 +84,21 @@ def patch_relevance(
         relevance: of the input, as of :func:`input_relevance`.
         grid: how the patches lie over the image.
 
-    Raises:
-        MethodError: the grid doesn't divide the image evenly.
-
     Example:
         >>> traced = trace(model, images, attnlrp_rules())
         >>> pixels = input_relevance(traced, traced.output[:, 281])
         >>> patch_relevance(pixels, PatchGrid(14, 14, prefix=1)).shape
         torch.Size([8, 196])
     """
-    height, width = relevance.shape[-2:]
-    if height % grid.height or width % grid.width:
-        raise MethodError(
-            f"attnlrp sums relevance over patches of equal size, but an image of {height}×{width} pixels doesn't "
-            f"divide into {grid.height}×{grid.width} patches; resize the images to a multiple of the patch size"
-        )
-    patches: Tensor = relevance.unflatten(-1, (grid.width, -1)).unflatten(-3, (grid.height, -1))
-    return patches.sum(dim=(1, 3, 5)).flatten(1)
+    means = F.adaptive_avg_pool2d(relevance.sum(dim=1, keepdim=True), (grid.height, grid.width))
+    return means.flatten(1) * (relevance.shape[-2] * relevance.shape[-1] / grid.tokens)
+
+
+METHOD = Method(
+    compute=attnlrp,
+    needs=lambda options: Need.NOTHING,
+    summary="relevance by the rules of AttnLRP at the pixels, summed over each patch",
+    passes="forward and backward by rules",
+    paper="arXiv 2402.05602",
+    plain_vit_only=False,
+)

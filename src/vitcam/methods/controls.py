@@ -76,6 +76,7 @@ RANDOM = Method(
     compute=random,
     needs=lambda options: Need.NOTHING,
     summary="control: uniform noise",
+    passes="none",
     paper="",
     plain_vit_only=False,
 )
@@ -83,6 +84,7 @@ CENTER = Method(
     compute=center,
     needs=lambda options: Need.NOTHING,
     summary="control: a Gaussian in the middle of the image",
+    passes="none",
     paper="",
     class_specific=False,
     plain_vit_only=False,

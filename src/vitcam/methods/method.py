@@ -24,6 +24,7 @@ class Method:
             arguments are the method's options, their defaults the paper's.
         needs: from the options to what a recording must hold.
         summary: what the map is, in one line.
+        passes: what runs of the model it takes; methods that are compared share them.
         paper: where it is from.
         class_specific: whether two classes of one image get different maps.
         plain_vit_only: whether it needs attention layers that all see the same tokens, so that it isn't
@@ -33,6 +34,7 @@ class Method:
     compute: Callable[..., TokenMap]
     needs: Callable[[Mapping[str, Any]], Need]
     summary: str
+    passes: str
     paper: str
     class_specific: bool = True
     plain_vit_only: bool = True

@@ -8,20 +8,7 @@ from torch import Tensor
 from vitcam.recording import Attention, Recording
 
 Row = Float[Tensor, "batch tokens"]
-
-
-def head_row(recording: Recording) -> tuple[Row, tuple[Attention, ...]]:
-    """Where the attention that the head pays to the tokens starts, and the layers still below it.
-
-    With a class token it is that token's unit vector. Where the head averages tokens, each has an equal
-    share. Where an attention pools the tokens (SigLIP), it is that attention's own row, mean over heads,
-    and the pooling layer is used up.
-    """
-    layers = recording.layers
-    if recording.pools:
-        return layers[-1].probabilities().mean(dim=(1, 2)), layers[:-1]
-    batch = layers[0].call.query.shape[0]
-    return recording.head_rows.expand(batch, -1), layers
+TargetRows = Float[Tensor, "batch targets _tokens"]
 
 
 def through(layer: Attention, row: Row) -> Row:
@@ -35,4 +22,38 @@ def through(layer: Attention, row: Row) -> Row:
     for rows in layer.row_chunks():
         maps = layer.probabilities(rows).mean(dim=1)
         carried += (row[:, None, rows] @ maps).squeeze(1)
+    return carried
+
+
+def read_rows(recording: Recording, layer: Attention) -> TargetRows:
+    """What stands for the class-token row of a layer: the share of each of its query rows.
+
+    With a class token it is that token's unit vector. Where the head averages tokens, each of them has an
+    equal share; so have the queries of an attention that pools the tokens for the head.
+    """
+    shape = (*recording.targets.shape, layer.queries)
+    if layer.pooling:
+        return recording.head_rows.new_full(shape, 1 / layer.queries)
+    return recording.head_rows[: layer.queries].expand(shape)
+
+
+def through_positive(
+    layer: Attention, gradient: Float[Tensor, "batch targets heads queries dim"], row: TargetRows
+) -> TargetRows:
+    """row · mean_h ReLU(∂y/∂A ⊙ A) of one layer for every target, in chunks of query rows.
+
+    Since A ≥ 0, that is the same as ReLU(∂y/∂A) ⊙ A.
+
+    Args:
+        layer: the attention layer, with all query rows.
+        gradient: ∂y/∂O.
+        row: a weight for each of the layer's query rows.
+    """
+    carried = row.new_zeros(*row.shape[:2], layer.keys)
+    reached = (row != 0).flatten(0, 1).any(dim=0).nonzero().flatten().tolist()
+    for rows in layer.row_chunks(reached[-1] + 1 if reached else 0, copies=2):
+        maps = layer.probabilities(rows)
+        for target in range(row.shape[1]):
+            weighted = layer.map_gradient(gradient[:, target, :, rows]).relu_().mul_(maps)
+            carried[:, target] += (row[:, target, None, None, rows] @ weighted).mean(dim=(1, 2))
     return carried

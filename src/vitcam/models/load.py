@@ -7,7 +7,7 @@ from dataclasses import replace
 from vitcam.errors import ModelError
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.sources import SOURCES
-from vitcam.models.spec import Spec, parse_spec
+from vitcam.models.spec import Spec, parse_spec, split_head
 
 
 def load_model(
@@ -18,7 +18,8 @@ def load_model(
     Args:
         spec: ``embedded:photo`` (comes with vitcam), ``timm:NAME``, ``timm:NAME@FILE``,
             ``torchvision:NAME``, ``torchvision:NAME/WEIGHTS``, ``torchvision:NAME@FILE``, ``hf:ID``,
-            ``hf:/FOLDER``, ``open_clip:ARCH/TAG`` or ``open_clip:ARCH@FILE``.
+            ``hf:/FOLDER``, ``open_clip:ARCH/TAG`` or ``open_clip:ARCH@FILE``; any of them followed by
+            ``+HEAD.safetensors``, a head that ``vitcam train-head`` trained on it.
         pretrained: False gives the same model with random weights; nothing is downloaded (for ``hf:ID``
             only its configuration).
         num_classes: size of the head, with ``pretrained=False``, for a classifier of timm, torchvision or
@@ -33,7 +34,8 @@ def load_model(
         >>> load_model("embedded:photo").class_names[:3]
         ('dog', 'cat', 'big cat')
     """
-    parsed = parse_spec(spec)
+    own_spec, head = split_head(spec)
+    parsed = parse_spec(own_spec)
     source = SOURCES[parsed.scheme]
     if not source.installed:
         raise ModelError(f"Can't load {spec}: {source.library} isn't installed. Install it: {source.remedy}.")
@@ -48,6 +50,10 @@ def load_model(
 
         where = find_device(device)
     model = _load(parsed, pretrained, num_classes)
+    if head is not None:
+        from vitcam.models.head import read_head, with_head
+
+        model = with_head(model, read_head(head), spec)
     model.module.eval()
     return model if where is None else replace(model, module=model.module.to(where))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 from vitcam.errors import ModelError
 from vitcam.models.sources import SOURCES
@@ -57,6 +58,25 @@ def parse_spec(text: str) -> Spec:
         expected = " or ".join(SOURCES[scheme].patterns)
         raise ModelError(f"Can't load the model {text!r}: it is incomplete. Expected {expected}.")
     return Spec(scheme, name, file or None)
+
+
+def split_head(spec: str) -> tuple[str, Path | None]:
+    """A model's specification taken apart from the head behind it.
+
+    Example:
+        >>> split_head("timm:vit_base_patch16_224+birds.safetensors")
+        ('timm:vit_base_patch16_224', PosixPath('birds.safetensors'))
+    """
+    parts = spec.split("+")
+    # any of the paths may hold a plus sign, too: what exists decides
+    splits = [("+".join(parts[:at]), Path("+".join(parts[at:])).expanduser()) for at in range(1, len(parts))]
+    splits = [(model, head) for model, head in splits if head.suffix == ".safetensors"]
+    existing = [(model, head) for model, head in splits if head.is_file()]
+    if existing:
+        return existing[0]
+    if not splits or Path(spec.partition("@")[2]).is_file():
+        return spec, None
+    return splits[-1]
 
 
 def unknown_name(spec: Spec, name: str, known: Iterable[str], what: str = "model") -> ModelError:

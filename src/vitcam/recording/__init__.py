@@ -1,13 +1,18 @@
 """Records what happens inside a Vision Transformer; the only room that touches torch's internals."""
 
 from vitcam.recording.attention import Attention
+from vitcam.recording.layerwise import LayerGradient
 from vitcam.recording.layout import Layout, Overrides
+from vitcam.recording.norm import BlockNorm
 from vitcam.recording.output import find_logits, logits_of
-from vitcam.recording.recording import Need, Precision, Recording, record
+from vitcam.recording.recorder import record
+from vitcam.recording.recording import Need, Precision, Recording
 from vitcam.recording.score import Score
 
 __all__ = [
     "Attention",
+    "BlockNorm",
+    "LayerGradient",
     "Layout",
     "Need",
     "Overrides",

@@ -51,6 +51,12 @@ class Attention:
         """A = softmax(S), in fp32."""
         return attention_probabilities(self.scores(rows))
 
+    def map_gradient(
+        self, gradient: Float[Tensor, "batch heads rows dim"]
+    ) -> Float[Tensor, "batch heads rows keys"]:
+        """∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩ of the rows whose ∂y/∂O is given, in fp32."""
+        return (gradient @ self.value.to(gradient.dtype).transpose(-2, -1)).float()
+
     def row_chunks(self, rows: int | None = None, copies: int = 1) -> Iterator[slice]:
         """Cuts the query rows so that ``copies`` fp32 maps of a chunk take about 16 MiB.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitcam.recording.attention import Attention, with_head_dimension
 from vitcam.recording.blocks import Tokens, block_input
+from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.interception import AttentionCall, intercept
 from vitcam.recording.layout import Layout
 from vitcam.recording.score import Scorer
@@ -23,10 +24,19 @@ Gradient = Float[Tensor, "batch targets _heads _rows _dim"]
 
 @dataclass(frozen=True)
 class Pass:
-    """What one forward pass gave: the model's output and its attention layers, in the order of the calls."""
+    """What one forward pass gave.
+
+    Attributes:
+        output: the model's.
+        layers: its attention layers, in the order of the calls.
+        norm: the first norm of the last block, where it was recorded and found.
+        blocks: what each transformer block returned, by name, where it was recorded.
+    """
 
     output: Any
     layers: tuple[Attention, ...]
+    norm: Tensor | None = None
+    blocks: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plain_pass(
@@ -34,9 +44,14 @@ def plain_pass(
     images: Float[Tensor, "batch channels height width"],
     layout: Layout,
     keep: Callable[[Attention], Attention] = lambda layer: layer,
+    *,
+    enable_grad: bool = False,
 ) -> Pass:
-    """A forward pass without gradients. ``keep`` says what is kept of each layer, as soon as it ran."""
-    with torch.no_grad():
+    """A forward pass that needs no gradient. ``keep`` says what is kept of each layer, as soon as it ran.
+
+    With ``enable_grad`` a hook may still put in a tensor that requires one.
+    """
+    with torch.set_grad_enabled(enable_grad), fast_linear():
         return _run(model, images, layout, lambda call, pooling: call.run(), keep)
 
 
@@ -128,19 +143,30 @@ def prefix_replay(
 
 def gradients(run: Pass, scorer: Scorer) -> tuple[Gradient, ...]:
     """∂y/∂O of every layer of a pass, for every image and target; zero where a score doesn't depend on O."""
-    scores = scorer(run.output)
-    outputs = [layer.output for layer in run.layers]
+    return backward(scorer(run.output), [layer.output for layer in run.layers])
+
+
+def backward(
+    scores: Float[Tensor, "batch targets"], tensors: Sequence[Tensor], *, retain_graph: bool = False
+) -> tuple[Float[Tensor, "batch targets ..."], ...]:
+    """∂score/∂tensor for every image and target; zero where a score doesn't depend on a tensor.
+
+    Args:
+        scores: of a pass.
+        tensors: (batch, …), from the same pass.
+        retain_graph: whether there will be more gradients of this pass.
+    """
     per_target = []
     for target in range(scores.shape[1]):
-        again = target + 1 < scores.shape[1]
+        again = retain_graph or target + 1 < scores.shape[1]
         # Images don't mix, so the gradient of the sum holds every image's own.
         total = scores[:, target].sum()
         per_target.append(
-            torch.autograd.grad(total, outputs, retain_graph=again, materialize_grads=True)
+            torch.autograd.grad(total, tensors, retain_graph=again, materialize_grads=True)
             if total.requires_grad
-            else [torch.zeros_like(output) for output in outputs]
+            else [torch.zeros_like(tensor) for tensor in tensors]
         )
-    return tuple(torch.stack(layer, dim=1) for layer in zip(*per_target, strict=True))
+    return tuple(torch.stack(tensor, dim=1) for tensor in zip(*per_target, strict=True))
 
 
 def _run(

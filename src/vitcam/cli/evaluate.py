@@ -1,0 +1,244 @@
+"""``vitcam evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from vitcam.cli.explain import Precision
+from vitcam.cli.terminal import counted, stderr, stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vitcam.evaluation import Progress
+
+
+class Task(str, Enum):
+    """What is evaluated."""
+
+    LOCALIZATION = "localization"
+    PERTURBATION = "perturbation"
+    ALL = "all"
+
+
+class ProtocolName(str, Enum):
+    """How it is evaluated."""
+
+    PAPER = "paper"
+    VITCAM = "vitcam"
+
+
+def evaluate(
+    task: Annotated[
+        Task, typer.Argument(help="Which rows: does it find the object, is it faithful, or both.")
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="KIND:PATH",
+            help="KIND is imagenet, voc, cub, tiny-imagenet, imagenet-seg, coco or folder.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="The run's folder.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="SPEC", help="See `vitcam models`.")
+    ] = "embedded:photo",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            show_default="agcam",
+            help="See `vitcam methods`; repeat it. The controls random and center always run along.",
+        ),
+    ] = None,
+    protocol: Annotated[
+        ProtocolName,
+        typer.Option(help="paper: to the pixel. vitcam: masks, swept thresholds, all perturbation tests."),
+    ] = ProtocolName.PAPER,
+    threshold: Annotated[
+        float, typer.Option(metavar="FRACTION", min=0, max=1, help="Boxes surround what is hotter than this.")
+    ] = 0.5,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, show_default="all", help="Photographs, drawn from the whole dataset."
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(metavar="N", min=2, help="Of the perturbation curves.")] = 10,
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Photographs that go through the model at once.")
+    ] = 8,
+    precision: Annotated[Precision, typer.Option(help="Of the forward passes.")] = Precision.FP32,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all that is drawn.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            show_default="1; on a cluster as many as fit",
+            help="Threads that read photographs ahead; on a cluster, tasks at a time.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default="cpu", help="Such as cuda, or auto.")
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            show_default="this process",
+            help="Run on Ray: local, auto or ray://HOST:PORT. RUN must be on a file system that all share.",
+        ),
+    ] = None,
+    data_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="For the dataset's reader, such as image_set=Main/test."),
+    ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", metavar="", help="Photographs of several classes too (voc).")
+    ] = False,
+) -> None:
+    """Measure explanation methods on a dataset: the paper's tables, resumable.
+
+    `localization` explains the predicted class and compares with boxes or masks; `perturbation` explains the
+    ground-truth class and removes what the heatmap calls important. RUN gets `run.json`, `rows/` (Parquet,
+    one row per image, method and target) and `summary.json`. Interrupted, even killed, the same command goes
+    on where it was.
+
+    Example: `vitcam evaluate localization --data voc:VOC2012 --method agcam --method rollout --output run`
+    """
+    from vitcam.evaluation import evaluate as run
+
+    console = stderr()
+    with _progress(console) as show:
+        summary = run(
+            task.value,
+            data,
+            model,
+            method or ["agcam"],
+            output,
+            protocol=protocol.value,
+            threshold=threshold,
+            limit=limit,
+            steps=steps,
+            batch_size=batch_size,
+            precision=precision.value,
+            seed=seed,
+            workers=(1 if cluster is None else 0) if workers is None else workers,
+            device=device,
+            cluster=cluster,
+            data_options=read_options(data_option or [], multi_label),
+            progress=show,
+            tell=lambda sentence: console.print(sentence, soft_wrap=True),
+        )
+    for name, methods in summary.items():
+        _print_summary(stdout(), name, methods)
+    stdout().print(f"Rows and intervals are in {output}", soft_wrap=True)
+
+
+def read_options(pairs: Sequence[str], multi_label: bool) -> dict[str, Any]:
+    """Options of a dataset's reader from ``KEY=VALUE``: whole numbers and true/false as such, else text.
+
+    Raises:
+        typer.BadParameter: one isn't of this form.
+    """
+    words = {"true": True, "false": False}
+    options: dict[str, Any] = {"multi_label": True} if multi_label else {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"expected KEY=VALUE, got {pair!r}", param_hint="--data-option")
+        options[key.replace("-", "_")] = int(value) if value.isdecimal() else words.get(value, value)
+    return options
+
+
+class _Show(Protocol):
+    def __call__(self, progress: Progress) -> None: ...
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[_Show]:
+    """A bar per task on stderr with images/s and the time left; where nobody watches, nothing."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    bars = Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    ids: dict[str, Any] = {}
+
+    def show(progress: Progress) -> None:
+        if progress.task not in ids:
+            # the bar counts this command's images only: those restored would spoil the time left
+            ids[progress.task] = bars.add_task(
+                progress.task, total=progress.total - progress.restored, speed=""
+            )
+        bar = ids[progress.task]
+        done = progress.done - progress.restored
+        elapsed = bars.tasks[bar].elapsed or 0
+        bars.update(bar, completed=done, speed=f"{done / elapsed:.1f} images/s" if done and elapsed else "")
+
+    with bars:
+        yield show
+
+
+_SHOWN = (
+    ("pixel_accuracy", "Pixel acc."),
+    ("iou", "IoU"),
+    ("dice", "Dice"),
+    ("precision", "Precision"),
+    ("recall", "Recall"),
+    ("max_box_accuracy", "MaxBoxAcc"),
+    ("pxap", "PxAP"),
+    ("pointing", "Pointing"),
+    ("energy", "Energy"),
+    ("mask_iou", "Mask IoU"),
+    ("auc_lerf", "LeRF"),
+    ("auc_morf", "MoRF"),
+    ("abpc", "ABPC"),
+    ("road_abpc", "ROAD"),
+    ("token_abpc", "Tokens"),
+    ("saco", "SaCo"),
+)
+
+
+def _print_summary(console: Console, task: str, methods: Mapping[str, Mapping[str, Any]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    shown = [(key, title) for key, title in _SHOWN if any(key in numbers for numbers in methods.values())]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Method", no_wrap=True)
+    for _, title in shown:
+        table.add_column(title, justify="right", no_wrap=True)
+    for method, numbers in methods.items():
+        table.add_row(method, *(f"{numbers[key]:.3f}" if key in numbers else "–" for key, _ in shown))
+    first = next(iter(methods.values()))
+    left_out = [
+        f"{first[key]} {what}"
+        for key, what in (
+            ("skipped_wrong", "predicted wrong"),
+            ("unreadable", "that can't be read"),
+            ("unmatched", "of classes that the model doesn't know"),
+        )
+        if first[key]
+    ]
+    console.print(task.capitalize(), style="bold")
+    console.print(table)
+    console.print(
+        f"{counted(first['images'], 'image')}; left out: {', '.join(left_out) or 'none'}\n", soft_wrap=True
+    )

@@ -1,0 +1,141 @@
+"""``vitcam report``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vitcam.cli.terminal import PIPED_WIDTH, stderr, stdout
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from vitcam.report import Run, ScoreTable
+
+
+class Format(str, Enum):
+    """Of the tables."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    LATEX = "latex"
+
+
+def report(
+    run: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders that `vitcam evaluate` wrote.")],
+    format: Annotated[Format, typer.Option("--format", "-f", help="Of the tables.")] = Format.TABLE,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", show_default="the terminal", help="Where the tables go."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default="RUN/report.html; report.html for several runs",
+            help="Where the page goes.",
+        ),
+    ] = None,
+    no_html: Annotated[bool, typer.Option("--no-html", metavar="", help="Write no page.")] = False,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME", show_default="all", help="Such as iou or abpc; repeat it."),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", show_default="agcam", help="What other methods are compared with."),
+    ] = None,
+) -> None:
+    """Tables, and a self-contained HTML page, of evaluations that are finished or under way.
+
+    Every mean has its bootstrap 95 % interval; every method is compared with the reference on the same images.
+    Only the rows of a run are needed, neither model nor dataset.
+
+    Example: `vitcam report run --format latex --metric iou --output table.tex`
+    """
+    from vitcam.report import as_csv, as_latex, as_markdown, read_runs, report_page, score_tables
+
+    runs = read_runs(run)
+    tables = score_tables(runs, reference=reference, metrics=metric or ())
+    if format is Format.TABLE:
+        _print_tables(runs, tables, output)
+    else:
+        texts = {
+            Format.MARKDOWN: lambda: as_markdown(tables, runs),
+            Format.CSV: lambda: as_csv(tables),
+            Format.LATEX: lambda: as_latex(tables, runs),
+        }
+        _deliver(texts[format](), output)
+    if not no_html:
+        page = html or (runs[0].path / "report.html" if len(runs) == 1 else Path("report.html"))
+        _write(page, report_page(runs, tables))
+        stderr().print(f"The page is in {page}", soft_wrap=True)
+
+
+def _print_tables(runs: Sequence[Run], tables: Sequence[ScoreTable], output: Path | None) -> None:
+    from rich.console import Console
+
+    from vitcam.report.text import LEGEND
+
+    text = io.StringIO()
+    console = stdout() if output is None else Console(file=text, width=PIPED_WIDTH, markup=False)
+    for run in runs:
+        for gap in run.gaps:
+            console.print(f"{run.name}: {gap}", style="yellow", soft_wrap=True)
+    for table in tables:
+        console.print(_table(table, len(runs) > 1))
+    console.print(LEGEND, style="dim")
+    if output is not None:
+        _write(output, text.getvalue())
+
+
+def _table(table: ScoreTable, several_runs: bool) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from vitcam.report.text import cells, header, is_compared
+
+    titles = header(table, several_runs)
+    names = 2 if several_runs else 1
+    drawn = Table(
+        title=f"{table.task.capitalize()}: {table.measure.title}",
+        title_justify="left",
+        caption=table.measure.meaning,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for i, title in enumerate(titles):
+        drawn.add_column(Text(title), justify="left" if i < names else "right", no_wrap=i >= names)
+    for row in table.rows:
+        texts = [Text(text) for text in cells(row, several_runs, is_compared(table))]
+        if row.leads:
+            texts[names].stylize("bold")
+        drawn.add_row(*texts)
+    return drawn
+
+
+def _deliver(text: str, output: Path | None) -> None:
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(output, text)
+
+
+def _write(file: Path, text: str) -> None:
+    from vitcam.report import ReportError
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"can't write {file}: {error.strerror or error}") from error

@@ -1,0 +1,87 @@
+"""``vitcam train-head``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vitcam.cli.evaluate import read_options
+from vitcam.cli.terminal import counted, percent, progress_bar, stderr, stdout
+
+
+def train_head(
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="KIND:PATH",
+            help="KIND is imagenet, voc, cub, tiny-imagenet, imagenet-seg, coco or folder.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="HEAD.safetensors", help="The head.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="SPEC", help="See `vitcam models`.")
+    ] = "embedded:photo",
+    held_out: Annotated[
+        float,
+        typer.Option(
+            metavar="FRACTION", min=0, max=1, help="Of the photographs, to measure the accuracy on."
+        ),
+    ] = 0.2,
+    weight_decay: Annotated[
+        float, typer.Option(metavar="NUMBER", min=0, help="How strongly large weights are held down.")
+    ] = 1e-2,
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Photographs that go through the model at once.")
+    ] = 16,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the split.")] = 0,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Threads that read photographs ahead.")
+    ] = 1,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", show_default="cpu", help="Such as cuda.")
+    ] = None,
+    data_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="For the dataset's reader, such as image_set=Main/train."),
+    ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", metavar="", help="Photographs of several classes too (voc).")
+    ] = False,
+) -> None:
+    """Train a linear head on a frozen model, so that it knows the classes of a dataset.
+
+    The model's features are computed once and kept beside the head. Use it as SPEC+HEAD.safetensors wherever
+    a model is asked for.
+
+    Example: `vitcam train-head --model timm:vit_base_patch16_224 --data folder:birds -o birds.safetensors`
+    """
+    from vitcam.evaluation.train_head import train_head as train
+
+    with progress_bar(stderr(), enabled=True) as bar:
+        task = bar.add_task("Computing features", total=None)
+        trained = train(
+            model,
+            data,
+            output,
+            held_out=held_out,
+            weight_decay=weight_decay,
+            batch_size=batch_size,
+            seed=seed,
+            workers=workers,
+            device=device,
+            data_options=read_options(data_option or [], multi_label),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console = stdout()
+    precision = trained.mean_average_precision
+    extra = "" if precision is None else f", mean average precision {percent(precision)}"
+    console.print(
+        f"Held-out accuracy {percent(trained.accuracy)}{extra} on {counted(trained.held_out, 'photograph')}; "
+        f"trained on {trained.trained} others, of {trained.classes} classes in all"
+        + (f"; {trained.unreadable} can't be read" if trained.unreadable else ""),
+        soft_wrap=True,
+    )
+    console.print(f"Use it as --model {model}+{trained.path}", soft_wrap=True)

@@ -1,0 +1,69 @@
+"""What is needed to turn photographs into rows, wherever that is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitcam.evaluation.datasets import Dataset
+from vitcam.evaluation.loading import Item, Photographs
+from vitcam.evaluation.rows import Row, Task
+from vitcam.evaluation.settings import Settings
+from vitcam.models import LoadedModel
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run's settings with the dataset and the model that they are for. Picklable.
+
+    Attributes:
+        settings: of the run.
+        dataset: its photographs.
+        model: on the device where it is to run, with the protocol's preprocessing.
+        model_indices: for each class of the dataset, the model's or None.
+        masks: whether the dataset has masks.
+    """
+
+    settings: Settings
+    dataset: Dataset
+    model: LoadedModel
+    model_indices: tuple[int | None, ...]
+    masks: bool
+
+    def photographs(self, task: Task) -> Photographs:
+        """The dataset as a task needs it."""
+        return Photographs(
+            self.dataset,
+            self.model_indices,
+            self.model.preprocessing,
+            with_truth=task == "localization",
+        )
+
+    def tensor(self, items: Sequence[Item]) -> Float[Tensor, "batch 3 height width"]:
+        """The model's input for a batch, on its device."""
+        device = next(self.model.module.parameters()).device
+        return torch.stack([item.pixels for item in items]).to(device)
+
+    def row(self, task: Task, item: Item, method: str, target: int, predicted: int) -> Row:
+        """A row without its numbers. An image's prediction is correct if it is a class that is in it."""
+        label = item.labels.get(target, next(iter(item.labels.values())))
+        return {
+            "task": task,
+            "image": item.id,
+            "method": method,
+            "target": target,
+            "class_name": self.class_name(target, label),
+            "label": label,
+            "predicted": predicted,
+            "correct": predicted in item.labels,
+            "error": None,
+        }
+
+    def class_name(self, target: int, label: int) -> str:
+        """The model's name for a class, or else the dataset's."""
+        names = self.model.class_names
+        return names[target] if names else self.dataset.classes[label].name

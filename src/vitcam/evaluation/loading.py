@@ -1,0 +1,118 @@
+"""Photographs, decoded and prepared beside the model."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vitcam.errors import DatasetError, ImageError
+from vitcam.evaluation.datasets import Dataset
+from vitcam.evaluation.ground_truth import Truth, find_truth
+from vitcam.models import Preprocessing
+
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photograph that is ready for the model.
+
+    Attributes:
+        id: the sample's.
+        pixels: the model's input.
+        labels: from each of the model's classes in it to the dataset's.
+        truths: where those classes are; empty if that wasn't asked for.
+    """
+
+    id: str
+    pixels: Float[Tensor, "3 height width"] = field(repr=False)
+    labels: Mapping[int, int]
+    truths: Mapping[int, Truth] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A photograph that couldn't be read, and why."""
+
+    id: str
+    error: str
+
+
+class Photographs:
+    """A dataset's photographs as items; those that can't be read are no exception.
+
+    Args:
+        dataset: what is read.
+        model_indices: for each of its classes, the model's or None.
+        preprocessing: from a photograph to the model's input.
+        with_truth: whether to find out where the classes are.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        model_indices: Sequence[int | None],
+        preprocessing: Preprocessing,
+        with_truth: bool,
+    ) -> None:
+        self._dataset = dataset
+        self._ids = dataset.ids
+        self._model_indices = model_indices
+        self._preprocessing = preprocessing
+        self._with_truth = with_truth
+
+    def __getitem__(self, index: int) -> Item | Failed:
+        try:
+            return self._item(index)
+        except (ImageError, DatasetError) as error:
+            return Failed(self._ids[index], str(error))
+
+    def _item(self, index: int) -> Item:
+        sample = self._dataset[index]
+        image = sample.image()
+        known: dict[int, list[int]] = {}
+        for label in sample.labels:
+            model_class = self._model_indices[label]
+            if model_class is not None:
+                known.setdefault(model_class, []).append(label)
+        truths = {
+            model_class: find_truth(sample, labels, self._preprocessing, image.size)
+            for model_class, labels in known.items()
+            if self._with_truth
+        }
+        first = {model_class: labels[0] for model_class, labels in known.items()}
+        return Item(sample.id, self._preprocessing(image), first, truths)
+
+
+def load_batches(
+    photographs: Photographs, batches: Sequence[Sequence[int]], workers: int
+) -> Generator[list[Item | Failed], None, None]:
+    """Reads batches in order, a few ahead of the one that is worked on.
+
+    In threads, since decoding and resizing run without Python's lock: a DataLoader's processes would outlive
+    a killed run, each waiting forever for somebody to take its batch.
+
+    Args:
+        photographs: what to read from.
+        batches: indices.
+        workers: threads that read ahead; 0 reads here, when it is asked for.
+    """
+    if not workers:
+        yield from ([photographs[index] for index in batch] for batch in batches)
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="vitcam-reader")
+    ahead: deque[list[Future[Item | Failed]]] = deque()
+    try:
+        for batch in batches:
+            ahead.append([pool.submit(photographs.__getitem__, index) for index in batch])
+            if len(ahead) > _AHEAD:
+                yield [future.result() for future in ahead.popleft()]
+        while ahead:
+            yield [future.result() for future in ahead.popleft()]
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,31 @@
+"""The energy-based pointing game: how much of the heat is on the object?"""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vitcam.evaluation.metrics.maps import pixel_maps
+
+
+def energy_inside(
+    heatmaps: Float[Tensor, "batch rows columns"], masks: Bool[Tensor, "batch height width"]
+) -> Float[Tensor, " batch"]:
+    """The share of the heatmap's sum that lies in the true region: Σ_{p∈T} L_p / Σ_p L_p, in 0..1.
+
+    L is upsampled to the mask (bilinear) and min-maxed, so that it isn't negative. By chance it is the region's
+    share of the image, so large objects score high with any map. 0 for a constant map.
+
+    Source: Wang et al. 2020, Score-CAM, arXiv 1910.01279, who take boxes as regions.
+
+    Args:
+        heatmaps: on the patch grid.
+        masks: the true regions.
+
+    Example:
+        >>> energy_inside(explanation.heatmaps[:, 0], masks).mean()
+        tensor(0.48, dtype=torch.float64)
+    """
+    maps = pixel_maps(heatmaps, (masks.shape[1], masks.shape[2])).double()
+    total = maps.sum((1, 2))
+    return (maps * masks).sum((1, 2)) / total.where(total > 0, 1.0)

@@ -1,0 +1,30 @@
+"""From heatmaps on the patch grid to importances of pixels."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitcam import heatmap
+
+
+def pixel_maps(
+    heatmaps: Float[Tensor, "batch rows columns"], size: tuple[int, int]
+) -> Float[Tensor, "batch height width"]:
+    """Heatmaps upsampled to ``size`` = (height, width) and min-maxed to 0..1, each on its own.
+
+    Raises:
+        ImageError: a heatmap isn't finite.
+    """
+    return heatmap.normalize(heatmap.upsample(heatmaps.float().unsqueeze(1), size).squeeze(1))
+
+
+def pixel_ranks(maps: Float[Tensor, "batch height width"]) -> Int[Tensor, "batch pixels"]:
+    """The place of every pixel in the order of importance, 0 for the most important.
+
+    Equal pixels rank in reading order, on every device.
+    """
+    order = maps.flatten(1).sort(dim=1, descending=True, stable=True).indices
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)

@@ -1,0 +1,94 @@
+"""The paper's perturbation test: MoRF, LeRF and the area between them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vitcam.evaluation.metrics.curves import Curves
+from vitcam.evaluation.metrics.maps import pixel_maps
+from vitcam.evaluation.metrics.probabilities import (
+    BATCH_SIZE,
+    Removal,
+    of_targets,
+    removal_probabilities,
+)
+from vitcam.recording import Precision
+
+
+def perturbation_curves(
+    model: nn.Module,
+    images: Float[Tensor, "batch 3 height width"],
+    heatmaps: Float[Tensor, "batch rows columns"],
+    targets: Int[Tensor, " batch"],
+    steps: int = 10,
+    *,
+    precision: Precision = "fp32",
+    batch_size: int = BATCH_SIZE,
+) -> Curves:
+    """The paper's MoRF and LeRF curves and their ABPC.
+
+    For f = 0, 1/steps, …, 1 the k = ⌊pixels·f⌋ most (MoRF) or least (LeRF) important pixels are set to 0
+    **after** normalisation, which is mid-grey with mean = std = 0.5. Importance is the heatmap, upsampled to
+    the image (bilinear) and min-maxed. Each point is the softmax probability of the target class; AUC is the
+    plain mean of the points, ABPC = AUC(LeRF) − AUC(MoRF).
+
+    Both curves start at the untouched image and end at the all-zero one, which is the same for every image of
+    the batch: per image 2·(steps − 1) + 1 forward passes, and one for the batch.
+
+    Upsampling makes runs of equal pixels (every corner of the map is one). Which of them go when not all fit
+    in k is decided as in the published code: by ``torch.topk`` on the CPU, wherever the model runs.
+
+    Source: arXiv 2402.04563; MoRF and ABPC: Samek et al. 2017, arXiv 1509.06321.
+
+    Args:
+        model: returns logits; left exactly as it was.
+        images: normalised, on the model's device.
+        heatmaps: on the patch grid.
+        targets: the class whose probability is followed; the ground truth in the paper.
+        steps: how finely 0..1 is divided.
+        precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
+        batch_size: images in one forward pass.
+
+    Raises:
+        ImageError: a heatmap isn't finite.
+        TargetError: a target isn't one of the model's classes.
+        ModelError: the model returns no logits.
+
+    Example:
+        >>> curves = perturbation_curves(model, images, explanation.heatmaps[:, 0], labels)
+        >>> curves.morf.shape, curves.abpc.mean()
+        (torch.Size([8, 11]), tensor(0.23, dtype=torch.float64))
+    """
+    importance = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).flatten(1).cpu()
+    batch, pixels = importance.shape
+    counts = [pixels * step // steps for step in range(1, steps)]
+    removals = [Removal(0, partial(_extreme, importance[0], pixels, True))]
+    removals += [Removal(image, partial(_extreme, importance[image], 0, True)) for image in range(batch)]
+    removals += [
+        Removal(image, partial(_extreme, importance[image], count, largest))
+        for image in range(batch)
+        for largest in (True, False)
+        for count in counts
+    ]
+    probabilities = removal_probabilities(
+        model,
+        images,
+        torch.zeros_like(images[..., :1, :1]),
+        removals,
+        precision=precision,
+        batch_size=batch_size,
+    )
+    end, start, between = probabilities.split([1, batch, 2 * batch * len(counts)])
+    first, last = of_targets(start, targets), of_targets(end.expand(batch, -1), targets)
+    inner = of_targets(between.unflatten(0, (batch, 2, len(counts))), targets)
+    morf, lerf = (torch.cat([first[:, None], inner[:, i], last[:, None]], dim=1) for i in (0, 1))
+    return Curves(torch.linspace(0, 1, steps + 1, device=images.device), morf, lerf)
+
+
+def _extreme(importance: Float[Tensor, " pixels"], count: int, largest: bool) -> Bool[Tensor, " pixels"]:
+    chosen = importance.topk(count, largest=largest, sorted=False).indices
+    return torch.zeros(len(importance), dtype=torch.bool).index_fill_(0, chosen, True)

@@ -1,0 +1,67 @@
+"""PxAP: the area under the precision-recall curve of the heatmap's pixels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vitcam.evaluation.metrics.maps import pixel_maps
+from vitcam.evaluation.metrics.thresholds import threshold_counts
+
+
+class PixelCounts(NamedTuple):
+    """Pixels at or above each threshold. Counts of images add up to the counts of a dataset.
+
+    Attributes:
+        hits: those inside the mask, per image and threshold, thresholds descending.
+        predicted: those anywhere.
+        truth: all pixels of the mask, per image.
+    """
+
+    hits: Int[Tensor, "*batch thresholds"]
+    predicted: Int[Tensor, "*batch thresholds"]
+    truth: Int[Tensor, "*batch"]
+
+
+def pixel_counts(
+    heatmaps: Float[Tensor, "batch rows columns"],
+    masks: Bool[Tensor, "batch height width"],
+    ignore: Bool[Tensor, "batch height width"] | None = None,
+    steps: int = 1000,
+) -> PixelCounts:
+    """Counts for ``pixel_average_precision``, at the thresholds 1, 1 − 1/steps, …, 0.
+
+    Args:
+        heatmaps: on the patch grid; upsampled to the masks (bilinear) and min-maxed.
+        masks: the true regions, all of one size.
+        ignore: pixels that count nowhere.
+        steps: how finely 0..1 is divided.
+    """
+    maps = pixel_maps(heatmaps, (masks.shape[1], masks.shape[2]))
+    thresholds = torch.arange(steps + 1, dtype=maps.dtype, device=maps.device) / steps
+    # The float just below τ: strictly above it is at least τ.
+    below = torch.nextafter(thresholds, torch.full_like(thresholds, -torch.inf))
+    hits, predicted = threshold_counts(maps, masks, below, ignore)
+    truth = masks if ignore is None else masks & ~ignore
+    return PixelCounts(hits.flip(1), predicted.flip(1), truth.sum((1, 2)))
+
+
+def pixel_average_precision(counts: PixelCounts) -> Float[Tensor, "*batch"]:
+    """PxAP = Σ_l precision(τ_l)·(recall(τ_l) − recall(τ_{l−1})), thresholds descending, recall(τ_0) = 0.
+
+    Of single images, or, with counts summed over the images first, of a dataset, as its authors have it:
+    there every pixel of the dataset weighs the same. NaN where the mask is empty. Source: Choe et al. 2020,
+    arXiv 2001.07437; their code leaves out the first term of the sum.
+
+    Example:
+        >>> counts = pixel_counts(explanation.heatmaps[:, 0], masks)
+        >>> pixel_average_precision(PixelCounts(*(count.sum(0) for count in counts)))
+        tensor(0.61, dtype=torch.float64)
+    """
+    precision = counts.hits.double() / counts.predicted.clamp(min=1)
+    recall = counts.hits.double() / counts.truth.unsqueeze(-1)
+    gained = torch.diff(recall, prepend=torch.zeros_like(recall[..., :1]))
+    return (precision * gained).sum(-1)

@@ -1,0 +1,107 @@
+"""What a model makes of many perturbed images: class probabilities, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vitcam.errors import TargetError
+from vitcam.recording import Precision, logits_of
+from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.preserved import preserved
+
+BATCH_SIZE = 16
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Removal:
+    """A perturbed image: one of the images, some of whose pixels are replaced.
+
+    Attributes:
+        image: its index.
+        pixels: says which of its pixels (row · width + column) are replaced, when it is their turn.
+    """
+
+    image: int
+    pixels: Callable[[], Bool[Tensor, " pixels"]]
+
+
+def removal_probabilities(
+    model: nn.Module,
+    images: Float[Tensor, "batch 3 height width"],
+    fills: Float[Tensor, "batch 3 #height #width"],
+    removals: Sequence[Removal],
+    *,
+    precision: Precision = "fp32",
+    batch_size: int = BATCH_SIZE,
+) -> Float[Tensor, "removals classes"]:
+    """The class probabilities of every perturbed image, in fp32; removed pixels come from ``fills``."""
+
+    def perturbed(items: range) -> Float[Tensor, "items 3 height width"]:
+        chosen = [removals[item].image for item in items]
+        removed = torch.stack([removals[item].pixels() for item in items]).to(images.device)
+        return torch.where(removed.view(len(items), 1, *images.shape[-2:]), fills[chosen], images[chosen])
+
+    return class_probabilities(model, perturbed, len(removals), precision=precision, batch_size=batch_size)
+
+
+def class_probabilities(
+    model: nn.Module,
+    images_of: Callable[[range], Float[Tensor, "items 3 height width"]],
+    count: int,
+    *,
+    precision: Precision = "fp32",
+    batch_size: int = BATCH_SIZE,
+) -> Float[Tensor, "count classes"]:
+    """softmax(logits) in fp32 of images that are made only when it is their turn.
+
+    Args:
+        model: returns logits; left exactly as it was.
+        images_of: from a range of at most ``batch_size`` items to their images.
+        count: how many items there are.
+        precision: of the forward pass; "bf16" and "fp16" by autocast.
+        batch_size: images in one forward pass.
+    """
+    dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
+    batches = [range(first, min(first + batch_size, count)) for first in range(0, count, batch_size)]
+    probabilities = []
+    with preserved(model), torch.inference_mode():
+        for items in batches:
+            images = images_of(items).to(dtype)
+            with _arithmetic(images.device, precision):
+                logits = logits_of(model(images))
+            probabilities.append(logits.float().softmax(dim=-1))
+    # Out of inference mode, a copy is an ordinary tensor again.
+    return torch.cat(probabilities).clone()
+
+
+def of_targets(
+    probabilities: Float[Tensor, "*points classes"], targets: Int[Tensor, " batch"]
+) -> Float[Tensor, "*points"]:
+    """Each image's probability of its target class; the first of the dimensions is the batch.
+
+    Raises:
+        TargetError: a target isn't one of the model's classes.
+    """
+    classes = probabilities.shape[-1]
+    wrong = [int(target) for target in targets if not 0 <= target < classes]
+    if wrong:
+        raise TargetError(
+            f"expected targets in 0..{classes - 1}, the model's {classes} classes, got {wrong[0]}"
+        )
+    shape = (-1, *[1] * (probabilities.dim() - 1))
+    index = targets.to(probabilities.device).long().view(shape).expand(*probabilities.shape[:-1], 1)
+    return probabilities.gather(-1, index).squeeze(-1)
+
+
+def _arithmetic(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    if precision == "fp32":
+        return fast_linear()
+    return torch.autocast(device.type, dtype=_AUTOCAST[precision])

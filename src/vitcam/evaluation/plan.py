@@ -1,0 +1,71 @@
+"""Which photographs a run is about, and in which batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vitcam.errors import DatasetError
+from vitcam.evaluation.datasets import Dataset
+from vitcam.evaluation.errors import RunError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The photographs of a run.
+
+    Attributes:
+        indices: into the dataset, ascending.
+        unmatched: how many were passed over because the model doesn't know their class.
+        masks: whether any of them has a mask.
+    """
+
+    indices: tuple[int, ...]
+    unmatched: int
+    masks: bool
+
+    def batches(self, size: int) -> list[list[int]]:
+        """The indices, ``size`` at a time; the same however often a run is interrupted.
+
+        The rounding of a forward pass depends on what else is in the batch, so that only the same batches
+        give the same numbers.
+        """
+        return [list(self.indices[start : start + size]) for start in range(0, len(self.indices), size)]
+
+
+def make_plan(dataset: Dataset, model_indices: Sequence[int | None], limit: int | None, seed: int) -> Plan:
+    """Chooses the photographs whose class the model knows.
+
+    Args:
+        dataset: its photographs are not read, only their annotations.
+        model_indices: for each class of the dataset, the model's or None.
+        limit: how many; they are drawn from the whole dataset, since its order may be by class.
+        seed: of the draw.
+
+    Raises:
+        RunError: there are none.
+    """
+    order = range(len(dataset)) if limit is None else np.random.default_rng(seed).permutation(len(dataset))
+    chosen: list[int] = []
+    unmatched, masks = 0, False
+    for index in map(int, order):
+        if len(chosen) == limit:
+            break
+        try:
+            sample = dataset[index]
+        except DatasetError:  # becomes a row with this error when its turn comes
+            chosen.append(index)
+            continue
+        if any(model_indices[label] is not None for label in sample.labels):
+            chosen.append(index)
+            masks = masks or sample.segmentation is not None
+        else:
+            unmatched += 1
+    if not chosen:
+        raise RunError(
+            f"the model knows none of the classes of the {len(dataset)} photographs of {dataset.root}: train "
+            "a head for them with `vitcam train-head`, or take another model"
+        )
+    return Plan(tuple(sorted(chosen)), unmatched, masks)

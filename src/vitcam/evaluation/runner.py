@@ -1,0 +1,195 @@
+"""Runs an evaluation, and goes on with one that was interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset
+from vitcam.evaluation.job import Job
+from vitcam.evaluation.lock import locked
+from vitcam.evaluation.plan import Plan, make_plan
+from vitcam.evaluation.protocol import Protocol, protocol_preprocessing
+from vitcam.evaluation.rows import Task
+from vitcam.evaluation.settings import Settings, describe_run, with_controls
+from vitcam.evaluation.store import RunFolder
+from vitcam.evaluation.summary import summarize
+from vitcam.evaluation.work import run_batches
+from vitcam.models import LoadedModel, load_model
+from vitcam.models.device import on_device
+from vitcam.recording import Precision
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a task is.
+
+    Attributes:
+        task: the one that is running.
+        done: images that are stored or about to be.
+        total: images of the task.
+        restored: those of ``done`` that an earlier command had done.
+    """
+
+    task: Task
+    done: int
+    total: int
+    restored: int
+
+
+def evaluate(
+    task: Task | Literal["all"],
+    data: str | Dataset,
+    model: str | LoadedModel,
+    methods: Sequence[str],
+    output: str | Path,
+    *,
+    protocol: Protocol = "paper",
+    threshold: float = 0.5,
+    limit: int | None = None,
+    steps: int = 10,
+    batch_size: int = 8,
+    precision: Precision = "fp32",
+    seed: int = 0,
+    workers: int = 1,
+    device: str | None = None,
+    cluster: str | None = None,
+    store_every: float = 5.0,
+    data_options: Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    tell: Callable[[str], None] = lambda sentence: None,
+) -> dict[str, Any]:
+    """Measures explanation methods on a dataset, resumably.
+
+    The output folder gets ``run.json`` (every setting), ``rows/part-*.parquet`` (one row per image × method ×
+    target) and ``summary.json``. Killed at any moment, the same call goes on where it was and ends with the
+    same numbers. The controls ``random`` and ``center`` are always evaluated too.
+
+    ``localization`` explains the predicted class; images predicted wrong are counted and left out.
+    ``perturbation`` explains and scores the ground-truth class of all images.
+
+    Args:
+        task: "localization", "perturbation" or "all".
+        data: ``KIND:PATH`` as for ``open_dataset``, or a dataset.
+        model: a specification as for ``load_model``, or a loaded model. One that is asked about texts (CLIP)
+            gets "a photo of a CLASS" for each of the dataset's classes.
+        methods: names, with options in brackets.
+        output: the run's folder.
+        protocol: "paper" (arXiv 2402.04563, to the pixel), or "vitcam": the model's own preprocessing, masks
+            where there are any, thresholds swept, all perturbation tests.
+        threshold: above which a heatmap's pixels count, in 0..1.
+        limit: how many images, drawn from the whole dataset; None for all.
+        steps: of the perturbation curves.
+        batch_size: images that go through the model at once.
+        precision: of the forward passes: "fp32", "bf16" or "fp16".
+        seed: of all that is drawn.
+        workers: threads that read photographs ahead; on a cluster, tasks at a time on it (0: as many as
+            it has room for).
+        device: such as "cuda" or "auto"; None for where the model is. The workers of a cluster take the GPU
+            that they are given, or else the CPU.
+        cluster: None for this process alone; "local", "auto" or "ray://HOST:PORT" for Ray.
+        store_every: after how many seconds rows are stored: what a kill loses at most.
+        data_options: what the dataset's reader can be told, such as ``{"multi_label": True}``.
+        progress: is called after every batch.
+        tell: is called with sentences for people: what was left out, what is gone on with.
+
+    Returns:
+        What ``summary.json`` holds: by task and method, counts, means, and their intervals.
+
+    Raises:
+        RunError: a setting makes no sense; the folder holds another run, or another process works in it; it
+            can't be written (a full disk loses nothing).
+        DatasetError, ModelError, MethodError: as from ``open_dataset``, ``load_model`` and ``compare``.
+
+    Example:
+        >>> evaluate("localization", "voc:VOC2012", "timm:vit_base_patch16_224", ["agcam", "rollout"], "run")
+        {'localization': {'agcam': {'images': 123, 'skipped_wrong': 45, 'iou': 0.51, ...}, ...}}
+    """
+    settings = Settings(
+        task, protocol, with_controls(methods), threshold, steps, limit, batch_size, precision, seed
+    )
+    dataset = open_dataset(data, **(data_options or {})) if isinstance(data, str) else data
+    loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)
+    match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, _logits(loaded))
+    plan = make_plan(dataset, match.model_indices, limit, seed)
+    _tell_beginning(tell, dataset, match, plan)
+    folder = RunFolder(Path(output))
+    folder.create()
+    described = describe_run(
+        settings, dataset, loaded, match, plan, data if isinstance(data, str) else str(data.root)
+    )
+    job = Job(settings, dataset, loaded, match.model_indices, plan.masks)
+    here = device if cluster is None else None
+    with locked(folder.lock), on_device(loaded.module, here):
+        folder.begin(described)
+        for each in settings.tasks:
+            pending, report = _pending(folder, plan, job, each, progress, tell)
+            if cluster is None:
+                run_batches(folder, job, each, pending, workers, store_every, report)
+            else:
+                from vitcam.evaluation.cluster import run_on_ray
+
+                run_on_ray(cluster, folder, job, each, pending, workers, store_every, report)
+        summary = summarize(folder.read(), settings.tasks, settings.methods, plan.unmatched, seed)
+        folder.write_summary(summary)
+    return summary
+
+
+def _pending(
+    folder: RunFolder,
+    plan: Plan,
+    job: Job,
+    task: Task,
+    progress: Callable[[Progress], None],
+    tell: Callable[[str], None],
+) -> tuple[list[list[int]], Callable[[int], None]]:
+    """The batches that aren't stored yet, and what reports on them."""
+    done, ids = folder.done(task), job.dataset.ids
+    batches = plan.batches(job.settings.batch_size)
+    pending = [batch for batch in batches if not all(ids[index] in done for index in batch)]
+    total = len(plan.indices)
+    restored = total - sum(map(len, pending))
+    if restored:
+        tell(f"{restored} of {total} images of the {task} task are stored already and are skipped")
+    state = Progress(task, restored, total, restored)
+
+    def report(images: int) -> None:
+        nonlocal state
+        state = replace(state, done=state.done + images)
+        progress(state)
+
+    report(0)
+    return pending, report
+
+
+def _ready(model: LoadedModel, dataset: Dataset, protocol: Protocol) -> LoadedModel:
+    """The model with the protocol's preprocessing, and with the dataset's classes if it reads."""
+    if model.promptable and not model.class_names:
+        names = [item.name.split(",")[0] for item in dataset.classes]
+        ids = [(item.wordnet_id,) if item.wordnet_id else () for item in dataset.classes]
+        prompted = model.with_prompts([f"a photo of a {name}" for name in names])
+        model = replace(prompted, class_names=tuple(names), wordnet_ids=tuple(ids) if any(ids) else None)
+    return replace(model, preprocessing=protocol_preprocessing(protocol, model.preprocessing))
+
+
+def _logits(model: LoadedModel) -> int | None:
+    """How many classes a model has that has no names for them."""
+    if model.class_names:
+        return None
+    import torch
+
+    from vitcam.recording import logits_of
+    from vitcam.recording.preserved import preserved
+
+    parameter = next(model.module.parameters())
+    with torch.inference_mode(), preserved(model.module):
+        return logits_of(model.module(parameter.new_zeros(1, 3, *model.preprocessing.size))).shape[1]
+
+
+def _tell_beginning(tell: Callable[[str], None], dataset: Dataset, match: ClassMatch, plan: Plan) -> None:
+    for sentence in (*dataset.notes, match.sentence):
+        tell(sentence)
+    if plan.unmatched:
+        tell(f"{plan.unmatched} photographs are left out: the model doesn't know their classes")

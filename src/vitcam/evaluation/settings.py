@@ -1,0 +1,186 @@
+"""The settings of a run, as its ``run.json`` keeps them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from platform import platform, python_version
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from vitcam.errors import MethodError
+from vitcam.evaluation.datasets import ClassMatch, Dataset
+from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.plan import Plan
+from vitcam.evaluation.protocol import Protocol, protocol_thresholds
+from vitcam.evaluation.rows import TASKS, Task
+from vitcam.methods import canonical_name, find_method
+from vitcam.models import LoadedModel
+from vitcam.recording import Precision
+
+CONTROLS = ("random", "center")
+FORMAT = 1
+
+# What may differ between the command that began a run and the one that goes on with it: the same photographs
+# may lie elsewhere, and the machine isn't a setting.
+_MAY_DIFFER = frozenset({"data", "environment"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a run's numbers, besides the dataset and the model.
+
+    Attributes:
+        task: what is evaluated.
+        protocol: "paper" or "vitcam".
+        methods: canonical names, the controls among them.
+        threshold: above which a heatmap's pixels count.
+        steps: of the perturbation curves.
+        limit: how many photographs; None for all.
+        batch_size: photographs that go through the model at once.
+        precision: of the forward passes.
+        seed: of all that is drawn.
+    """
+
+    task: Task | Literal["all"]
+    protocol: Protocol
+    methods: tuple[str, ...]
+    threshold: float
+    steps: int
+    limit: int | None
+    batch_size: int
+    precision: Precision
+    seed: int
+
+    def __post_init__(self) -> None:
+        _check("task", self.task in (*TASKS, "all"), f"one of {', '.join(TASKS)}, all", self.task)
+        _check("protocol", self.protocol in ("paper", "vitcam"), "paper or vitcam", self.protocol)
+        _check("threshold", 0 <= self.threshold < 1, "a fraction from 0 to below 1", self.threshold)
+        _check("steps", self.steps >= 2, "2 or more", self.steps)
+        _check("limit", self.limit is None or self.limit > 0, "1 or more", self.limit)
+        _check("batch_size", self.batch_size > 0, "1 or more", self.batch_size)
+        _check("precision", self.precision in ("fp32", "bf16", "fp16"), "fp32, bf16 or fp16", self.precision)
+        _check("seed", self.seed >= 0, "0 or more", self.seed)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return TASKS if self.task == "all" else (self.task,)
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        return protocol_thresholds(self.protocol, self.threshold)
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """How much of an image is removed at each point of the paper's perturbation curves."""
+        return tuple(step / self.steps for step in range(self.steps + 1))
+
+
+def with_controls(methods: Sequence[str]) -> tuple[str, ...]:
+    """The canonical names of methods, each once, with the controls at the end.
+
+    Raises:
+        MethodError: there is no such method or option, or none was given.
+    """
+    if isinstance(methods, str) or not methods:
+        raise MethodError(
+            f"methods must be a list of method names, such as ['agcam', 'rollout']; got {methods!r}"
+        )
+    names = [canonical_name(*find_method(name)) for name in (*methods, *CONTROLS)]
+    return tuple(dict.fromkeys(names))
+
+
+def describe_run(
+    settings: Settings, dataset: Dataset, model: LoadedModel, match: ClassMatch, plan: Plan, data: str
+) -> dict[str, Any]:
+    """The content of ``run.json``."""
+    height, width = model.preprocessing.size
+    return {
+        "format": FORMAT,
+        **asdict(settings),
+        "methods": list(settings.methods),
+        "thresholds": list(settings.thresholds),
+        "fractions": list(settings.fractions),
+        "data": data,
+        "dataset": {
+            "kind": dataset.kind,
+            "fingerprint": dataset.fingerprint,
+            "photographs": len(dataset),
+            "classes": len(dataset.classes),
+            "notes": list(dataset.notes),
+        },
+        "model": {
+            "spec": model.spec,
+            "weights": weights_fingerprint(model.module),
+            "input": {"width": width, "height": height},
+            "preprocessing": str(model.preprocessing),
+        },
+        "class_match": match.sentence,
+        "images": len(plan.indices),
+        "unmatched": plan.unmatched,
+        "versions": {"vitcam": version("vitcam"), "torch": version("torch")},
+        "environment": {
+            "python": python_version(),
+            "platform": platform(),
+            "timm": version("timm"),
+            "polars": version("polars"),
+            "threads": torch.get_num_threads(),  # on which the last digits of torch's results depend
+        },
+    }
+
+
+def check_same(stored: Mapping[str, Any], asked: Mapping[str, Any], where: str) -> None:
+    """Refuses to go on with a run under other settings.
+
+    Args:
+        stored: what ``run.json`` holds.
+        asked: what this command would have written there.
+        where: the run's folder, for the message.
+
+    Raises:
+        RunError: naming every setting that differs.
+    """
+    before, now = _flat(stored), _flat(asked)
+    names = [name for name in dict.fromkeys((*before, *now)) if name.split(".")[0] not in _MAY_DIFFER]
+    differing = [name for name in names if before.get(name) != now.get(name)]
+    if differing:
+        lines = [
+            f"  {name}: {_shown(before, name)} in the run, {_shown(now, name)} now" for name in differing
+        ]
+        raise RunError(
+            f"{where} holds a run with other settings:\n"
+            + "\n".join(lines)
+            + "\nGive the same ones to go on with it, or another output folder for a new run"
+        )
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """8 hexadecimal digits of a model's weights and buffers."""
+    checksum = 0
+    for name, tensor in sorted(module.state_dict().items()):
+        values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        checksum = zlib.crc32(memoryview(values.numpy()), zlib.crc32(name.encode(), checksum))
+    return f"{checksum:08x}"
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def _shown(settings: Mapping[str, Any], name: str) -> str:
+    if name not in settings:
+        return "nothing"
+    value = settings[name]
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _check(name: str, holds: bool, expected: str, given: object) -> None:
+    if not holds:
+        raise RunError(f"{name} must be {expected}; got {given}")

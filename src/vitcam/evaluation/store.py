@@ -1,0 +1,143 @@
+"""A run's folder: ``run.json``, ``rows/part-*.parquet`` and ``summary.json``, each whole or not there."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.rows import COLUMNS, KEY, Task
+from vitcam.evaluation.settings import check_same
+from vitcam.evaluation.writing import TEMPORARY, write_whole
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run is stored.
+
+    Rows are only ever added, as further files: what is written once is never touched again, so that nothing
+    that happens later can damage it.
+    """
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    def create(self) -> None:
+        """Makes the folder, if need be.
+
+        Raises:
+            RunError: it can't be made, or holds something else.
+        """
+        rows = self.path / "rows"
+        if (
+            self.path.is_dir()
+            and not (self.path / "run.json").exists()
+            and any(not _is_ours(entry) for entry in self.path.iterdir())
+        ):
+            raise RunError(
+                f"{self.path} holds files, but no run: expected a folder with run.json, an empty one, or a new "
+                "name"
+            )
+        try:
+            rows.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"can't make the folder {rows}: {error.strerror}") from error
+
+    def begin(self, described: Mapping[str, Any]) -> None:
+        """Writes ``run.json``, or checks that it says the same; clears what an interrupted write left.
+
+        Raises:
+            RunError: the settings differ, or ``run.json`` can't be read or written.
+        """
+        for left in (*self.path.glob(f"*{TEMPORARY}"), *(self.path / "rows").glob(f"*{TEMPORARY}")):
+            left.unlink(missing_ok=True)
+        file = self.path / "run.json"
+        if file.exists():
+            check_same(self.settings(), described, str(self.path))
+        elif self._parts():
+            raise RunError(f"{self.path} has rows, but no run.json that says of what: take another folder")
+        else:
+            write_whole(file, _as_json(described))
+
+    def settings(self) -> dict[str, Any]:
+        """What ``run.json`` holds.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
+        file = self.path / "run.json"
+        try:
+            settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file} can't be read ({error}): expected the settings of a run") from error
+        return settings
+
+    def append(self, rows: pl.DataFrame) -> None:
+        """Adds rows, as a file of their own.
+
+        Raises:
+            RunError: they can't be written, for example because the disk is full; what was there stays.
+        """
+        content = io.BytesIO()
+        rows.write_parquet(content)
+        name = f"part-{len(self._parts()):06d}-{uuid.uuid4().hex[:8]}.parquet"
+        write_whole(self.path / "rows" / name, content.getvalue())
+
+    def read(self) -> pl.DataFrame:
+        """All rows, each once, in an order that doesn't depend on how they came.
+
+        Raises:
+            RunError: a file is damaged.
+        """
+        parts = [_read(part) for part in self._parts()]
+        if not parts:
+            return pl.DataFrame(schema=dict(COLUMNS))
+        rows = pl.concat(parts, how="diagonal_relaxed")
+        # two workers of a cluster may both have done an image, if one was only thought to be dead
+        return rows.unique(subset=KEY, keep="first", maintain_order=True).sort(KEY, nulls_last=True)
+
+    def done(self, task: Task) -> set[str]:
+        """The images that a task has rows of."""
+        parts = [_read(part, ["task", "image"]) for part in self._parts()]
+        if not parts:
+            return set()
+        return set(pl.concat(parts).filter(pl.col("task") == task)["image"])
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes ``summary.json``.
+
+        Raises:
+            RunError: it can't be written.
+        """
+        write_whole(self.path / "summary.json", _as_json(summary))
+
+    def _parts(self) -> list[Path]:
+        return sorted((self.path / "rows").glob("part-*.parquet"))
+
+
+def _is_ours(entry: Path) -> bool:
+    """Whether it may be there before ``run.json``, in a run that was killed as it began."""
+    return entry.name in ("lock", "rows") or entry.name.endswith(TEMPORARY)
+
+
+def _read(part: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(part, columns=columns)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(
+            f"{part} is damaged ({error}): delete it, and the same command does its images again"
+        ) from error
+
+
+def _as_json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,88 @@
+"""From batches of photographs to stored rows: what a run does, on one machine or on many."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.job import Job
+from vitcam.evaluation.loading import Failed, Item, load_batches
+from vitcam.evaluation.localizing import localization_columns, localization_rows
+from vitcam.evaluation.perturbing import perturbation_columns, perturbation_rows
+from vitcam.evaluation.rows import Row, Shape, Task, failed_row, to_frame
+from vitcam.evaluation.store import RunFolder
+
+
+def run_batches(
+    folder: RunFolder,
+    job: Job,
+    task: Task,
+    batches: Sequence[Sequence[int]],
+    workers: int,
+    store_every: float,
+    report: Callable[[int], None],
+) -> None:
+    """Turns batches of photographs into stored rows.
+
+    Args:
+        folder: gets the rows.
+        job: what is to be done.
+        task: which rows.
+        batches: indices of photographs.
+        workers: threads that read ahead.
+        store_every: after how many seconds rows are stored.
+        report: is called with the number of images after each batch.
+    """
+    reading = contextlib.closing(load_batches(job.photographs(task), batches, workers))
+    with _buffered(folder, _columns(job, task), store_every) as add, reading as loaded:
+        for batch in loaded:
+            add(batch_rows(batch, job, task))
+            report(len(batch))
+
+
+def batch_rows(batch: Sequence[Item | Failed], job: Job, task: Task) -> list[Row]:
+    """The rows of one batch; methods share its recorded pass."""
+    failed = [failed_row(task, item.id, item.error) for item in batch if isinstance(item, Failed)]
+    items = [item for item in batch if isinstance(item, Item)]
+    if not items:
+        return failed
+    rows = localization_rows if task == "localization" else perturbation_rows
+    return failed + rows(items, job)
+
+
+@contextlib.contextmanager
+def _buffered(
+    folder: RunFolder, columns: Mapping[str, Shape], store_every: float
+) -> Iterator[Callable[[list[Row]], None]]:
+    """Stores the rows of whole batches every few seconds, and what is left at the end or when interrupted."""
+    waiting: list[Row] = []
+    stored = time.monotonic()
+
+    def store() -> None:
+        nonlocal stored
+        if waiting:
+            folder.append(to_frame(waiting, columns))
+            waiting.clear()
+        stored = time.monotonic()
+
+    def add(rows: list[Row]) -> None:
+        waiting.extend(rows)
+        if time.monotonic() - stored >= store_every:
+            store()
+
+    try:
+        yield add
+    except RunError:  # the folder can't be written; trying again would only hide why
+        raise
+    except BaseException:  # whatever ends the run, Ctrl-C above all: what is done stays done
+        store()
+        raise
+    store()
+
+
+def _columns(job: Job, task: Task) -> Mapping[str, Shape]:
+    if task == "localization":
+        return localization_columns(job.settings.protocol, job.masks)
+    return perturbation_columns(job.settings.protocol)

@@ -1,0 +1,246 @@
+"""Attributions at the pixels by the library captum (optional): the methods ``captum:NAME``."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vitcam.errors import MethodError
+from vitcam.methods.method import Method, TokenMap
+from vitcam.recording import Need, Recording
+from vitcam.types import PatchGrid
+
+# How many changed copies of an image go through the model at a time.
+COPIES = 8
+
+Scores = Callable[[Tensor], Tensor]
+Image = Float[Tensor, "1 channels height width"]
+
+
+@dataclass(frozen=True)
+class CaptumMethod(Method):
+    """A method that is an attribution of captum's.
+
+    Attributes:
+        attribution: captum's name of it.
+        attribute: from a function that scores images, one image and its patch grid to an attribution of the
+            image's shape. Its keyword arguments are the method's options.
+    """
+
+    attribution: str = ""
+    attribute: Callable[..., Image] = NotImplemented
+
+    @property
+    def name(self) -> str:
+        return f"captum:{self.attribution}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        parameters = inspect.signature(self.attribute).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def patch_means(recording: Recording, attribute: Callable[..., Image], **options: Any) -> TokenMap:
+    """An attribution of each target's score at the pixels, summed over channels, averaged over each patch.
+
+    It works on any model, since nothing is asked of its inside. Images go through one at a time, ``COPIES``
+    changed copies of one together, and noise is seeded by the image's own values and the target: a batch
+    gives what its images give one by one.
+
+    A patch is one of grid.height × grid.width equal parts of the image. Where a model cuts off a border that
+    its patches don't cover, the two differ by some pixels.
+
+    Args:
+        recording: any; its model is run again.
+        attribute: see :class:`CaptumMethod`.
+        **options: of the attribution.
+
+    Raises:
+        MethodError: captum isn't installed, or an option's value is wrong.
+    """
+    try:
+        import captum.attr  # noqa: F401 # before anything is computed
+    except ImportError as error:
+        raise MethodError(
+            "the captum methods need the library captum, which isn't installed: pip install 'vitcam[captum]'"
+        ) from error
+    for option, value in options.items():
+        if value < 0 or (value == 0 and option.startswith("n_")):
+            raise MethodError(f"the captum methods take no {option}={value!r}; it must be positive")
+    grid = recording.layout.grid
+    maps = torch.empty(*recording.targets.shape, grid.tokens, device=recording.targets.device)
+    with recording.resumed() as model, torch.enable_grad():
+        for index, (image, targets) in enumerate(zip(recording.images, recording.targets, strict=True)):
+            for place, target in enumerate(targets.tolist()):
+
+                def scores(copies: Tensor, targets: Tensor = targets, place: int = place) -> Tensor:
+                    scorer = recording.score.scorer(targets.expand(len(copies), -1))
+                    return scorer(model(copies))[:, place]
+
+                with _seeded(options.get("seed", 0), image, target):
+                    pixels = attribute(scores, image[None].clone().requires_grad_(), grid, **options)
+                patches = F.adaptive_avg_pool2d(pixels.detach().float().sum(1), (grid.height, grid.width))
+                maps[index, place] = patches.flatten()
+    return maps
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, image: Tensor, target: int) -> Iterator[None]:
+    """Both generators that captum draws from, seeded inside the ``with``, and as they were after it."""
+    content = zlib.crc32(image.float().cpu().numpy().tobytes())
+    (state,) = np.random.SeedSequence([seed, content, target + 1]).generate_state(1)
+    before = np.random.get_state()
+    with torch.random.fork_rng([image.device] if image.is_cuda else []):
+        torch.manual_seed(int(state))
+        np.random.seed(state)
+        try:
+            yield
+        finally:
+            np.random.set_state(before)
+
+
+def saliency(scores: Scores, image: Image, grid: PatchGrid) -> Image:
+    """|∂y/∂x|."""
+    from captum.attr import Saliency
+
+    pixels: Tensor = Saliency(scores).attribute(image)
+    return pixels
+
+
+def input_x_gradient(scores: Scores, image: Image, grid: PatchGrid) -> Image:
+    """x · ∂y/∂x."""
+    from captum.attr import InputXGradient
+
+    pixels: Tensor = InputXGradient(scores).attribute(image)
+    return pixels
+
+
+def integrated_gradients(scores: Scores, image: Image, grid: PatchGrid, *, n_steps: int = 50) -> Image:
+    """x times the mean of ∂y/∂x on the straight way from zero to x; it sums to y(x) − y(0)."""
+    from captum.attr import IntegratedGradients
+
+    pixels: Tensor = IntegratedGradients(scores).attribute(image, n_steps=n_steps, internal_batch_size=COPIES)
+    return pixels
+
+
+def gradient_shap(
+    scores: Scores, image: Image, grid: PatchGrid, *, n_samples: int = 50, noise: float = 0.0, seed: int = 0
+) -> Image:
+    """x times the mean of ∂y/∂x at random places on the way from zero to x, with noise on x if asked for."""
+    from captum.attr import GradientShap
+
+    attribution, baseline = GradientShap(scores), torch.zeros_like(image)
+    parts = [min(COPIES, n_samples - start) for start in range(0, n_samples, COPIES)]
+    sums = [
+        attribution.attribute(image, baseline, n_samples=part, stdevs=_deviation(noise, image)) * part
+        for part in parts
+    ]
+    return torch.stack(sums).sum(dim=0) / n_samples
+
+
+def smooth_grad(
+    scores: Scores, image: Image, grid: PatchGrid, *, n_samples: int = 50, noise: float = 0.15, seed: int = 0
+) -> Image:
+    """|mean of ∂y/∂x| over noisy copies of x (captum's NoiseTunnel around Saliency)."""
+    from captum.attr import NoiseTunnel, Saliency
+
+    mean: Tensor = NoiseTunnel(Saliency(scores)).attribute(
+        image,
+        nt_samples=n_samples,
+        nt_samples_batch_size=COPIES,
+        stdevs=_deviation(noise, image),
+        abs=False,
+    )
+    return mean.abs()
+
+
+def feature_ablation(scores: Scores, image: Image, grid: PatchGrid) -> Image:
+    """How much y falls when a patch is set to zero, shared among the channels."""
+    from captum.attr import FeatureAblation
+
+    pixels: Tensor = FeatureAblation(scores).attribute(
+        image, feature_mask=_patch_numbers(image, grid), perturbations_per_eval=COPIES
+    )
+    return pixels / image.shape[1]
+
+
+def shapley_value_sampling(
+    scores: Scores, image: Image, grid: PatchGrid, *, n_samples: int = 5, seed: int = 0
+) -> Image:
+    """How much y rises on average when a patch joins others, in random orders, shared among the channels."""
+    from captum.attr import ShapleyValueSampling
+
+    pixels: Tensor = ShapleyValueSampling(scores).attribute(
+        image,
+        feature_mask=_patch_numbers(image, grid),
+        n_samples=n_samples,
+        perturbations_per_eval=COPIES,
+    )
+    return pixels / image.shape[1]
+
+
+def _deviation(noise: float, image: Image) -> float:
+    """Of noise that is given as a share of the image's range of values."""
+    return noise * float((image.max() - image.min()).detach())
+
+
+def _patch_numbers(image: Image, grid: PatchGrid) -> Tensor:
+    """(1, 1, height, width): the number of the patch that each pixel is in."""
+    numbers = torch.arange(grid.tokens, dtype=torch.float32, device=image.device)
+    laid = numbers.reshape(1, 1, grid.height, grid.width)
+    return F.interpolate(laid, size=image.shape[-2:], mode="nearest").long()
+
+
+def _method(attribution: str, attribute: Callable[..., Image], summary: str, paper: str) -> CaptumMethod:
+    return CaptumMethod(
+        compute=partial(patch_means, attribute=attribute),
+        needs=lambda options: Need.NOTHING,
+        summary=f"{summary} (needs captum)",
+        passes="passes of its own, image by image",
+        paper=paper,
+        plain_vit_only=False,
+        attribution=attribution,
+        attribute=attribute,
+    )
+
+
+METHODS = (
+    _method("Saliency", saliency, "magnitude of the gradient at the pixels", "arXiv 1312.6034"),
+    _method("InputXGradient", input_x_gradient, "pixel × gradient", "arXiv 1605.01713"),
+    _method(
+        "IntegratedGradients",
+        integrated_gradients,
+        "pixel × mean gradient on the way from zero to the image",
+        "arXiv 1703.01365",
+    ),
+    _method(
+        "GradientShap",
+        gradient_shap,
+        "pixel × mean gradient at random places between zero and the image",
+        "arXiv 1705.07874",
+    ),
+    _method("SmoothGrad", smooth_grad, "magnitude of the mean gradient of noisy copies", "arXiv 1706.03825"),
+    _method(
+        "FeatureAblation",
+        feature_ablation,
+        "fall of the score when a patch is set to zero",
+        "arXiv 1311.2901",
+    ),
+    _method(
+        "ShapleyValueSampling",
+        shapley_value_sampling,
+        "mean rise of the score when a patch joins a random set of others",
+        "doi 10.1016/j.cor.2008.04.004",
+    ),
+)

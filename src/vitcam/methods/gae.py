@@ -1,0 +1,67 @@
+"""Generic Attention Explainability (Chefer, Gur & Wolf, ICCV 2021, arXiv 2103.15679)."""
+
+from __future__ import annotations
+
+import torch
+
+from vitcam.errors import MethodError
+from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.rows import read_rows, through_positive
+from vitcam.recording import Need, Recording
+
+
+def gae(recording: Recording, *, start_layer: int = 0) -> TokenMap:
+    """Attention weighted by its own positive gradient, layer upon layer, with skip connections.
+
+    ::
+
+        Ā_l = mean_h ReLU(∂y/∂A_l ⊙ A_l),   R ← R + Ā_l · R  from R = I upward,   map = class-token row of R
+
+    with the ordinary gradient, ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩. R = (I + Ā_L) · … · (I + Ā_start), so its row is
+    had as a row vector from the last layer down, and no product of N×N maps is ever made.
+
+    The paper is about models with a class token. Deviation for others: the row is the mean over the tokens
+    that the head reads, of R − I, since the I would only lay a constant over all patches; where an attention
+    pools the tokens (SigLIP), that attention's own row of Ā is carried down, without a skip connection of its
+    own. In CaiT only the class-attention layers are seen.
+
+    Args:
+        recording: with ordinary gradients.
+        start_layer: the lowest layer that takes part.
+
+    Raises:
+        MethodError: there is no such layer.
+
+    Returns:
+        (batch, targets, patches), ≥ 0.
+
+    Example:
+        >>> vitcam.explain(model, images, method="gae").heatmaps.shape
+        torch.Size([8, 1, 14, 14])
+    """
+    assert recording.gradients is not None
+    if not 0 <= start_layer < len(recording.layers):
+        raise MethodError(
+            f"gae has no start_layer={start_layer}; this model's layers are 0 to {len(recording.layers) - 1}"
+        )
+    pairs = list(zip(recording.layers, recording.gradients, strict=True))[start_layer:]
+    start = recording.head_rows.expand(*recording.targets.shape, -1)
+    row = torch.zeros_like(start)  # of R − I; the I would drown it in rounding
+    for layer, gradient in reversed(pairs):
+        if layer.pooling:
+            start, row = (
+                torch.zeros_like(start),
+                through_positive(layer, gradient, read_rows(recording, layer)),
+            )
+        else:
+            row = row + through_positive(layer, gradient, (start + row)[..., : layer.queries])
+    return row[..., recording.layout.grid.patches]
+
+
+METHOD = Method(
+    compute=gae,
+    needs=lambda options: Need.GRADIENT,
+    summary="attention × its positive gradient, multiplied up over the layers with skip connections",
+    passes="forward, backward",
+    paper="arXiv 2103.15679",
+)

@@ -1,0 +1,73 @@
+"""Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391) on a Vision Transformer."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from vitcam.errors import MethodError
+from vitcam.methods.method import Method, TokenMap
+from vitcam.recording import Need, Recording
+
+
+def gradcam(recording: Recording) -> TokenMap:
+    """Channels of the last block's first norm, weighted by the mean of their gradients over the patches.
+
+    ::
+
+        map_j = ReLU( Σ_c w_c · a_jc ),   w_c = mean_j ∂y/∂a_jc
+
+    with a the output of the first normalisation in the last block, patch tokens only. This is pip ``grad-cam``
+    with ``target_layers=[model.blocks[-1].norm1]`` and its usual reshape transform, before that package scales
+    each map to 0..1. The ReLU can leave nothing of a map: where no patch speaks for the class it is zero.
+
+    Defined for hierarchical models (Swin) too: there it is the last block of the last stage.
+
+    Raises:
+        MethodError: the last block has no normalisation layer, or one that doesn't fit the patch grid.
+
+    Returns:
+        (batch, targets, patches), ≥ 0.
+
+    Example:
+        >>> vitcam.explain(model, images, method="gradcam").heatmaps.shape
+        torch.Size([8, 1, 14, 14])
+    """
+    norm = recording.block_norm
+    if norm is None:
+        raise MethodError(
+            f"gradcam isn't defined for {type(recording.model).__name__}: no normalisation layer was called in "
+            "its last block. captum:Saliency and its like work on any model"
+        )
+    activation = _patches(norm.activation, recording)
+    gradient = _patches(norm.gradient.flatten(0, 1), recording).unflatten(0, recording.targets.shape)
+    weights: Tensor = gradient.mean(dim=2)
+    return (weights @ activation.transpose(1, 2)).relu_()
+
+
+def _patches(
+    norm: Float[Tensor, "batch ..."], recording: Recording
+) -> Float[Tensor, "batch patches channels"]:
+    """The patches of a tensor laid out as the model does, in the order of the patch grid."""
+    grid = recording.layout.grid
+    if norm.dim() == 4 and norm.shape[1:3] == (grid.height, grid.width):
+        return norm.float().flatten(1, 2)
+    if norm.dim() == 4 and norm.shape[2:4] == (grid.height, grid.width):
+        return norm.float().flatten(2).transpose(1, 2)
+    if norm.dim() == 3 and norm.shape[1] == recording.layout.tokens:
+        return norm.float()[:, grid.patches]
+    raise MethodError(
+        f"gradcam isn't defined for {type(recording.model).__name__}: the first norm of its last block gives "
+        f"{tuple(norm.shape[1:])} per image, which doesn't fit its {grid}. captum:Saliency and its like work on "
+        "any model"
+    )
+
+
+METHOD = Method(
+    compute=gradcam,
+    needs=lambda options: Need.BLOCK_NORM,
+    summary="channels of the last block's first norm, weighted by their mean gradients",
+    passes="forward, backward",
+    paper="arXiv 1610.02391",
+    plain_vit_only=False,
+)

@@ -1,0 +1,203 @@
+"""Transformer attribution (Chefer, Gur & Wolf, CVPR 2021, arXiv 2012.09838): the method ``lrp``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vitcam.errors import MethodError
+from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.relevance.attention import AttentionLayer, per_image, softmax_of
+from vitcam.methods.relevance.chefer import CHEFER, safe_divide
+from vitcam.methods.relevance.tracing import Trace, trace
+from vitcam.recording import Need, Recording
+
+
+def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
+    """Attention weighted by its relevance and its gradient, multiplied up over the layers.
+
+    ::
+
+        map = class-token row of  (I + Ā_L) · … · (I + Ā_start),   Ā_l = mean_h ReLU(∂y/∂A_l ⊙ R_A)
+
+    where R_A is the relevance of the attention map, propagated from the target's logit by the rules of
+    ``methods/relevance/chefer.py``, and ∂y/∂A the ordinary gradient. Sums within the rules are per image, never
+    over the batch.
+
+    The paper is about models with a class token. Deviation for others: the row is the mean over the tokens that
+    the head reads, without the I of these tokens themselves, which would only lay a constant over the patches;
+    where an attention pools the tokens (SigLIP), that attention's own row of Ā is carried down. In CaiT only the
+    class-attention layers are seen. It always runs in the model's own precision.
+
+    Args:
+        recording: any; the model is run once more, by the rules.
+        start_layer: the lowest layer that takes part: 0 as AGCAM's authors compare it, 1 in Chefer's own scripts.
+
+    Raises:
+        MethodError: there is no such layer, or the model uses an operation for which there is no rule.
+
+    Returns:
+        (batch, targets, patches), ≥ 0.
+
+    Example:
+        >>> vitcam.explain(model, images, method="lrp", start_layer=1).method
+        'lrp(start_layer=1)'
+    """
+    number = len(recording.layout.callers)
+    if not 0 <= start_layer < number:
+        raise MethodError(f"lrp has no start_layer={start_layer}; this model's layers are 0 to {number - 1}")
+    # One image at a time: the rules divide by values near zero, so that other roundings give other maps, and
+    # rounding depends on the batch. It costs no time. A function may expect its whole batch.
+    step = len(recording.images) if recording.score.function else 1
+    parts = zip(recording.images.split(step), recording.targets.split(step), strict=True)
+    device = recording.images.device
+    with recording.resumed() as model, torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        rows = [_rows(model, recording, images, targets, start_layer) for images, targets in parts]
+    return torch.cat(rows)[..., recording.layout.grid.patches]
+
+
+def _rows(
+    model: nn.Module,
+    recording: Recording,
+    images: Float[Tensor, "batch channels height width"],
+    targets: Int[Tensor, "batch targets"],
+    start_layer: int,
+) -> Float[Tensor, "batch targets tokens"]:
+    layout = recording.layout
+    is_read = [recording.pools or name not in layout.pooling for name in layout.callers[start_layer:]]
+    head_row = images.new_ones(len(images), 1)
+    if not recording.pools:
+        head_row = recording.head_rows.expand(len(images), -1).to(images.dtype)
+    traced = trace(model, images, CHEFER, start_layer)
+    scores = recording.score.scorer(targets)(traced.output)
+    rows = []
+    for target in range(scores.shape[1]):
+        layers = layer_relevances(traced, scores[:, target], start_layer)
+        kept = [layer for layer, read in zip(layers, is_read, strict=True) if read]
+        rows.append(transformer_attribution(kept, head_row))
+    return torch.stack(rows, dim=1)
+
+
+@dataclass(frozen=True)
+class LayerRelevance:
+    """What arrives at one attention layer.
+
+    Attributes:
+        layer: the attention layer.
+        relevance: R_O, the relevance of its output.
+        gradient: ∂y/∂O, the ordinary gradient of the score with respect to its output.
+    """
+
+    layer: AttentionLayer
+    relevance: Float[Tensor, "batch heads queries dim"]
+    gradient: Float[Tensor, "batch heads queries dim"]
+
+
+def layer_relevances(
+    traced: Trace, scores: Float[Tensor, " batch"], start_layer: int = 0
+) -> list[LayerRelevance]:
+    """Relevance and gradient at every attention layer from ``start_layer`` on, for one score per image.
+
+    Args:
+        traced: a trace by the rules ``CHEFER`` from ``start_layer`` on.
+        scores: one score per image, computed from ``traced.output``.
+        start_layer: the lowest layer of interest.
+
+    Raises:
+        MethodError: the model has no such layer, or no attention was seen.
+    """
+    number = len(traced.attentions)
+    if not number:
+        raise MethodError(
+            "no attention was seen: the model never called torch's scaled_dot_product_attention. If it writes "
+            "attention by hand, let it call that (timm: fused_attn=True; Hugging Face: attn_implementation='sdpa')"
+        )
+    if not 0 <= start_layer < number:
+        raise MethodError(
+            f"start_layer={start_layer}, but the model has {number} attention layers; "
+            f"choose one from 0 to {number - 1}"
+        )
+    layers = traced.attentions[start_layer:]
+    outputs = [layer.output for layer in layers]
+    gradients = traced.gradient(scores, outputs)
+    relevances = traced.relevance(scores, outputs)
+    return [LayerRelevance(*parts) for parts in zip(layers, relevances, gradients, strict=True)]
+
+
+def transformer_attribution(
+    layers: Sequence[LayerRelevance], head_row: Float[Tensor, "batch queries"]
+) -> Float[Tensor, "batch tokens"]:
+    """Gradient-weighted relevance of the attention maps, multiplied up: the row of the class token.
+
+    ::
+
+        row of  (I + Ā_L) · … · (I + Ā_start) − I,   Ā_l = mean_h ReLU(∂y/∂A ⊙ R_A)
+
+    with R_A = A⊙(s vᵀ)/2, s = safe_divide(R_O, O), and ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩, so that both come from
+    quantities of the size of O. It is computed as a row vector from the last layer down, one image's maps of
+    one layer at a time, and only those rows of the maps that the row vector reaches.
+
+    Args:
+        layers: the attention layers from the lowest of interest to the last, as of :func:`layer_relevances`.
+        head_row: how much the head reads from each token: 1 at the class token; with average pooling the
+            same for each pooled token. Where the last layer pools the tokens with a query of its own
+            (SigLIP), it is over that layer's queries, and the layer has no skip connection, hence no I.
+            A layer whose queries are the first tokens only (CaiT's class attention) leaves the others as
+            they are.
+
+    Returns:
+        One value ≥ 0 per token of the lowest layer, prefix tokens included.
+
+    Raises:
+        MethodError: the layers don't attend over the same tokens.
+
+    Example:
+        >>> traced = trace(model, images, CHEFER, start_layer=0)
+        >>> layers = layer_relevances(traced, traced.output[:, 281])
+        >>> transformer_attribution(layers, torch.eye(197)[:1].expand(8, -1))[:, 1:].unflatten(1, (14, 14))
+    """
+    start, row = head_row, torch.zeros_like(head_row)  # of the product − I, which would drown it in rounding
+    for part in reversed(layers):
+        batch, _, queries, _ = part.layer.query.shape
+        keys = part.layer.key.shape[-2]
+        if start.shape == (batch, keys):
+            row = row + _row_times_map(part, (start + row)[:, :queries])
+        elif start.shape == (batch, queries):
+            row = _row_times_map(part, start + row)
+            start = torch.zeros_like(row)
+        else:
+            raise MethodError(
+                f"lrp isn't defined for this model: it has an attention layer of {batch}×{queries} queries and "
+                f"{keys} keys where {start.shape[0]}×{start.shape[1]} tokens are expected; lrp needs layers that "
+                "all attend over the same tokens"
+            )
+    return row
+
+
+def _row_times_map(part: LayerRelevance, row: Tensor) -> Tensor:
+    """row · mean_h ReLU(∂y/∂A ⊙ R_A) of one layer."""
+    layer = part.layer
+    reached = (row != 0).any(dim=0) | layer.causal
+    share = safe_divide(part.relevance, layer.output.detach())
+    result = row.new_zeros(*row.shape[:-1], layer.key.shape[-2])
+    images = per_image(layer.query, layer.key, layer.value, layer.mask, share, part.gradient, row, result)
+    for query, key, value, mask, s, g, weights, total in images:
+        mask = None if mask is None else mask[:, reached]
+        maps = softmax_of(query[:, reached] @ key.mT * layer.scale, mask, layer.causal)
+        maps *= s[:, reached] @ value.mT
+        maps *= g[:, reached] @ value.mT
+        total += weights[reached] @ maps.relu_().mean(dim=0) / 2
+    return result
+
+
+METHOD = Method(
+    compute=lrp,
+    needs=lambda options: Need.NOTHING,
+    summary="attention × its relevance × its gradient, multiplied up over the layers",
+    passes="forward and two backward by rules",
+    paper="arXiv 2012.09838",
+)

@@ -1,0 +1,53 @@
+"""Checks of option values that several methods share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from vitcam.errors import MethodError
+
+
+def one_of(method: str, option: str, value: object, allowed: Iterable[str]) -> None:
+    """Checks that an option has one of the allowed values.
+
+    Raises:
+        MethodError: it hasn't; the message lists the allowed.
+
+    Example:
+        >>> one_of("rollout", "head_fusion", "mean", ("mean", "max", "min"))
+    """
+    names = list(allowed)
+    if value not in names:
+        known = ", ".join(map(repr, names))
+        raise MethodError(f"{method} has no {option}={value!r}; choose one of {known}")
+
+
+def chosen_layers(method: str, layers: str | Sequence[int], count: int) -> list[int]:
+    """The layers that an option ``layers`` stands for, in ascending order.
+
+    Args:
+        method: its name, for the message.
+        layers: "all", "last:K", "first:K", or indices, of which negative ones count from the last.
+        count: how many layers there are.
+
+    Raises:
+        MethodError: it can't be read, or a layer doesn't exist; the message says which layers there are.
+
+    Example:
+        >>> chosen_layers("agcam", "last:3", 12)
+        [9, 10, 11]
+    """
+    if layers == "all":
+        return list(range(count))
+    if isinstance(layers, str):
+        match = re.fullmatch(r"(first|last):([1-9]\d*)", layers)
+        if match and int(match[2]) <= count:
+            number = int(match[2])
+            return list(range(number)) if match[1] == "first" else list(range(count - number, count))
+    elif layers and all(type(index) is int and -count <= index < count for index in layers):
+        return sorted({index % count for index in layers})
+    raise MethodError(
+        f"{method} can't use layers={layers!r}; give 'all', 'last:K' or 'first:K' with K from 1 to {count}, or a "
+        f"list of layers from 0 to {count - 1} (negative: from the last)"
+    )

@@ -1,0 +1,83 @@
+"""``F.multi_head_attention_forward`` taken apart into the operations that it is made of.
+
+Behind ``torch.nn.MultiheadAttention`` (torchvision, open_clip) torch runs it as one piece, with function modes
+switched off inside.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vitcam.errors import MethodError
+from vitcam.methods.relevance.attention import AttentionArguments, softmax_of
+
+_SIGNATURE = inspect.signature(F.multi_head_attention_forward)
+
+
+def multi_head_attention(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    """As torch's function, from the same arguments; the attention weights that it may return carry nothing.
+
+    Raises:
+        MethodError: for what no ViT uses: inputs without a batch dimension, extra keys (``add_bias_kv``,
+            ``add_zero_attn``, static keys).
+    """
+    bound = _SIGNATURE.bind(*args, **kwargs)
+    bound.apply_defaults()
+    given = bound.arguments
+    inputs = given["query"], given["key"], given["value"]
+    extra = [name for name in ("bias_k", "bias_v", "static_k", "static_v") if given[name] is not None]
+    if inputs[0].ndim != 3 or extra or given["add_zero_attn"]:
+        raise MethodError(
+            "relevance can be propagated through torch.nn.MultiheadAttention with a batch dimension and without "
+            "add_bias_kv, add_zero_attn and static keys only; choose a method without relevance propagation "
+            "(agcam, rollout, gae)"
+        )
+    heads, batch = given["num_heads"], inputs[0].shape[1]
+    query, key, value = (x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for x in _projected(inputs, given))
+    mask = _mask(given, batch, heads, query.dtype)
+    dropout = given["dropout_p"] if given["training"] else 0.0
+    causal = given["is_causal"] and mask is None
+    output = F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, is_causal=causal)
+    output = F.linear(output.permute(2, 0, 1, 3).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
+    if not given["need_weights"]:
+        return output, None
+    arguments = AttentionArguments.of(query.detach(), key.detach(), value.detach(), mask, is_causal=causal)
+    weights = softmax_of(arguments.query @ arguments.key.mT * arguments.scale, mask, causal)
+    return output, weights.mean(dim=1) if given["average_attn_weights"] else weights
+
+
+def _projected(inputs: tuple[Tensor, Tensor, Tensor], given: dict[str, Any]) -> list[Tensor]:
+    """q, k and v: by one product where they come from one tensor and one weight."""
+    weight, bias = given["in_proj_weight"], given["in_proj_bias"]
+    biases = (None,) * 3 if bias is None else bias.chunk(3)
+    if given["use_separate_proj_weight"]:
+        weights = given["q_proj_weight"], given["k_proj_weight"], given["v_proj_weight"]
+    elif inputs[0] is inputs[1] is inputs[2]:
+        return list(F.linear(inputs[0], weight, bias).chunk(3, dim=-1))
+    else:
+        weights = weight.chunk(3)
+    return [F.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True)]
+
+
+def _mask(given: dict[str, Any], batch: int, heads: int, dtype: torch.dtype) -> Tensor | None:
+    """Attention and padding masks (boolean: True is left out) as one additive mask."""
+    mask: Tensor | None = given["attn_mask"]
+    padding: Tensor | None = given["key_padding_mask"]
+    if mask is not None:
+        mask = _additive(mask, dtype)
+        mask = mask.unflatten(0, (batch, heads)) if mask.ndim == 3 else mask
+    if padding is None:
+        return mask
+    padding = _additive(padding, dtype)[:, None, None]
+    return padding if mask is None else mask + padding
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    if mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, -torch.inf)

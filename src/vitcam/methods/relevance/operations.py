@@ -1,0 +1,220 @@
+"""Reads calls of torch functions: which operation each one is, and on which operands.
+
+A reader gets a function and its arguments, and answers a :class:`Call`, or None where the operation isn't one
+that it knows. In-place variants (``add_``, ``x += y``, ``inplace=True``) come here as the plain function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.grad import conv2d_input
+
+from vitcam.methods.relevance.attention import AttentionArguments, attend, attention_gradient
+from vitcam.methods.relevance.call import Call, Operation
+from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, POOLS
+
+Function = Callable[..., Any]
+Reader = Callable[..., Call | None]
+
+
+def _linear(function: Function, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Call | None:
+    if _carries(weight) or _carries(bias):
+        return None
+    return Call("linear", F.linear, (x, weight, bias), transpose=torch.matmul)
+
+
+def _convolution(
+    function: Function,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Call | None:
+    if padding == "same" or _carries(weight) or _carries(bias):
+        return None
+    settings = (stride, 0 if padding == "valid" else padding, dilation, groups)
+    return Call(
+        "convolution",
+        lambda x, w, b: F.conv2d(x, w, b, *settings),
+        (x, weight, bias),
+        transpose=lambda s, w: conv2d_input(x.shape, w, s, *settings),
+    )
+
+
+def _matmul(function: Function, a: Any, b: Any) -> Call | None:
+    if a.ndim < 2 or b.ndim < 2:
+        return None
+    if a.requires_grad and b.requires_grad:
+        return Call("matmul", torch.matmul, (a, b))
+    if a.requires_grad:
+        return Call(
+            "linear",
+            lambda x, w, _: x @ w,
+            (a, b, None),
+            transpose=lambda s, w: (s @ w.mT).sum_to_size(a.shape),
+        )
+    return Call(
+        "linear",
+        lambda x, w, _: w @ x,
+        (b, a, None),
+        transpose=lambda s, w: (w.mT @ s).sum_to_size(b.shape),
+    )
+
+
+def _add(function: Function, a: Any, b: Any, *, alpha: float = 1) -> Call:
+    if _carries(a) and _carries(b):
+        return Call("add", lambda a, b: torch.add(a, b, alpha=alpha), (a, b))
+    return Call("scale", lambda a, b: torch.add(_tensor(a, b), b, alpha=alpha), (a, b))
+
+
+def _subtract(function: Function, a: Any, b: Any, *, alpha: float = 1) -> Call:
+    return _add(function, a, b, alpha=-alpha)
+
+
+def _subtract_from(function: Function, a: Any, b: Any) -> Call:
+    return _add(function, b, a, alpha=-1)
+
+
+def _tensor(a: Any, like: Any) -> Tensor:
+    return a if isinstance(a, Tensor) else torch.as_tensor(a, dtype=like.dtype, device=like.device)
+
+
+def _multiply(function: Function, a: Any, b: Any) -> Call:
+    if not (_carries(a) and _carries(b)):
+        return Call("scale", torch.mul, (a, b))
+    if _is_factor(a):
+        a, b = b, a
+    return Call("gate" if _is_factor(b) else "multiply", torch.mul, (a, b))
+
+
+def _divide(function: Function, a: Any, b: Any) -> Call | None:
+    if not _carries(a):
+        return None
+    return Call("gate" if _carries(b) else "scale", torch.div, (a, b))
+
+
+def _unary(operation: Operation) -> Reader:
+    """A reader for functions of one tensor."""
+
+    def read(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Call:
+        return Call(operation, lambda x: function(x, *args, **kwargs), (x,))
+
+    return read
+
+
+def _layer_norm(
+    function: Function,
+    x: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Call:
+    axes = tuple(range(-len(tuple(normalized_shape)), 0))
+
+    def frozen(x: Tensor) -> Tensor:
+        centred = x - x.mean(axes, keepdim=True)
+        scaled = centred * (centred.detach().square().mean(axes, keepdim=True) + eps).rsqrt()
+        return scaled if weight is None else scaled * weight
+
+    def norm(x: Tensor) -> Tensor:
+        return F.layer_norm(x, normalized_shape, weight, bias, eps)
+
+    return Call("norm", norm, (x,), frozen=frozen)
+
+
+def _rms_norm(
+    function: Function,
+    x: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Call:
+    axes = tuple(range(-len(tuple(normalized_shape)), 0))
+    small = torch.finfo(x.dtype).eps if eps is None else eps
+
+    def frozen(x: Tensor) -> Tensor:
+        scaled = x * (x.detach().square().mean(axes, keepdim=True) + small).rsqrt()
+        return scaled if weight is None else scaled * weight
+
+    return Call("norm", lambda x: F.rms_norm(x, normalized_shape, weight, eps), (x,), frozen=frozen)
+
+
+def _normalize(
+    function: Function, x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: None = None
+) -> Call:
+    def frozen(x: Tensor) -> Tensor:
+        length: Tensor = torch.linalg.vector_norm(x.detach(), p, dim, keepdim=True)
+        return x / length.clamp_min(eps)
+
+    return Call("norm", lambda x: F.normalize(x, p, dim, eps), (x,), frozen=frozen)
+
+
+def _batch_norm(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Call:
+    call = Call("norm", lambda x: function(x, *args, **kwargs), (x,))
+    call.frozen = call.function
+    return call
+
+
+def attention_call(arguments: AttentionArguments) -> Call:
+    """The call of ``scaled_dot_product_attention`` with these arguments."""
+    scale, causal = arguments.scale, arguments.causal
+    return Call(
+        "attention",
+        partial(attend, scale=scale, causal=causal),
+        (arguments.query, arguments.key, arguments.value, arguments.mask),
+        vjp=partial(attention_gradient, scale=scale, causal=causal),
+        options={"scale": scale, "causal": causal},
+    )
+
+
+READERS: dict[str, Reader] = {
+    **dict.fromkeys(ELEMENTWISE, _unary("activation")),
+    **dict.fromkeys(POOLS, _unary("pool")),
+    **dict.fromkeys(("neg", "dropout"), _unary("scale")),
+    "softmax": _unary("softmax"),
+    "linear": _linear,
+    "conv2d": _convolution,
+    **dict.fromkeys(("matmul", "bmm", "mm"), _matmul),
+    **dict.fromkeys(("add", "__radd__"), _add),
+    **dict.fromkeys(("sub", "subtract"), _subtract),
+    **dict.fromkeys(("rsub", "__rsub__"), _subtract_from),
+    **dict.fromkeys(("mul", "multiply", "__rmul__"), _multiply),
+    **dict.fromkeys(("div", "divide", "true_divide"), _divide),
+    "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "normalize": _normalize,
+    "batch_norm": _batch_norm,
+}
+"""From the names of torch functions to their readers."""
+
+
+def nearest_calls(tensor: Tensor, through: frozenset[str]) -> Iterator[Call]:
+    """The calls that made a tensor, seen through functions that only move values and through others given."""
+    waiting = [tensor.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None:
+            continue
+        call = getattr(node, "call", None)
+        if isinstance(call, Call) and call.operation not in through:
+            yield call
+        else:
+            waiting += [above for above, _ in node.next_functions]
+
+
+def _carries(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.requires_grad
+
+
+def _is_factor(x: Tensor) -> bool:
+    return any(call.name in FACTORS for call in nearest_calls(x, frozenset()))

@@ -1,0 +1,182 @@
+"""Runs a model so that its backward pass carries relevance: a context at the level of operations.
+
+Inside the context (a ``torch.overrides.TorchFunctionMode``: this thread only, and ended with the ``with``)
+every torch function that relevance passes through becomes a :class:`Call`, whose backward follows a rule set.
+The model's modules, parameters and classes and torch's functions stay as they are, and so do all values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.overrides import TorchFunctionMode
+
+from vitcam.errors import MethodError
+from vitcam.methods.relevance.attention import AttentionArguments, AttentionLayer
+from vitcam.methods.relevance.call import Call
+from vitcam.methods.relevance.multihead import multi_head_attention
+from vitcam.methods.relevance.names import STRUCTURAL
+from vitcam.methods.relevance.operations import READERS, attention_call, nearest_calls
+from vitcam.methods.relevance.rules import RuleSet
+
+
+@dataclass(eq=False)
+class Carrier:
+    """What a backward pass through the calls carries just now: messages by rule, or gradients."""
+
+    rules: RuleSet
+    ordinary: bool = False
+
+
+class _Ruled(torch.autograd.Function):
+    """The one autograd function: a call forward, its rule backward."""
+
+    @staticmethod
+    def forward(ctx: Any, carrier: Carrier, call: Call, *carrying: Tensor) -> Tensor:
+        ctx.carrier, ctx.call = carrier, call
+        return call.run()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, message: Tensor) -> tuple[Tensor | None, ...]:
+        call: Call = ctx.call
+        call.check()
+        if ctx.carrier.ordinary:
+            messages = call.gradient(message)
+        else:
+            messages = ctx.carrier.rules.rules[call.operation](call, message)
+        return (None, None, *(m for m, carries in zip(messages, call.carries, strict=True) if carries))
+
+
+_sdpa = F.scaled_dot_product_attention
+
+
+class Propagation(TorchFunctionMode):
+    """The context. Use :func:`~vitcam.methods.relevance.tracing.trace`.
+
+    Args:
+        rules: the rule set.
+        images: number of images in the batch.
+        start_layer: from which attention layer on relevance is wanted; below it nothing is kept. None:
+            relevance is wanted at the images.
+    """
+
+    def __init__(self, rules: RuleSet, images: int, start_layer: int | None) -> None:
+        super().__init__()
+        self.carrier = Carrier(rules)
+        self.attentions: list[AttentionLayer] = []
+        self._images = images
+        self._start = start_layer
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        keywords = dict(kwargs or {})
+        if function is _sdpa:
+            return self._attention(AttentionArguments.of(*args, **keywords))
+        if function is F.multi_head_attention_forward:
+            with self:
+                return multi_head_attention(*args, **keywords)
+        if not _any_carries((*args, *keywords.values())):
+            return function(*args, **keywords)
+        if self._below_start:
+            with torch.no_grad():
+                return _marked(function(*args, **keywords))
+        name = getattr(function, "__name__", repr(function))
+        if name in STRUCTURAL:
+            return function(*args, **keywords)
+        return self._other(name, function, args, keywords)
+
+    @property
+    def _below_start(self) -> bool:
+        return self._start is not None and len(self.attentions) <= self._start
+
+    def _attention(self, given: AttentionArguments) -> Tensor:
+        arguments = given.with_heads(self._images)
+        call = attention_call(arguments)
+        if self._below_start:
+            with torch.no_grad():
+                output = cast(Tensor, _marked(call.function(*call.operands)))
+        else:
+            output = self._run(call, _sdpa.__name__) if any(call.carries) else call.function(*call.operands)
+        q, k, v = (x.detach() for x in (arguments.query, arguments.key, arguments.value))
+        self.attentions.append(
+            AttentionLayer(q, k, v, arguments.mask, arguments.scale, arguments.causal, output)
+        )
+        return output.view(*given.query.shape[:-1], -1)
+
+    def _other(self, name: str, function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        in_place = (name.endswith("_") and not name.endswith("__")) or keywords.pop("inplace", False)
+        named = [keywords.pop(key) for key in ("input", "other") if key in keywords]
+        given = (*args, *named)
+        reader = READERS.get(name.rstrip("_") if in_place else name)
+        if reader is not None:
+            if in_place:
+                call = reader(_on_a_copy(function), given[0].clone(), *given[1:], **keywords)
+            else:
+                call = reader(function, *given, **keywords)
+            if call is not None:
+                result = self._run(call, name)
+                return given[0].copy_(result) if in_place else result
+        result = function(*given, **keywords)
+        if self.carrier.rules.unknown == "error" and _any_carries((result,)):
+            raise MethodError(
+                f"{self.carrier.rules.name} has no rule for torch's {name!r}, which this model uses after its "
+                "attention; choose a method that needs no rules (agcam, rollout, gae, gradsam)"
+            )
+        return result
+
+    def _run(self, call: Call, name: str) -> Tensor:
+        call.name, call.images = name, self._images
+        _assign_role(call)
+        carrying = (x for x, carries in zip(call.operands, call.carries, strict=True) if carries)
+        return cast(Tensor, _Ruled.apply(self.carrier, call, *carrying))
+
+
+def _assign_role(call: Call) -> None:
+    """Tells the linear maps around an attention from the others; some rule sets treat them differently."""
+    if call.operation == "linear":
+        above = nearest_calls(call.operands[0], _AFTER_ATTENTION)
+        if any(made.operation in ("attention", "matmul") for made in above):
+            call.operation = "projection"
+    elif call.operation in ("attention", "matmul"):
+        for operand, carries in zip(call.operands, call.carries, strict=True):
+            for made in nearest_calls(operand, _BEFORE_ATTENTION) if carries else ():
+                if made.operation == "linear":
+                    made.operation = "projection"
+
+
+def _on_a_copy(function: Any) -> Any:
+    """An in-place function as one that leaves its argument alone."""
+    return lambda x, *args, **kwargs: function(x.clone(), *args, **kwargs)
+
+
+def _marked(result: Any) -> Any:
+    """Marks what depends on the images as carrying, without a graph: below the first layer of interest.
+
+    So a residual add knows that both of its operands carry.
+    """
+    for value in result if isinstance(result, (list, tuple)) else (result,):
+        if isinstance(value, Tensor) and value.is_floating_point():
+            value.requires_grad_()
+    return result
+
+
+_AFTER_ATTENTION = frozenset({"norm", "scale"})
+_BEFORE_ATTENTION = frozenset({"norm", "scale", "add"})
+
+
+def _any_carries(values: Sequence[Any]) -> bool:
+    """Whether a tensor among the values, or in a list among them, is in the graph."""
+    return any(
+        _any_carries(value)
+        if isinstance(value, (list, tuple))
+        else isinstance(value, Tensor) and value.requires_grad
+        for value in values
+    )

@@ -1,0 +1,102 @@
+"""The head applied to the tokens of every block, and its gradient with respect to that block's attention."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitcam.recording.attention import Attention
+from vitcam.recording.layout import Layout
+from vitcam.recording.output import find_logits
+from vitcam.recording.passes import Gradient, Pass, backward, tracked_pass
+from vitcam.recording.score import Scorer
+
+LayerGradient = tuple[Attention, Gradient]
+
+
+@contextlib.contextmanager
+def recorded_blocks(model: nn.Module, layout: Layout, into: dict[str, Any]) -> Iterator[None]:
+    """Puts what each transformer block returns into ``into``, by the block's name."""
+
+    def keep(name: str) -> Any:
+        return lambda module, args, output: into.update({name: output})
+
+    with contextlib.ExitStack() as undo:
+        for name in layout.blocks:
+            undo.callback(model.get_submodule(name).register_forward_hook(keep(name)).remove)
+        yield
+
+
+def layer_gradients(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    layout: Layout,
+    run: Pass,
+    scorer: Scorer,
+    *,
+    pools: bool,
+    mean: bool,
+) -> tuple[LayerGradient, ...] | None:
+    """∂y_l/∂O_l of every layer l, where y_l is the score if the head read the tokens that leave l's block.
+
+    The gradient goes from the head to that block's attention output and no further: through token-wise
+    arithmetic only. Where an attention pools the tokens for the head (SigLIP), it is that attention which is
+    looked at, as it pools the tokens of each block in turn.
+
+    Args:
+        model, images, layout: as they were in the pass.
+        run: a tracked pass, with what each block returned.
+        scorer: the scores.
+        pools: whether the head reads the tokens through an attention of its own.
+        mean: whether the mean token of a block stands in for all of its tokens. Not where an attention pools.
+
+    Returns:
+        Attention layers with their gradients, in the order of the blocks; None if the model has no
+        recognised blocks, or its head reads anything but what the last of them returns.
+    """
+    if not layout.blocks or not _head_reads_last_block(model, images, layout, run):
+        return None
+    found: list[LayerGradient] = []
+    for name in layout.blocks:
+        read = run.blocks[name] if pools or not mean else _mean_token(run.blocks[name], len(images))
+        head = _head_pass(model, images, layout, read)
+        inside = (layer for layer in run.layers if f"{layer.name}.".startswith(f"{name}."))
+        layers = head.layers if pools else tuple(inside)
+        outputs = [layer.output for layer in layers]
+        found += zip(layers, backward(scorer(head.output), outputs, retain_graph=True), strict=True)
+    return tuple((replace(layer, output=layer.output.detach()), gradient) for layer, gradient in found)
+
+
+def _head_pass(model: nn.Module, images: Tensor, layout: Layout, returned: Any) -> Pass:
+    """The model with blocks that do no work: each of them returns the same, which the head reads."""
+    with contextlib.ExitStack() as undo:
+        for name in layout.blocks:
+            block = model.get_submodule(name)
+            # A method of the instance's own stands in front of that of its class.
+            own = block.__dict__.get("forward")
+            undo.callback(block.__dict__.pop if own is None else block.__dict__.__setitem__, "forward", own)
+            block.__dict__["forward"] = lambda *args, **kwargs: returned
+        return tracked_pass(model, images, layout)
+
+
+def _head_reads_last_block(model: nn.Module, images: Tensor, layout: Layout, run: Pass) -> bool:
+    head = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])
+    once, again = find_logits(run.output), find_logits(head.output)
+    if once is None or again is None:
+        return True  # a model without logits has nothing to compare by
+    tolerance = 1e-3 * float(once.detach().abs().max())
+    return once.shape == again.shape and torch.allclose(once, again, rtol=0, atol=tolerance)
+
+
+def _mean_token(returned: Any, batch: int) -> Any:
+    """What a block returned, with its mean token in place of every token."""
+    if isinstance(returned, tuple | list):
+        return (_mean_token(returned[0], batch), *returned[1:])
+    tokens = 1 if returned.shape[0] == batch else 0
+    return returned.mean(dim=tokens, keepdim=True).expand_as(returned).contiguous()

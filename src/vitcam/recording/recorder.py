@@ -1,0 +1,241 @@
+"""Makes recordings: the passes that the needs of the methods ask for, each of them once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vitcam.errors import ModelError
+from vitcam.recording.attention import first_rows
+from vitcam.recording.blocks import Tokens
+from vitcam.recording.interception import AttentionCall, intercept
+from vitcam.recording.known import Known, agree, know, recorded_prefix, replay
+from vitcam.recording.layerwise import LayerGradient, layer_gradients, recorded_blocks
+from vitcam.recording.layout import Overrides
+from vitcam.recording.norm import BlockNorm, recorded_norm
+from vitcam.recording.output import find_logits
+from vitcam.recording.passes import (
+    Gradient,
+    Pass,
+    backward,
+    detached_pass,
+    gradients,
+    plain_pass,
+    tracked_pass,
+)
+from vitcam.recording.preserved import preserved
+from vitcam.recording.recording import Need, Precision, Recording, autocast
+from vitcam.recording.score import Score, Scorer
+
+Item = TypeVar("Item")
+_LAYERWISE = Need.LAYER_GRADIENT | Need.MEAN_LAYER_GRADIENT
+# What takes a pass that gradients can go all the way through, attention included.
+_ORDINARY = Need.GRADIENT | Need.BLOCK_NORM | _LAYERWISE
+
+
+def record(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    score: Score,
+    needs: Need,
+    *,
+    precision: Precision = "fp32",
+    given: Overrides | None = None,
+    allow_replay: bool = True,
+) -> Recording:
+    """Runs a model on a batch and records what methods need.
+
+    Args:
+        model: any ViT; left exactly as it was.
+        images: normalised, on the model's device.
+        score: which scores to explain.
+        needs: what to record.
+        precision: of the forward pass; "bf16" and "fp16" by autocast.
+        given: structure given by the user instead of being found.
+        allow_replay: False forbids the replay on prefix tokens, so that all tokens take part; same maps, more work.
+
+    Raises:
+        ModelError: the model calls no attention, its tokens don't fit a grid, its output isn't finite, or
+            the score doesn't depend on any attention layer.
+
+    Example:
+        >>> recording = record(model, images, Score(lambda logits: logits.argmax(1, True)), Need.SKIP_GRADIENT)
+        >>> recording.skip_gradients[0].shape
+        torch.Size([8, 1, 12, 1, 64])
+    """
+    images = images.detach().to(next((p.dtype for p in model.parameters()), images.dtype))
+    with preserved(model), autocast(images.device, precision):
+        known = know(model, images, score, given or Overrides())
+        if known.layout.obstacle:
+            needs &= Need.BLOCK_NORM
+        recorder = _Recorder(model, images, score, needs, known, precision)
+        return (
+            recorder.with_replay() if allow_replay and known.replays else None
+        ) or recorder.with_all_tokens()
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    model: nn.Module
+    images: Float[Tensor, "batch channels height width"]
+    score: Score
+    needs: Need
+    known: Known
+    precision: Precision
+
+    def with_replay(self) -> Recording | None:
+        """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
+        layout, inputs = self.known.layout, list[Tokens]()
+        with recorded_prefix(self.model, self.images, layout, inputs):
+            run = self._forward(keep_rows=layout.grid.prefix)
+        targets, scorer = self._targets(run)
+        if not self.needs & Need.SKIP_GRADIENT:
+            return self._recording(run, targets, scorer, None, replayed=False)
+        replayed = replay(self.model, self.images[:1], layout, inputs[0] if inputs else None, run)
+        if replayed is None or not self._same(run, replayed, scorer):
+            return None
+        return self._recording(run, targets, scorer, gradients(replayed, scorer), replayed=True)
+
+    def with_all_tokens(self) -> Recording:
+        """The skip gradients by a forward pass of all tokens with detached attention."""
+        layout = self.known.layout
+        wants_skip = bool(self.needs & Need.SKIP_GRADIENT)
+        if wants_skip and not self.needs & _ORDINARY:
+            run = detached_pass(self.model, self.images, layout)
+            targets, scorer = self._targets(run)
+            return self._recording(run, targets, scorer, gradients(run, scorer), replayed=False)
+        run = self._forward(keep_rows=None)
+        targets, scorer = self._targets(run)
+        skip = gradients(detached_pass(self.model, self.images, layout), scorer) if wants_skip else None
+        return self._recording(run, targets, scorer, skip, replayed=False)
+
+    def _forward(self, keep_rows: int | None) -> Pass:
+        """The ordinary forward pass, with what the needs ask for and no more."""
+        model, images, layout, needs = self.model, self.images, self.known.layout, self.needs
+        norm: list[Tensor] = []
+        blocks: dict[str, Any] = {}
+        with contextlib.ExitStack() as recorded:
+            if needs & Need.BLOCK_NORM:
+                recorded.enter_context(recorded_norm(model, layout, len(images), norm))
+            if needs & _LAYERWISE:
+                recorded.enter_context(recorded_blocks(model, layout, blocks))
+            run = self._pass(keep_rows)
+        return replace(run, norm=norm[0] if norm else None, blocks=blocks)
+
+    def _pass(self, keep_rows: int | None) -> Pass:
+        model, images, layout, needs = self.model, self.images, self.known.layout, self.needs
+        if needs & (Need.GRADIENT | _LAYERWISE):
+            return tracked_pass(model, images, layout)
+        from_norm = bool(needs & Need.BLOCK_NORM)
+        if needs & (Need.MAPS | Need.SKIP_GRADIENT):
+            if keep_rows is None or needs & Need.MAPS:
+                return plain_pass(model, images, layout, enable_grad=from_norm)
+            keep = partial(first_rows, rows=keep_rows)
+            return plain_pass(model, images, layout, keep, enable_grad=from_norm)
+        with torch.set_grad_enabled(from_norm), intercept(AttentionCall.run):
+            return Pass(model(images), ())
+
+    def _targets(self, run: Pass) -> tuple[Int[Tensor, "batch targets"], Scorer]:
+        logits = find_logits(run.output)
+        if logits is not None and not logits.isfinite().all():
+            bad = (~logits.isfinite()).any(dim=1).nonzero().flatten().tolist()
+            raise ModelError(
+                f"{type(self.model).__name__} gave logits that aren't finite (NaN or infinite) for image "
+                f"{bad[0]} of the batch; check its weights, the normalisation of the images and the precision"
+            )
+        targets = self.score.targets(run.output, self.images.shape[0])
+        return targets, self.score.scorer(targets)
+
+    def _same(self, run: Pass, replayed: Pass, scorer: Scorer) -> bool:
+        logits, again = find_logits(run.output), find_logits(replayed.output)
+        if logits is None or again is None:
+            logits, again = scorer(run.output), scorer(replayed.output)
+        exact = self.precision == "fp32" and logits.dtype == torch.float32
+        return agree(logits, again, 1e-3 if exact else 5e-2)
+
+    def _recording(
+        self,
+        run: Pass,
+        targets: Tensor,
+        scorer: Scorer,
+        skip_gradients: tuple[Gradient, ...] | None,
+        replayed: bool,
+    ) -> Recording:
+        of_layers, of_means = (
+            self._layer_gradients(run, scorer, need)
+            for need in (Need.LAYER_GRADIENT, Need.MEAN_LAYER_GRADIENT)
+        )
+        ordinary, norm = self._gradients(run, scorer)
+        for found in (skip_gradients, ordinary, norm and (norm.gradient,)):
+            if found:
+                _check_reached(found, targets)
+        logits = find_logits(run.output)
+        return Recording(
+            model=self.model,
+            images=self.images,
+            layout=self.known.layout,
+            layers=tuple(replace(layer, output=layer.output.detach()) for layer in self._read(run.layers)),
+            logits=None if logits is None else logits.detach().float(),
+            targets=targets,
+            head_rows=self.known.head_rows,
+            pools=self.known.pools,
+            skip_gradients=None if skip_gradients is None else self._read(skip_gradients),
+            gradients=None if ordinary is None else self._read(ordinary),
+            block_norm=norm,
+            layer_gradients=of_layers,
+            mean_layer_gradients=of_means,
+            replayed=replayed,
+            score=self.score,
+            precision=self.precision,
+        )
+
+    def _gradients(self, run: Pass, scorer: Scorer) -> tuple[tuple[Gradient, ...] | None, BlockNorm | None]:
+        """The ordinary gradients, of attention outputs and of the last block's norm, in one go."""
+        outputs = [layer.output for layer in run.layers] if self.needs & Need.GRADIENT else []
+        norm = [] if run.norm is None else [run.norm]
+        found = backward(scorer(run.output), outputs + norm) if outputs or norm else ()
+        return (
+            found[: len(outputs)] if outputs else None,
+            None if run.norm is None else BlockNorm(run.norm.detach(), found[-1]),
+        )
+
+    def _layer_gradients(self, run: Pass, scorer: Scorer, need: Need) -> tuple[LayerGradient, ...] | None:
+        if not self.needs & need:
+            return None
+        return layer_gradients(
+            self.model,
+            self.images,
+            self.known.layout,
+            run,
+            scorer,
+            pools=self.known.pools,
+            mean=need is Need.MEAN_LAYER_GRADIENT,
+        )
+
+    def _read(self, per_layer: Sequence[Item]) -> tuple[Item, ...]:
+        """Without a pooling attention that the head doesn't read, though the model computes it."""
+        unread = frozenset[str]() if self.known.pools else self.known.layout.pooling
+        names = self.known.layout.callers
+        return tuple(item for item, name in zip(per_layer, names, strict=False) if name not in unread)
+
+
+def _check_reached(
+    found: Sequence[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"]
+) -> None:
+    reached = torch.stack([gradient.flatten(2).abs().amax(dim=2) for gradient in found]).amax(dim=0) > 0
+    if not reached.all():
+        image, target = (~reached).nonzero()[0].tolist()
+        index = int(targets[image, target])
+        what = "the score that `targets` computes" if index < 0 else f"the logit of class {index}"
+        raise ModelError(
+            f"the gradient of {what} is exactly zero at every attention layer (image {image} of the batch), so "
+            "there is nothing to explain. Is the head initialised with zeros, or does the score not depend on "
+            "the image?"
+        )

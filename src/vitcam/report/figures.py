@@ -1,0 +1,53 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+from vitcam.report.measures import Measure
+from vitcam.report.tables import Estimate
+
+MINUS = "\N{MINUS SIGN}"
+ARROWS = {"higher": "↑", "lower": "↓", None: ""}
+
+
+def plain(value: float) -> str:
+    """Three decimals.
+
+    Example:
+        >>> plain(-0.12345)
+        '−0.123'
+    """
+    text = f"{value:.3f}".replace("-", MINUS)
+    return text.removeprefix(MINUS) if text == f"{MINUS}0.000" else text
+
+
+def signed(value: float) -> str:
+    """Three decimals, with a sign unless it is 0.
+
+    Example:
+        >>> signed(0.02)
+        '+0.020'
+    """
+    text = plain(value)
+    return text if text.startswith(MINUS) or text == "0.000" else f"+{text}"
+
+
+def interval(estimate: Estimate) -> str:
+    return f"{plain(estimate.low)} – {plain(estimate.high)}"
+
+
+def signed_interval(estimate: Estimate) -> str:
+    return f"{signed(estimate.low)} to {signed(estimate.high)}"
+
+
+def p_value(p: float) -> str:
+    """
+    Example:
+        >>> p_value(0.0005), p_value(0.04321)
+        ('< 0.001', '0.043')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def titled(measure: Measure) -> str:
+    """A measure's title with an arrow to where better is."""
+    return f"{measure.title}\N{NO-BREAK SPACE}{ARROWS[measure.better]}".rstrip()

@@ -1,0 +1,129 @@
+"""From rows to arrays: a task's numbers by image and method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from vitcam.evaluation.rows import COLUMNS, Task
+from vitcam.report.errors import ReportError
+from vitcam.report.run import Run, scored_rows
+
+Points = Float[np.ndarray, "images points"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A task's numbers.
+
+    Attributes:
+        units: what was scored, in the order of the arrays: columns ``image``, ``target`` and ``class_name``.
+        methods: those that have rows.
+        numbers: by column, NaN where an image has no such number.
+    """
+
+    units: pl.DataFrame
+    methods: tuple[str, ...]
+    numbers: dict[str, Float[np.ndarray, "units methods"]]
+
+
+def read_scores(run: Run, task: Task) -> Scores:
+    """A task's numbers, among them those that are made from the rows' curves.
+
+    Raises:
+        ReportError: curves have different lengths.
+    """
+    rows = _rows_of(run, task)
+    units = rows.select("image", "target", "class_name").unique(["image", "target"], maintain_order=True)
+    if rows.is_empty():
+        return Scores(units, (), {})
+    methods = tuple(name for name in run.methods if name in set(rows["method"]))
+    where = rows.join(units.with_row_index("unit"), on=["image", "target"], maintain_order="left")[
+        "unit"
+    ].to_numpy()
+    which = rows["method"].replace_strict(methods, range(len(methods)), return_dtype=pl.Int64).to_numpy()
+    numbers = {}
+    for key, values in _numbers(rows, methods).items():
+        table = np.full((units.height, len(methods)), np.nan)
+        table[where, which] = np.where(np.isfinite(values), values, np.nan)
+        if not np.isnan(table).all():
+            numbers[key] = table
+    return Scores(units, methods, numbers)
+
+
+def read_curves(run: Run, task: Task, key: str) -> dict[str, Points]:
+    """A curve of every row that has it, by method.
+
+    Raises:
+        ReportError: they have different lengths.
+    """
+    rows = _rows_of(run, task)
+    if not isinstance(rows.schema.get(key), pl.List):
+        return {}
+    by_method = {name: rows.filter(pl.col("method") == name)[key].drop_nulls() for name in run.methods}
+    points = {name: _points(curves) for name, curves in by_method.items() if len(curves)}
+    finite = {name: values[np.isfinite(values).all(axis=1)] for name, values in points.items()}
+    return {name: values for name, values in finite.items() if len(values)}
+
+
+def _rows_of(run: Run, task: Task) -> pl.DataFrame:
+    return scored_rows(run.rows.filter(pl.col("task") == task), task)
+
+
+def _numbers(rows: pl.DataFrame, methods: tuple[str, ...]) -> dict[str, Float[np.ndarray, " rows"]]:
+    plain = [name for name, kind in rows.schema.items() if kind.is_numeric() and name not in COLUMNS]
+    numbers = {name: rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in plain}
+    for name, (curve, successes) in _AT_BEST_THRESHOLD.items():
+        if isinstance(rows.schema.get(curve), pl.List):
+            numbers[name] = _of_curves(rows, curve, methods, successes)
+    return numbers
+
+
+def _of_curves(
+    rows: pl.DataFrame,
+    key: str,
+    methods: tuple[str, ...],
+    number: Callable[[Points], Float[np.ndarray, " images"]],
+) -> Float[np.ndarray, " rows"]:
+    numbers = np.full(rows.height, np.nan)
+    present = rows[key].is_not_null().to_numpy()
+    for method in methods:
+        own = present & (rows["method"] == method).to_numpy()
+        if own.any():
+            numbers[own] = number(_points(rows[key].filter(pl.Series(own))))
+    return numbers
+
+
+def _points(curves: pl.Series) -> Points:
+    lengths = curves.list.len().unique().to_list()
+    if len(lengths) != 1:
+        raise ReportError(
+            f"the curves in {curves.name} have {', '.join(map(str, sorted(lengths)))} points: expected as many "
+            "in every row of a run"
+        )
+    points: Points = curves.explode().cast(pl.Float64).to_numpy().reshape(len(curves), lengths[0])
+    return points
+
+
+def _hits(ious: Points, required: float) -> Float[np.ndarray, " images"]:
+    """Which images have the required IoU at the one threshold at which most have."""
+    reached = ious >= required
+    hits: np.ndarray = reached[:, reached.mean(axis=0).argmax()].astype(np.float64)
+    return hits
+
+
+def _hits_on_average(ious: Points) -> Float[np.ndarray, " images"]:
+    hits: np.ndarray = np.mean([_hits(ious, required) for required in (0.3, 0.5, 0.7)], axis=0)
+    return hits
+
+
+# MaxBoxAcc is a maximum over thresholds of a mean over images. At that threshold it is an ordinary mean, whose
+# interval and paired tests then hold for the threshold as given.
+_AT_BEST_THRESHOLD: dict[str, tuple[str, Callable[[Points], Float[np.ndarray, " images"]]]] = {
+    "max_box_accuracy": ("largest_box_iou_curve", lambda ious: _hits(ious, 0.5)),
+    "max_box_accuracy_v2": ("best_box_iou_curve", _hits_on_average),
+}

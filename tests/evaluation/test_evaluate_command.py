@@ -1,0 +1,83 @@
+"""``vitcam evaluate`` and ``vitcam train-head`` as they are typed."""
+
+from __future__ import annotations
+
+import json
+
+import miniature
+import pytest
+from typer.testing import CliRunner
+
+from vitcam.cli.program import program
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return miniature.make_dataset(tmp_path_factory.mktemp("data"), images=6)
+
+
+def vitcam(*words):
+    result = CliRunner().invoke(program, [str(word) for word in words], env={"COLUMNS": "150"})
+    return result.exit_code, result.output
+
+
+def test_evaluate(data, tmp_path):
+    command = (
+        "evaluate",
+        "all",
+        "--data",
+        f"folder:{data}",
+        "--method",
+        "agcam",
+        "--steps",
+        "2",
+        "--limit",
+        "4",
+    )
+    status, output = vitcam(*command, "-o", tmp_path / "run")
+    assert status == 0, output
+    assert "2 of 3 classes matched by name" in output
+    assert "photographs are left out: the model doesn't know their classes" in output
+    for word in ("Localization", "Perturbation", "agcam", "random", "center", "ABPC"):
+        assert word in output
+    assert f"Rows and intervals are in {tmp_path / 'run'}" in output
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (settings["limit"], settings["steps"], settings["task"]) == (4, 2, "all")
+
+    status, output = vitcam(*command, "--seed", "1", "-o", tmp_path / "run")
+    assert status == 1
+    assert "seed: 0 in the run, 1 now" in output
+
+    status, output = vitcam(*command, "-o", tmp_path / "run")
+    assert status == 0
+    assert "4 of 4 images of the localization task are stored already" in output
+
+
+def test_wrong_usage(data, tmp_path):
+    status, output = vitcam("evaluate", "detection", "--data", f"folder:{data}", "-o", tmp_path / "run")
+    assert status == 2
+    assert "'detection' is not one of" in output
+    status, output = vitcam(
+        "evaluate", "all", "--data", f"folder:{data}", "--data-option", "x", "-o", tmp_path / "run"
+    )
+    assert status == 2
+    assert "expected KEY=VALUE, got 'x'" in output
+    status, output = vitcam(
+        "evaluate", "all", "--data", f"folder:{data}", "--data-option", "colour=red", "-o", tmp_path / "run"
+    )
+    assert status == 1
+    assert "the folder dataset has no option 'colour'" in output
+
+
+def test_train_head(data, tmp_path):
+    status, output = vitcam(
+        "train-head", "--data", f"folder:{data}", "-o", tmp_path / "head.safetensors", "--held-out", "0.34"
+    )
+    assert status == 0, output
+    assert "Held-out accuracy" in output
+    assert "on 2 photographs; trained on 4 others, of 3 classes in all; 1 can't be read" in output
+    assert f"Use it as --model embedded:photo+{tmp_path / 'head.safetensors'}" in output
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "head.features.safetensors",
+        "head.safetensors",
+    ]

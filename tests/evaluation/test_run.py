@@ -1,0 +1,370 @@
+"""What a run stores and says."""
+
+from __future__ import annotations
+
+import errno
+import json
+from functools import partial
+from pathlib import Path
+
+import miniature
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+import vitcam
+from vitcam.errors import MethodError
+from vitcam.evaluation import (
+    Dataset,
+    RunError,
+    Sample,
+    evaluate,
+    localization_scores,
+    open_dataset,
+    perturbation_curves,
+    writing,
+)
+from vitcam.evaluation.datasets import DatasetClass
+from vitcam.evaluation.store import RunFolder
+from vitcam.images import open_image
+from vitcam.models.promptable import ImageTower
+from vitcam.types import Box
+
+BASE = ["task", "image", "method", "target", "class_name", "label", "predicted", "correct", "error"]
+PAPER = ["pixel_accuracy", "iou", "dice", "precision", "recall"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return miniature.make_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return miniature.make_model()
+
+
+@pytest.fixture
+def run(data, model, tmp_path):
+    """Evaluates the miniature dataset; keywords override."""
+
+    def run(task="localization", output=tmp_path / "run", **changed):
+        given = {"data": f"folder:{data}", "model": model, "methods": miniature.METHODS}
+        settings = {"batch_size": 4, "workers": 0}
+        given = {key: changed.pop(key, value) for key, value in given.items()}
+        return evaluate(task, **given, output=output, **{**settings, **changed})
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder(tmp_path / "run")
+
+
+def test_localization_rows_and_summary(run, folder, data, model):
+    summary = run()["localization"]
+    rows = folder.read()
+    assert rows.columns == [*BASE, *PAPER, "iou_curve"]
+    assert list(summary) == ["agcam", "rollout", "random", "center"]
+    assert json.loads((folder.path / "summary.json").read_text()) == {"localization": summary}
+
+    dataset = open_dataset(f"folder:{data}")
+    agcam = rows.filter(pl.col("method") == "agcam")
+    assert agcam.height == 23
+    wrong = agcam.filter(~pl.col("correct"))
+    assert 0 < wrong.height < 23
+    assert wrong["iou"].null_count() == wrong.height
+    assert summary["agcam"]["images"] + summary["agcam"]["skipped_wrong"] == 23
+    assert (summary["agcam"]["unreadable"], summary["agcam"]["unmatched"]) == (1, 0)
+
+    right = agcam.filter("correct").to_dicts()
+    for row in right[:4]:  # one image at a time, as the paper has it
+        sample = dataset[dataset.ids.index(row["image"])]
+        image = sample.image()
+        explanation = vitcam.explain(model, model.preprocess(image))
+        box = sample.boxes[0]
+        x, y = 32 / image.width, 32 / image.height
+        truth = (int(box.left * x), int(box.top * y), int(box.right * x), int(box.bottom * y))
+        oracle = localization_scores(explanation.heatmaps[0, 0], [truth], size=(32, 32))
+        assert {name: row[name] for name in PAPER} == pytest.approx(oracle, abs=1e-6)
+        assert row["target"] == row["predicted"] == int(explanation.targets[0, 0]) == row["label"]
+        assert row["class_name"] == miniature.CLASSES[row["label"]]
+    mean = sum(row["iou"] for row in right) / len(right)
+    assert summary["agcam"]["iou"] == pytest.approx(mean)
+    low, high = summary["agcam"]["intervals"]["iou"]
+    assert low < mean < high
+    at = json.loads((folder.path / "run.json").read_text())["thresholds"].index(0.5)
+    assert right[0]["iou_curve"][at] == right[0]["iou"]
+
+
+def test_perturbation_explains_the_ground_truth_of_all_images(run, folder, data, model):
+    summary = run("perturbation", steps=4)["perturbation"]["rollout"]
+    assert (summary["images"], summary["skipped_wrong"]) == (23, 0)
+    assert len(summary["lerf"]) == len(summary["morf"]) == 5
+    assert summary["abpc"] == pytest.approx(summary["auc_lerf"] - summary["auc_morf"])
+    row = folder.read().filter((pl.col("method") == "rollout") & ~pl.col("correct")).to_dicts()[0]
+    assert row["target"] == row["label"] != row["predicted"]
+    images = model.preprocess(data / row["image"])
+    heatmaps = vitcam.explain(model, images, "rollout").heatmaps[:, 0]
+    curves = perturbation_curves(model.module, images, heatmaps, torch.tensor([row["target"]]), 4)
+    assert row["morf"] == pytest.approx(curves.morf[0].tolist(), abs=1e-5)
+    assert row["abpc"] == pytest.approx(curves.abpc.item(), abs=1e-5)
+
+
+def test_unreadable_images_are_rows_with_an_error(run, folder):
+    run("all", steps=2)
+    rows = folder.read().filter(pl.col("error").is_not_null())
+    assert rows["image"].to_list() == [miniature.BROKEN] * 2
+    assert rows["task"].to_list() == ["localization", "perturbation"]
+    assert rows["method"].null_count() == 2
+    assert miniature.BROKEN in rows["error"][0]
+
+
+def test_vitcam_protocol_has_all_numbers(run, folder):
+    summary = run("all", protocol="vitcam", steps=3, limit=12)
+    localization, perturbation = (summary[task]["agcam"] for task in ("localization", "perturbation"))
+    for name in ("max_iou", "pxap", "pointing", "energy", "max_box_accuracy", "max_box_accuracy_v2"):
+        assert 0 <= localization[name] <= 1, name
+    assert "mask_iou" not in localization  # the dataset has none
+    assert len(localization["iou_curve"]) == 20
+    for name in ("abpc", "auc_insertion_blur", "auc_deletion_mean", "road_abpc", "token_abpc", "saco"):
+        assert -1 <= perturbation[name] <= 1, name
+    assert len(perturbation["token_morf"]) == 4
+    rows = folder.read()
+    assert rows.filter("correct", task="localization")["pxap"].null_count() == 0
+    assert rows.filter(task="perturbation")["pxap"].null_count() == rows.filter(task="perturbation").height
+
+
+def test_the_same_command_skips_what_is_stored(run, folder, model):
+    first = run()
+    parts = sorted((folder.path / "rows").iterdir())
+    passes, told = [], []
+    hook = model.module.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        again = run(tell=told.append)
+    finally:
+        hook.remove()
+    assert again == first
+    assert sorted((folder.path / "rows").iterdir()) == parts
+    assert not passes
+    assert "24 of 24 images of the localization task are stored already and are skipped" in told
+
+
+def test_reading_ahead_changes_nothing(run, tmp_path):
+    run(output=tmp_path / "none")
+    run(output=tmp_path / "two", workers=2)
+    assert RunFolder(tmp_path / "none").read().equals(RunFolder(tmp_path / "two").read())
+
+
+def test_limit_draws_from_the_whole_dataset(run, tmp_path):
+    run(limit=6, output=tmp_path / "one")
+    run(limit=6, seed=1, output=tmp_path / "other")
+    one, other = (set(RunFolder(tmp_path / name).read()["image"]) for name in ("one", "other"))
+    assert len(one) == len(other) == 6
+    assert one != other
+    assert len({image.split("/")[0] for image in one}) > 1
+
+
+def test_classes_that_the_model_lacks_are_left_out_and_counted(run, folder):
+    told = []
+    summary = run(model=miniature.make_model(("hen", "cow", "cat")), tell=told.append)["localization"][
+        "agcam"
+    ]
+    assert summary["unmatched"] == 8 + 1  # dogs, the broken one too
+    rows = folder.read().filter("correct")
+    assert {0: "cat", 2: "hen"}.items() >= dict(zip(rows["label"], rows["class_name"], strict=True)).items()
+    assert rows.height > 0
+    assert any("2 of 3 classes matched by name" in sentence for sentence in told)
+    with pytest.raises(RunError, match="knows none of the classes"):
+        run(model=miniature.make_model(("a", "b", "c", "d")), output=folder.path / "x")
+
+
+def test_other_settings_are_refused_field_by_field(run, folder):
+    run(limit=4)
+    before = (folder.path / "run.json").read_bytes()
+    with pytest.raises(RunError) as caught:
+        run(limit=5, methods=["agcam"], threshold=0.4)
+    message = str(caught.value)
+    assert "limit: 4 in the run, 5 now" in message
+    assert "methods: agcam, rollout, random, center in the run, agcam, random, center now" in message
+    assert "threshold: 0.5 in the run, 0.4 now" in message
+    assert "precision" not in message
+    assert (folder.path / "run.json").read_bytes() == before
+    changed = miniature.make_model()
+    changed.module.head.bias.data += 1
+    with pytest.raises(RunError, match=r"model\.weights: \w{8} in the run, \w{8} now"):
+        run(limit=4, model=changed)
+
+
+def test_a_moved_dataset_goes_on(run, data, tmp_path):
+    run(limit=4)
+    (tmp_path / "moved").symlink_to(data)
+    run(limit=4, data=f"folder:{tmp_path / 'moved'}")
+
+
+def test_folders_that_are_no_run_are_refused(run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").touch()
+    with pytest.raises(RunError, match="holds files, but no run"):
+        run()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="can't make the folder"):
+        run(output=tmp_path / "file")
+
+
+def test_a_full_disk_loses_nothing(run, folder, monkeypatch):
+    whole = folder.path.with_name("whole")
+    run(output=whole)
+    write, written = writing.write_durably, []
+
+    def full(path, content):
+        if len(written) == 3:
+            path.write_bytes(content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        write(path, content)
+
+    monkeypatch.setattr(writing, "write_durably", full)
+    with pytest.raises(RunError, match=r"No space left on device\. What was stored before is whole"):
+        run(store_every=0)
+    assert len(folder.read()) > 0
+    assert not list(folder.path.rglob("*.part"))
+    monkeypatch.setattr(writing, "write_durably", write)
+    run()
+    assert folder.read().equals(RunFolder(whole).read())
+
+
+def test_an_interrupted_run_keeps_its_batches(run, folder):
+    def interrupt(progress):
+        if progress.done >= 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(progress=interrupt)
+    assert folder.read()["image"].n_unique() == 8
+    run()
+    assert folder.read()["image"].n_unique() == 24
+
+
+def test_a_run_that_was_killed_as_it_began_begins_again(run, folder):
+    (folder.path / "rows").mkdir(parents=True)
+    torn = folder.path / ".run.json.12.part"
+    torn.write_text("{")
+    run(limit=3)
+    assert not torn.exists()
+    assert folder.settings()["limit"] == 3
+
+
+def test_torn_files_are_ignored_and_cleared(run, folder):
+    run(limit=4)
+    torn = folder.path / "rows" / ".part-000009-abcdef01.parquet.12.part"
+    torn.write_bytes(b"PAR1")
+    run(limit=4)
+    assert not torn.exists()
+    part = next((folder.path / "rows").glob("part-*"))
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(RunError, match=r"is damaged.*delete it"):
+        run(limit=4)
+
+
+def test_settings_are_checked(run):
+    for changed, message in [
+        ({"threshold": 1.0}, "threshold must be a fraction from 0 to below 1; got 1.0"),
+        ({"steps": 1}, "steps must be 2 or more"),
+        ({"batch_size": 0}, "batch_size must be 1 or more"),
+    ]:
+        with pytest.raises(RunError, match=message):
+            run(**changed)
+    with pytest.raises(MethodError, match="there is no method 'agcm'"):
+        run(methods=["agcm"])
+    with pytest.raises(MethodError, match="must be a list"):
+        run(methods=[])
+
+
+def test_broken_image_is_broken(data):
+    with pytest.raises(vitcam.VitcamError):
+        open_image(data / miniature.BROKEN)
+
+
+class Halves:
+    """Masks: the left half is the object, the top row is unknown."""
+
+    def mask(self, labels):
+        mask = np.zeros((40, 40), dtype=bool)
+        mask[:, :20] = True
+        return mask
+
+    def void(self, labels):
+        void = np.zeros((40, 40), dtype=bool)
+        void[0] = True
+        return void
+
+
+def noise(seed):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+
+
+def made(samples):
+    classes = tuple(map(DatasetClass, miniature.CLASSES))
+    return Dataset("made", Path(), classes, tuple(samples), read=lambda sample: sample)
+
+
+def test_masks_are_compared_where_there_are_any(run, folder, model):
+    samples = [
+        Sample(
+            f"{i}",
+            None,
+            (i % 3,),
+            () if i < 9 else (Box(0, 0, 20, 40),),
+            () if i < 9 else (i % 3,),
+            segmentation=Halves() if i < 9 else None,
+            pixels=partial(noise, i),
+        )
+        for i in range(18)
+    ]
+    summary = run(data=made(samples), protocol="vitcam")["localization"]["agcam"]
+    rows = folder.read().filter("correct", method="agcam").to_dicts()
+    assert {int(row["image"]) < 9 for row in rows} == {True, False}
+    for row in rows:
+        assert (row["mask_iou"] is not None) == (int(row["image"]) < 9)
+    masked = [row for row in rows if row["mask_iou"] is not None]
+    assert summary["mask_iou"] == pytest.approx(sum(row["mask_iou"] for row in masked) / len(masked))
+    image = model.preprocess(noise(int(masked[0]["image"])))
+    hot = vitcam.explain(model, image).upsampled()[0, 0].numpy() > 0.5
+    truth, counted = np.zeros((32, 32), dtype=bool), np.ones((32, 32), dtype=bool)
+    truth[:, :16] = True  # and what is in the object is never unknown
+    counted[0, 16:] = False
+    hits = (hot & truth & counted).sum()
+    union = ((hot | truth) & counted).sum()
+    assert masked[0]["mask_iou"] == pytest.approx((hits + 1e-5) / (union + 1e-5))
+
+
+def test_every_class_of_a_photograph_is_perturbed(run, folder):
+    samples = [Sample(f"{i}", None, (0, 2), pixels=partial(noise, i)) for i in range(5)]
+    summary = run("perturbation", data=made(samples), steps=2)["perturbation"]["agcam"]
+    rows = folder.read().filter(method="agcam").sort("image", "target")
+    assert summary["images"] == 5
+    assert rows["target"].to_list() == [0, 2] * 5
+    assert rows["label"].to_list() == [0, 2] * 5
+    assert rows["class_name"].to_list() == ["cat", "hen"] * 5
+    correct = [predicted in (0, 2) for predicted in rows["predicted"]]
+    assert rows["correct"].to_list() == correct
+
+
+def test_a_model_that_reads_is_asked_about_the_datasets_classes(run, folder):
+    texts = []
+
+    def encode(prompts):
+        texts.extend(prompts)
+        return torch.nn.functional.normalize(torch.eye(3, 16))
+
+    module = miniature.make_model().module
+    module.reset_classifier(0)
+    tower = ImageTower(module, torch.tensor(10.0)).eval()
+    clip = vitcam.LoadedModel(tower, miniature.make_model().preprocessing, text_encoder=encode)
+    run("perturbation", model=clip, methods=["rollout"], steps=2, limit=3)
+    assert texts == ["a photo of a cat", "a photo of a dog", "a photo of a hen"]
+    assert set(folder.read()["class_name"].drop_nulls()) <= set(miniature.CLASSES)

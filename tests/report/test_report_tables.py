@@ -1,0 +1,216 @@
+"""Means, intervals, paired differences: against naive arithmetic and the run's own summary."""
+
+import numpy as np
+import pytest
+import torch
+from report_runs import METHODS, row, rows_of, write_run
+
+from vitcam.evaluation.metrics.max_box_accuracy import max_box_accuracy, max_box_accuracy_v2
+from vitcam.evaluation.summary import summarize
+from vitcam.report import ReportError, read_runs, score_tables
+from vitcam.report.curves import mean_curves
+from vitcam.report.scores import read_scores
+from vitcam.report.tables import holm
+
+
+def tables_of(folder, rows, **options):
+    return {t.measure.key: t for t in score_tables(read_runs([write_run(folder, rows)]), **options)}
+
+
+def by_method(table):
+    return {row.method: row for row in table.rows}
+
+
+def test_means_and_intervals_are_those_of_the_summary(tmp_path):
+    rows = rows_of()
+    tables = tables_of(tmp_path / "run", rows)
+    (run,) = read_runs([tmp_path / "run"])
+    summary = summarize(run.rows, ["localization"], METHODS, 4, 0)["localization"]
+    for key in ("iou", "pixel_accuracy"):
+        for method, found in by_method(tables[key]).items():
+            assert found.estimate.images == 24
+            assert found.estimate.mean == pytest.approx(summary[method][key], abs=1e-12)
+            assert [found.estimate.low, found.estimate.high] == pytest.approx(
+                summary[method]["intervals"][key], abs=1e-12
+            )
+    assert tables["max_box_accuracy"].rows[0].estimate.mean == pytest.approx(
+        summary["agcam"]["max_box_accuracy"]
+    )
+
+
+def test_differences_are_the_method_minus_the_reference_on_the_same_images(tmp_path):
+    rows = rows_of()
+    values = {m: np.array([r["iou"] for r in rows if r["method"] == m and r["correct"]]) for m in METHODS}
+    table = by_method(tables_of(tmp_path / "run", rows)["iou"])
+    assert table["agcam"].difference is None
+    for method in ("rollout", "random"):
+        paired = table[method].difference
+        assert paired.estimate.mean == pytest.approx((values[method] - values["agcam"]).mean())
+        assert paired.estimate.low < paired.estimate.mean < paired.estimate.high < 0
+        assert paired.p == pytest.approx(1 / 2001)
+        assert paired.p_holm == pytest.approx(2 / 2001)
+
+
+def test_another_reference(tmp_path):
+    table = by_method(tables_of(tmp_path / "run", rows_of(), reference="random")["iou"])
+    assert table["agcam"].difference.estimate.mean > 0
+    with pytest.raises(ReportError, match=r"no run has the method 'lrp'.*There are: agcam, rollout, random"):
+        tables_of(tmp_path / "other", rows_of(), reference="lrp")
+
+
+def test_without_the_reference_nothing_is_compared(tmp_path):
+    table = tables_of(tmp_path / "run", rows_of(methods=("rollout", "random")))["iou"]
+    assert [row.difference for row in table.rows] == [None, None]
+
+
+def made(values_by_method):
+    """Perturbation rows with these ABPCs."""
+    return [
+        row("perturbation", f"{i}", method, float(value))
+        for method, values in values_by_method.items()
+        for i, value in enumerate(values)
+    ]
+
+
+def test_the_best_alone_leads_when_it_is_clear(tmp_path):
+    tables = tables_of(tmp_path / "run", rows_of())
+    assert [row.leads for row in tables["iou"].rows] == [True, False, False]
+
+
+def test_what_cannot_be_told_from_the_best_leads_too(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.05, (2, 40))
+    rows = made({"agcam": 0.5 + noise[0], "rollout": 0.5 + noise[1], "random": 0.1 + noise[0]})
+    assert [row.leads for row in tables_of(tmp_path / "run", rows)["abpc"].rows] == [True, True, False]
+    # paired: a small difference that every image shows is told, though the intervals of the means overlap
+    spread = np.linspace(0.1, 0.9, 40)
+    table = tables_of(tmp_path / "paired", made({"agcam": spread, "rollout": spread + 0.01 + noise[0] / 50}))[
+        "abpc"
+    ]
+    first, second = table.rows
+    assert first.estimate.high > second.estimate.mean
+    assert [first.leads, second.leads] == [False, True]
+
+
+def test_nothing_leads_where_all_are_alike_or_alone(tmp_path):
+    same = np.linspace(0, 1, 10)
+    assert not any(
+        row.leads for row in tables_of(tmp_path / "a", made({"agcam": same, "rollout": same}))["abpc"].rows
+    )
+    assert not tables_of(tmp_path / "b", made({"agcam": same}))["abpc"].rows[0].leads
+
+
+def test_less_is_better_for_morf(tmp_path):
+    tables = tables_of(tmp_path / "run", rows_of("perturbation"))
+    assert [row.leads for row in tables["auc_morf"].rows] == [True, False, False]
+    assert by_method(tables["auc_morf"])["random"].difference.estimate.mean > 0
+
+
+def test_numbers_that_only_some_images_have(tmp_path):
+    rows = rows_of()
+    masked = {"agcam": [], "rollout": []}
+    for i, each in enumerate(rows):
+        each["mask_iou"] = None
+        if each["correct"] and i % 2 and each["method"] in masked:
+            each["mask_iou"] = i / 100
+            masked[each["method"]].append((each["image"], i / 100))
+    table = by_method(tables_of(tmp_path / "run", rows)["mask_iou"])
+    assert set(table) == {"agcam", "rollout"}  # random has none
+    assert table["agcam"].estimate.mean == pytest.approx(np.mean([value for _, value in masked["agcam"]]))
+    shared = set(dict(masked["agcam"])) & set(dict(masked["rollout"]))
+    assert (table["rollout"].difference is None) == (not shared)
+    if shared:
+        assert table["rollout"].difference.estimate.images == len(shared)
+
+
+def test_nans_count_as_missing(tmp_path):
+    rows = made({"agcam": [0.1, float("nan"), 0.3], "rollout": [0.1, 0.2, 0.3]})
+    table = by_method(tables_of(tmp_path / "run", rows)["abpc"])
+    assert table["agcam"].estimate.images == 2
+    assert table["rollout"].estimate.images == 3
+    assert table["rollout"].difference.estimate.images == 2
+
+
+def test_an_unknown_column_is_shown_without_a_best(tmp_path):
+    rows = [each | {"novel": each["iou"]} for each in rows_of()]
+    table = tables_of(tmp_path / "run", rows)["novel"]
+    assert table.measure.title == "novel"
+    assert not any(row.leads for row in table.rows)
+
+
+def test_max_box_accuracy_is_that_of_the_metric(tmp_path):
+    curves = torch.rand(40, 4, generator=torch.manual_seed(0), dtype=torch.float64)
+    rows = [
+        row("localization", f"{i}", "agcam", 0.5, largest_box_iou_curve=curve, best_box_iou_curve=curve)
+        for i, curve in enumerate(curves.tolist())
+    ]
+    tables = tables_of(tmp_path / "run", rows)
+    assert tables["max_box_accuracy"].rows[0].estimate.mean == pytest.approx(max_box_accuracy(curves))
+    assert tables["max_box_accuracy_v2"].rows[0].estimate.mean == pytest.approx(max_box_accuracy_v2(curves))
+
+
+def test_several_runs_stand_in_one_table_and_are_compared_within(tmp_path):
+    folders = [write_run(tmp_path / "deit", rows_of()), write_run(tmp_path / "dino", rows_of("perturbation"))]
+    tables = score_tables(read_runs([*folders, write_run(tmp_path / "third", rows_of(seed=1))]))
+    iou = next(table for table in tables if table.measure.key == "iou")
+    assert [row.run for row in iou.rows] == ["deit"] * 3 + ["third"] * 3
+    assert [row.leads for row in iou.rows] == [True, False, False] * 2
+    assert {row.run for table in tables if table.task == "perturbation" for row in table.rows} == {"dino"}
+
+
+def test_unknown_metric(tmp_path):
+    with pytest.raises(ReportError, match=r"no run has the metric 'iuo'\. There are: iou, pixel_accuracy"):
+        tables_of(tmp_path / "run", rows_of(), metrics=["iuo"])
+    assert list(tables_of(tmp_path / "other", rows_of(), metrics=["iou"])) == ["iou"]
+
+
+def test_all_images_predicted_wrong(tmp_path):
+    rows = [row("localization", str(i), "agcam", 0.5, correct=False) for i in range(3)]
+    with pytest.raises(ReportError, match="no image was scored"):
+        tables_of(tmp_path / "run", rows)
+
+
+def test_holm_against_its_definition():
+    p = [0.01, 0.04, 0.03, 0.005]
+    # sorted: .005·4, .01·3, .03·2, .04·1, none below the one before it
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_mean_curves(tmp_path):
+    rows = rows_of()
+    (run,) = read_runs([write_run(tmp_path / "run", rows)])
+    curve = mean_curves(run, "localization", "iou_curve", "thresholds")["rollout"]
+    naive = np.mean(
+        [each["iou_curve"] for each in rows if each["method"] == "rollout" and each["correct"]], axis=0
+    )
+    assert curve.mean == pytest.approx(naive)
+    assert curve.x.tolist() == run.settings["thresholds"]
+    assert (curve.low <= curve.mean).all()
+    assert (curve.mean <= curve.high).all()
+    assert mean_curves(run, "localization", "mask_iou_curve", "thresholds") == {}
+
+
+def test_curves_of_other_lengths_lie_between_the_ends(tmp_path):
+    rows = [row("perturbation", str(i), "agcam", 0.3, road_morf=[0.9] * 9) for i in range(3)]
+    (run,) = read_runs([write_run(tmp_path / "run", rows)])
+    curve = mean_curves(run, "perturbation", "road_morf", "fractions")["agcam"]
+    assert curve.x == pytest.approx(np.arange(1, 10) / 10)
+
+
+def test_curves_of_different_lengths_are_refused(tmp_path):
+    rows = [row("localization", str(i), "agcam", 0.3, iou_curve=[0.1] * (2 + i)) for i in range(2)]
+    (run,) = read_runs([write_run(tmp_path / "run", rows)])
+    with pytest.raises(ReportError, match="the curves in iou_curve have 2, 3 points"):
+        mean_curves(run, "localization", "iou_curve", "thresholds")
+
+
+def test_scores_are_by_image_and_target(tmp_path):
+    rows = [
+        row("perturbation", "a", m, v, target=t)
+        for m, v, t in (("agcam", 0.1, 0), ("agcam", 0.2, 1), ("rollout", 0.3, 1))
+    ]
+    (run,) = read_runs([write_run(tmp_path / "run", rows)])
+    scores = read_scores(run, "perturbation")
+    assert scores.units["target"].to_list() == [0, 1]
+    assert scores.numbers["abpc"] == pytest.approx(np.array([[0.1, np.nan], [0.2, 0.3]]), nan_ok=True)
