@@ -46,6 +46,7 @@ VENDORS = {
     "torchvision": {"models"},
     "open_clip": {"models"},
     "huggingface_hub": {"models"},
+    "ray": {"evaluation"},
 }
 NO_TORCH = {"report", "types", "errors", "render", "images", "photos", "__init__"}
 
