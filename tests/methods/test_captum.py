@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 import vitcam
 from families import images_of, model_of
-from vitcam.errors import MethodError
+from vitcam.errors import MethodError, ModelError
 from vitcam.methods import METHODS, captum, find_method
 
 pytest.importorskip("captum", reason="captum is an optional extra")
@@ -178,6 +178,11 @@ def test_options_are_in_the_name(model, images):
 def test_wrong_methods(model, images, method, message):
     with pytest.raises(MethodError, match=message):
         vitcam.explain(model, images[:1], method)
+
+
+def test_score_that_does_not_depend_on_the_image(model, images):
+    with pytest.raises(ModelError, match="every attribution at the pixels is exactly zero"):
+        vitcam.explain(model, images, "captum:Saliency", lambda logits: logits[:, 0] * 0.0)
 
 
 def test_captum_is_optional(model, images, monkeypatch):

@@ -12,7 +12,7 @@ from torch import nn
 import vitcam
 from contract import oracle
 from families import FAMILIES, images_of, model_of
-from vitcam.errors import MethodError
+from vitcam.errors import MethodError, ModelError
 
 # The heads, by hand: from the tokens that leave a block to logits.
 HEADS = {
@@ -113,6 +113,14 @@ class ReadsTwoBlocks(nn.Module):
 def test_head_that_reads_more_than_the_last_block():
     with pytest.raises(MethodError, match=r"legrad isn't defined for ReadsTwoBlocks: .*gae and gradsam work"):
         vitcam.explain(ReadsTwoBlocks(), torch.randn(1, 3, 64, 64), "legrad")
+
+
+@pytest.mark.parametrize("method", ["legrad", "gradcam", "gae"])
+def test_score_that_does_not_depend_on_attention(method):
+    with pytest.raises(ModelError, match="gradient of the score that `targets` computes is exactly zero"):
+        vitcam.explain(
+            model_of("timm vit"), images_of("timm vit", 1), method, targets=lambda logits: logits[:, 0] * 0.0
+        )
 
 
 def test_forward_of_an_instance_is_put_back():

@@ -22,6 +22,7 @@ from vitcam.methods import (
     rollout,
 )
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.options import of_type
 from vitcam.recording import Recording
 
 __all__ = ["METHODS", "Method", "TokenMap", "canonical_name", "compute_map", "find_method"]
@@ -70,7 +71,7 @@ def find_method(name: str, options: Mapping[str, Any] | None = None) -> tuple[Me
         if option not in method.options:
             known = ", ".join(method.options) or "none"
             raise MethodError(f"{bare} has no option {option!r}; its options are: {known}")
-        _check_type(bare, option, given[option], method.options[option])
+        of_type(bare, option, given[option], method.options[option])
     return method, {**method.options, **given}
 
 
@@ -99,21 +100,6 @@ def canonical_name(method: Method, options: Mapping[str, Any]) -> str:
     """
     changed = [f"{key}={value!r}" for key, value in options.items() if value != method.options[key]]
     return f"{method.name}({', '.join(changed)})" if changed else method.name
-
-
-def _check_type(method: str, option: str, value: Any, default: Any) -> None:
-    """An option's value must be of the type of its default; a list may stand for a string."""
-    allowed, description = _TYPES[type(default)]
-    if type(value) not in allowed:
-        raise MethodError(f"{method} takes {description} as {option}, such as {default!r}; not {value!r}")
-
-
-_TYPES: dict[type, tuple[tuple[type, ...], str]] = {
-    bool: ((bool,), "True or False"),
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    str: ((str, list, tuple), "a string or a list"),
-}
 
 
 def _parse(name: str) -> tuple[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vitcam.errors import MethodError
+from vitcam.errors import MethodError, ModelError
 from vitcam.methods.method import Method, TokenMap
 from vitcam.recording import Need, Recording
 from vitcam.types import PatchGrid
@@ -68,6 +68,7 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
 
     Raises:
         MethodError: captum isn't installed, or an option's value is wrong.
+        ModelError: the score doesn't depend on any image.
     """
     try:
         import captum.attr  # noqa: F401 # before anything is computed
@@ -92,6 +93,11 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
                     pixels = attribute(scores, image[None].clone().requires_grad_(), grid, **options)
                 patches = F.adaptive_avg_pool2d(pixels.detach().float().sum(1), (grid.height, grid.width))
                 maps[index, place] = patches.flatten()
+    if not maps.any():
+        raise ModelError(
+            "every attribution at the pixels is exactly zero, so there is nothing to explain. Is the head "
+            "initialised with zeros, or does the score not depend on the image?"
+        )
     return maps
 
 

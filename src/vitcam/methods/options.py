@@ -7,6 +7,27 @@ from collections.abc import Iterable, Sequence
 
 from vitcam.errors import MethodError
 
+_TYPES: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "True or False"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str, list, tuple), "a string or a list"),
+}
+
+
+def of_type(method: str, option: str, value: object, default: object) -> None:
+    """Checks that an option's value is of the type of its default; a list may stand for a string.
+
+    Raises:
+        MethodError: it isn't.
+
+    Example:
+        >>> of_type("gae", "start_layer", 2, 0)
+    """
+    allowed, description = _TYPES[type(default)]
+    if type(value) not in allowed:
+        raise MethodError(f"{method} takes {description} as {option}, such as {default!r}; not {value!r}")
+
 
 def one_of(method: str, option: str, value: object, allowed: Iterable[str]) -> None:
     """Checks that an option has one of the allowed values.

@@ -77,11 +77,13 @@ def _head_pass(model: nn.Module, images: Tensor, layout: Layout, returned: Any) 
     """The model with blocks that do no work: each of them returns the same, which the head reads."""
     with contextlib.ExitStack() as undo:
         for name in layout.blocks:
-            block = model.get_submodule(name)
-            # A method of the instance's own stands in front of that of its class.
-            own = block.__dict__.get("forward")
-            undo.callback(block.__dict__.pop if own is None else block.__dict__.__setitem__, "forward", own)
-            block.__dict__["forward"] = lambda *args, **kwargs: returned
+            # What an instance holds stands in front of its class's method; some libraries put a forward there.
+            held = vars(model.get_submodule(name))
+            if "forward" in held:
+                undo.callback(held.__setitem__, "forward", held["forward"])
+            else:
+                undo.callback(held.pop, "forward")
+            held["forward"] = lambda *args, **kwargs: returned
         return tracked_pass(model, images, layout)
 
 

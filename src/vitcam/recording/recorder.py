@@ -173,7 +173,8 @@ class _Recorder:
             for need in (Need.LAYER_GRADIENT, Need.MEAN_LAYER_GRADIENT)
         )
         ordinary, norm = self._gradients(run, scorer)
-        for found in (skip_gradients, ordinary, norm and (norm.gradient,)):
+        layerwise = [tuple(gradient for _, gradient in pairs) for pairs in (of_layers, of_means) if pairs]
+        for found in (skip_gradients, ordinary, norm and (norm.gradient,), *layerwise):
             if found:
                 _check_reached(found, targets)
         logits = find_logits(run.output)
