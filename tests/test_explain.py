@@ -199,3 +199,13 @@ def test_prompts_are_the_classes_of_a_clip_model():
     assert [e.label(1, 0), e.label(1, 1)] == prompts
     with pytest.raises(TargetError, match="no classes of its own: give text prompts"):
         vitcam.explain(clip, photo_path("cat"))
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("method", ["agcam", "gae", "gradcam", "legrad", "lrp"])
+def test_gradients_that_the_caller_switched_off_do_not_matter(off, method):
+    model, images = model_of("timm vit"), images_of("timm vit", 1)
+    expected = vitcam.explain(model, images, method)
+    with off():
+        torch.testing.assert_close(vitcam.explain(model, images + 0, method).heatmaps, expected.heatmaps)
+        assert not torch.is_grad_enabled()

@@ -140,10 +140,14 @@ def _explain(
 
     needs = reduce(Need.__or__, (method.needs(options) for method, options in methods))
     parts: list[list[Explanation]] = []
-    with on_device(module, device) as where:
+    # Gradients are needed whatever the caller has switched off around this call.
+    with torch.inference_mode(False), torch.enable_grad(), on_device(module, device) as where:
         for batch in batches(images, loaded, batch_size):
             score = score_of(_part(targets, batch, total), len(batch.tensor), class_index)
-            recording = record(module, batch.tensor.to(where), score, needs, precision=precision, given=given)
+            images_there = batch.tensor.to(where)
+            if images_there.is_inference():
+                images_there = images_there.clone()
+            recording = record(module, images_there, score, needs, precision=precision, given=given)
             parts.append([_explanation(recording, *chosen, batch, loaded) for chosen in methods])
     return [_joined(of_one_method) for of_one_method in zip(*parts, strict=True)]
 
