@@ -35,7 +35,14 @@ MAY_IMPORT = {
     "evaluation": VALUES | INPUT | FOUND | JOINED,
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
     "report": VALUES | {"render", "evaluation"},
-    "cli": VALUES | INPUT | FOUND | JOINED | {"evaluation", "report", "photos", "__init__"},
+    "export": VALUES | INPUT | FOUND | JOINED,
+    "bench": VALUES | INPUT | FOUND | JOINED | {"evaluation", "export", "photos"},
+    "app": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
+    "cli": VALUES
+    | INPUT
+    | FOUND
+    | JOINED
+    | {"evaluation", "report", "export", "bench", "app", "photos", "__init__"},
     "__init__": VALUES | {"models", "explanation", "explaining"},
     "__main__": {"cli"},
 }
@@ -47,6 +54,9 @@ VENDORS = {
     "open_clip": {"models"},
     "huggingface_hub": {"models"},
     "ray": {"evaluation"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
+    "gradio": {"app"},
 }
 NO_TORCH = {"report", "types", "errors", "render", "images", "photos", "__init__"}
 
