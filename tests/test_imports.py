@@ -20,9 +20,10 @@ JOINED = {"models", "methods", "targets", "inputs", "explanation", "explaining",
 MAY_IMPORT = {
     "types": set(),
     "errors": set(),
+    "lazy": set(),
     "images": VALUES,
     "photos": VALUES,
-    "models": VALUES | INPUT,
+    "models": VALUES | INPUT | {"lazy"},
     "recording": VALUES,
     "heatmap": VALUES,
     "boxes": VALUES,
@@ -32,9 +33,9 @@ MAY_IMPORT = {
     "inputs": VALUES | INPUT | {"models"},
     "explanation": VALUES | {"heatmap", "boxes", "render"},
     "explaining": VALUES | INPUT | FOUND | JOINED,
-    "evaluation": VALUES | INPUT | FOUND | JOINED,
+    "evaluation": VALUES | INPUT | FOUND | JOINED | {"lazy"},
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
-    "report": VALUES | {"render", "evaluation"},
+    "report": VALUES | {"render", "evaluation", "lazy"},
     "export": VALUES | INPUT | FOUND | JOINED,
     "bench": VALUES | INPUT | FOUND | JOINED | {"evaluation", "export", "photos"},
     "app": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     | FOUND
     | JOINED
     | {"evaluation", "report", "export", "bench", "app", "photos", "__init__"},
-    "__init__": VALUES | {"models", "explanation", "explaining"},
+    "__init__": VALUES | {"lazy", "models", "explanation", "explaining"},
     "__main__": {"cli"},
 }
 # Library → the only rooms that may import it.

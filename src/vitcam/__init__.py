@@ -5,8 +5,9 @@ The public names are imported when they are first used, so that ``import vitcam`
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vitcam.errors import VitcamError
@@ -16,18 +17,6 @@ if TYPE_CHECKING:
     from vitcam.types import Box, PatchGrid
 
 __version__ = "0.1.0"
-
-_ROOMS = {
-    "compare": "vitcam.explaining",
-    "explain": "vitcam.explaining",
-    "Explanation": "vitcam.explanation",
-    "LoadedModel": "vitcam.models",
-    "Preprocessing": "vitcam.models",
-    "load_model": "vitcam.models",
-    "Box": "vitcam.types",
-    "PatchGrid": "vitcam.types",
-    "VitcamError": "vitcam.errors",
-}
 
 __all__ = [
     "Box",
@@ -42,14 +31,17 @@ __all__ = [
     "load_model",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'vitcam' has no attribute {name!r}")
-    value = getattr(import_module(_ROOMS[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "compare": "vitcam.explaining",
+        "explain": "vitcam.explaining",
+        "Explanation": "vitcam.explanation",
+        "LoadedModel": "vitcam.models",
+        "Preprocessing": "vitcam.models",
+        "load_model": "vitcam.models",
+        "Box": "vitcam.types",
+        "PatchGrid": "vitcam.types",
+        "VitcamError": "vitcam.errors",
+    },
+)

@@ -5,8 +5,9 @@ The names are imported when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vitcam.evaluation.datasets import Dataset, Sample, open_dataset
@@ -15,18 +16,6 @@ if TYPE_CHECKING:
     from vitcam.evaluation.metrics.localization import localization_scores
     from vitcam.evaluation.metrics.perturbation import perturbation_curves
     from vitcam.evaluation.runner import Progress, evaluate
-
-_HOMES = {
-    "Curves": "vitcam.evaluation.metrics.curves",
-    "Dataset": "vitcam.evaluation.datasets",
-    "Progress": "vitcam.evaluation.runner",
-    "RunError": "vitcam.evaluation.errors",
-    "Sample": "vitcam.evaluation.datasets",
-    "evaluate": "vitcam.evaluation.runner",
-    "localization_scores": "vitcam.evaluation.metrics.localization",
-    "open_dataset": "vitcam.evaluation.datasets",
-    "perturbation_curves": "vitcam.evaluation.metrics.perturbation",
-}
 
 __all__ = [
     "Curves",
@@ -40,14 +29,17 @@ __all__ = [
     "perturbation_curves",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Curves": "vitcam.evaluation.metrics.curves",
+        "Dataset": "vitcam.evaluation.datasets",
+        "Progress": "vitcam.evaluation.runner",
+        "RunError": "vitcam.evaluation.errors",
+        "Sample": "vitcam.evaluation.datasets",
+        "evaluate": "vitcam.evaluation.runner",
+        "localization_scores": "vitcam.evaluation.metrics.localization",
+        "open_dataset": "vitcam.evaluation.datasets",
+        "perturbation_curves": "vitcam.evaluation.metrics.perturbation",
+    },
+)

@@ -5,8 +5,9 @@ The names are imported when they are first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vitcam.report.errors import ReportError
@@ -14,18 +15,6 @@ if TYPE_CHECKING:
     from vitcam.report.run import Run, read_runs
     from vitcam.report.tables import ScoreTable, score_tables
     from vitcam.report.text import as_csv, as_latex, as_markdown
-
-_HOMES = {
-    "ReportError": "vitcam.report.errors",
-    "Run": "vitcam.report.run",
-    "ScoreTable": "vitcam.report.tables",
-    "as_csv": "vitcam.report.text",
-    "as_latex": "vitcam.report.text",
-    "as_markdown": "vitcam.report.text",
-    "read_runs": "vitcam.report.run",
-    "report_page": "vitcam.report.page",
-    "score_tables": "vitcam.report.tables",
-}
 
 __all__ = [
     "ReportError",
@@ -39,14 +28,17 @@ __all__ = [
     "score_tables",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "ReportError": "vitcam.report.errors",
+        "Run": "vitcam.report.run",
+        "ScoreTable": "vitcam.report.tables",
+        "as_csv": "vitcam.report.text",
+        "as_latex": "vitcam.report.text",
+        "as_markdown": "vitcam.report.text",
+        "read_runs": "vitcam.report.run",
+        "report_page": "vitcam.report.page",
+        "score_tables": "vitcam.report.tables",
+    },
+)
