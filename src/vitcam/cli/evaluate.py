@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from vitcam.cli.explain import Precision
+from vitcam.cli.options import (
+    EMBEDDED,
+    BatchSize,
+    DataOptions,
+    DataSpec,
+    Device,
+    ModelSpec,
+    MultiLabel,
+    Precision,
+    PrecisionOption,
+    Threshold,
+    read_data_options,
+)
 from vitcam.cli.terminal import counted, stderr, stdout
 
 if TYPE_CHECKING:
@@ -38,18 +50,9 @@ def evaluate(
     task: Annotated[
         Task, typer.Argument(help="Which rows: does it find the object, is it faithful, or both.")
     ],
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data",
-            metavar="KIND:PATH",
-            help="KIND is imagenet, voc, cub, tiny-imagenet, imagenet-seg, coco or folder.",
-        ),
-    ],
+    data: DataSpec,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="The run's folder.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="SPEC", help="See `vitcam models`.")
-    ] = "embedded:photo",
+    model: ModelSpec = EMBEDDED,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -63,9 +66,7 @@ def evaluate(
         ProtocolName,
         typer.Option(help="paper: to the pixel. vitcam: masks, swept thresholds, all perturbation tests."),
     ] = ProtocolName.PAPER,
-    threshold: Annotated[
-        float, typer.Option(metavar="FRACTION", min=0, max=1, help="Boxes surround what is hotter than this.")
-    ] = 0.5,
+    threshold: Threshold = 0.5,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -73,10 +74,8 @@ def evaluate(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(metavar="N", min=2, help="Of the perturbation curves.")] = 10,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Photographs that go through the model at once.")
-    ] = 8,
-    precision: Annotated[Precision, typer.Option(help="Of the forward passes.")] = Precision.FP32,
+    batch_size: BatchSize = 8,
+    precision: PrecisionOption = Precision.FP32,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all that is drawn.")] = 0,
     workers: Annotated[
         int | None,
@@ -87,9 +86,7 @@ def evaluate(
             help="Threads that read photographs ahead; on a cluster, tasks at a time.",
         ),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default="cpu", help="Such as cuda, or auto.")
-    ] = None,
+    device: Device = None,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -98,13 +95,8 @@ def evaluate(
             help="Run on Ray: local, auto or ray://HOST:PORT. RUN must be on a file system that all share.",
         ),
     ] = None,
-    data_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="For the dataset's reader, such as image_set=Main/test."),
-    ] = None,
-    multi_label: Annotated[
-        bool, typer.Option("--multi-label", metavar="", help="Photographs of several classes too (voc).")
-    ] = False,
+    data_option: DataOptions = None,
+    multi_label: MultiLabel = False,
 ) -> None:
     """Measure explanation methods on a dataset: the paper's tables, resumable.
 
@@ -135,29 +127,13 @@ def evaluate(
             workers=(1 if cluster is None else 0) if workers is None else workers,
             device=device,
             cluster=cluster,
-            data_options=read_options(data_option or [], multi_label),
+            data_options=read_data_options(data_option or [], multi_label),
             progress=show,
             tell=lambda sentence: console.print(sentence, soft_wrap=True),
         )
     for name, methods in summary.items():
         _print_summary(stdout(), name, methods)
     stdout().print(f"Rows and intervals are in {output}", soft_wrap=True)
-
-
-def read_options(pairs: Sequence[str], multi_label: bool) -> dict[str, Any]:
-    """Options of a dataset's reader from ``KEY=VALUE``: whole numbers and true/false as such, else text.
-
-    Raises:
-        typer.BadParameter: one isn't of this form.
-    """
-    words = {"true": True, "false": False}
-    options: dict[str, Any] = {"multi_label": True} if multi_label else {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise typer.BadParameter(f"expected KEY=VALUE, got {pair!r}", param_hint="--data-option")
-        options[key.replace("-", "_")] = int(value) if value.isdecimal() else words.get(value, value)
-    return options
 
 
 class _Show(Protocol):

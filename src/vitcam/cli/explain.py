@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,15 @@ import typer
 
 from vitcam.cli.explaining.manifest import Entry, Explained, Failed, manifest_json
 from vitcam.cli.explaining.tables import boxes_table, predictions_table
+from vitcam.cli.options import (
+    EMBEDDED,
+    BatchSize,
+    Device,
+    ModelSpec,
+    Precision,
+    PrecisionOption,
+    Threshold,
+)
 from vitcam.cli.terminal import complain, counted, progress_bar, stderr, stdout
 from vitcam.cli.writing import write_whole
 
@@ -22,22 +30,12 @@ FEW = 3
 """Photographs that are done before a progress bar would be of use."""
 
 
-class Precision(str, Enum):
-    """Of the forward pass."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-
-
 def explain(
     photographs: Annotated[
         list[str],
         typer.Argument(metavar="PHOTO", help="Files, folders (searched throughout) or patterns in quotes."),
     ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="SPEC", help="See `vitcam models`.")
-    ] = "embedded:photo",
+    model: ModelSpec = EMBEDDED,
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,16 +63,10 @@ def explain(
     boxes: Annotated[
         bool, typer.Option("--boxes", metavar="", help="Draw and list boxes around the hot areas.")
     ] = False,
-    threshold: Annotated[
-        float, typer.Option(metavar="FRACTION", min=0, max=1, help="Boxes surround what is hotter than this.")
-    ] = 0.5,
-    precision: Annotated[Precision, typer.Option(help="Of the forward pass.")] = Precision.FP32,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Photographs that go through the model at once.")
-    ] = 8,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default="cpu", help="Such as cuda, or auto.")
-    ] = None,
+    threshold: Threshold = 0.5,
+    precision: PrecisionOption = Precision.FP32,
+    batch_size: BatchSize = 8,
+    device: Device = None,
 ) -> None:
     """Show where a model looks in photographs when it decides.
 

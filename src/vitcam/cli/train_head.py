@@ -7,23 +7,23 @@ from typing import Annotated
 
 import typer
 
-from vitcam.cli.evaluate import read_options
+from vitcam.cli.options import (
+    EMBEDDED,
+    BatchSize,
+    DataOptions,
+    DataSpec,
+    Device,
+    ModelSpec,
+    MultiLabel,
+    read_data_options,
+)
 from vitcam.cli.terminal import counted, percent, progress_bar, stderr, stdout
 
 
 def train_head(
-    data: Annotated[
-        str,
-        typer.Option(
-            "--data",
-            metavar="KIND:PATH",
-            help="KIND is imagenet, voc, cub, tiny-imagenet, imagenet-seg, coco or folder.",
-        ),
-    ],
+    data: DataSpec,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="HEAD.safetensors", help="The head.")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="SPEC", help="See `vitcam models`.")
-    ] = "embedded:photo",
+    model: ModelSpec = EMBEDDED,
     held_out: Annotated[
         float,
         typer.Option(
@@ -33,23 +33,14 @@ def train_head(
     weight_decay: Annotated[
         float, typer.Option(metavar="NUMBER", min=0, help="How strongly large weights are held down.")
     ] = 1e-2,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Photographs that go through the model at once.")
-    ] = 16,
+    batch_size: BatchSize = 16,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the split.")] = 0,
     workers: Annotated[
         int, typer.Option(metavar="N", min=0, help="Threads that read photographs ahead.")
     ] = 1,
-    device: Annotated[
-        str | None, typer.Option(metavar="NAME", show_default="cpu", help="Such as cuda.")
-    ] = None,
-    data_option: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="For the dataset's reader, such as image_set=Main/train."),
-    ] = None,
-    multi_label: Annotated[
-        bool, typer.Option("--multi-label", metavar="", help="Photographs of several classes too (voc).")
-    ] = False,
+    device: Device = None,
+    data_option: DataOptions = None,
+    multi_label: MultiLabel = False,
 ) -> None:
     """Train a linear head on a frozen model, so that it knows the classes of a dataset.
 
@@ -72,7 +63,7 @@ def train_head(
             seed=seed,
             workers=workers,
             device=device,
-            data_options=read_options(data_option or [], multi_label),
+            data_options=read_data_options(data_option or [], multi_label),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console = stdout()

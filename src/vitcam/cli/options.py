@@ -1,0 +1,75 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+
+class Precision(str, Enum):
+    """Of the forward pass."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+EMBEDDED = "embedded:photo"
+"""The model that comes with vitcam."""
+
+ModelSpec = Annotated[str, typer.Option("--model", "-m", metavar="SPEC", help="See `vitcam models`.")]
+
+PrecisionOption = Annotated[Precision, typer.Option(help="Of the forward pass.")]
+
+BatchSize = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Photographs that go through the model at once.")
+]
+
+Device = Annotated[
+    str | None, typer.Option(metavar="NAME", show_default="cpu", help="Such as cuda, or auto.")
+]
+
+Threshold = Annotated[
+    float, typer.Option(metavar="FRACTION", min=0, max=1, help="Boxes surround what is hotter than this.")
+]
+
+DataSpec = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="KIND:PATH",
+        help="KIND is imagenet, voc, cub, tiny-imagenet, imagenet-seg, coco or folder.",
+    ),
+]
+
+DataOptions = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="For the dataset's reader, such as image_set=Main/test."),
+]
+
+MultiLabel = Annotated[
+    bool, typer.Option("--multi-label", metavar="", help="Photographs of several classes too (voc).")
+]
+
+
+def read_data_options(pairs: Sequence[str], multi_label: bool) -> dict[str, Any]:
+    """Options of a dataset's reader from ``KEY=VALUE``: whole numbers and true/false as such, else text.
+
+    Raises:
+        typer.BadParameter: one isn't of this form.
+
+    Example:
+        >>> read_data_options(["image-set=Main/test", "year=2012"], multi_label=False)
+        {'image_set': 'Main/test', 'year': 2012}
+    """
+    words = {"true": True, "false": False}
+    options: dict[str, Any] = {"multi_label": True} if multi_label else {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"expected KEY=VALUE, got {pair!r}", param_hint="--data-option")
+        options[key.replace("-", "_")] = int(value) if value.isdecimal() else words.get(value, value)
+    return options
