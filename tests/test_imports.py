@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "vitcam"
 VALUES = {"types", "errors"}
 INPUT = {"images"}
 FOUND = {"recording", "heatmap", "boxes"}
-JOINED = {"models", "methods", "targets", "inputs", "explanation", "explaining", "render"}
+JOINED = {"models", "methods", "targets", "inputs", "explanation", "explaining", "decomposing", "render"}
 
 # Room → the rooms of ours that it may import, besides itself.
 MAY_IMPORT = {
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "inputs": VALUES | INPUT | {"models"},
     "explanation": VALUES | {"heatmap", "boxes", "render"},
     "explaining": VALUES | INPUT | FOUND | JOINED,
+    "decomposing": VALUES | FOUND | {"models", "methods", "targets", "inputs"},
     "evaluation": VALUES | INPUT | FOUND | JOINED | {"lazy"},
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
     "report": VALUES | {"render", "evaluation", "lazy"},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vitcam.decomposing import Decomposition, decompose
     from vitcam.errors import VitcamError
     from vitcam.explaining import compare, explain
     from vitcam.explanation import Explanation
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Box",
+    "Decomposition",
     "Explanation",
     "LoadedModel",
     "PatchGrid",
@@ -27,6 +29,7 @@ __all__ = [
     "VitcamError",
     "__version__",
     "compare",
+    "decompose",
     "explain",
     "load_model",
 ]
@@ -35,6 +38,8 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "compare": "vitcam.explaining",
+        "decompose": "vitcam.decomposing",
+        "Decomposition": "vitcam.decomposing",
         "explain": "vitcam.explaining",
         "Explanation": "vitcam.explanation",
         "LoadedModel": "vitcam.models",

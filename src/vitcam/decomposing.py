@@ -1,0 +1,116 @@
+"""Takes AGCAM's map apart into the layers and heads that it is the sum of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vitcam.errors import MethodError
+from vitcam.heatmap import to_grid
+from vitcam.inputs import Images, batches, count
+from vitcam.methods.by_head import agcam_by_head
+from vitcam.models.device import on_device
+from vitcam.models.loaded import LoadedModel
+from vitcam.recording import Need, Precision, record
+from vitcam.targets import Targets, score_of
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """AGCAM's map of every head of every layer.
+
+    Attributes:
+        maps: (batch, targets, layers, heads, h, w) float32 ≥ 0 on the patch grid, in units of the score. Their
+            sum over layers and heads is the map of ``agcam``.
+        targets: (batch, targets) class indices; -1 where a function gave the score.
+        layers: the names of the attention layers, as in ``model.named_modules()``.
+
+    Example:
+        >>> d = vitcam.decompose(model, "cat.jpg")
+        >>> d.shares.sum()
+        tensor(1.)
+    """
+
+    maps: Float[Tensor, "batch targets layers heads h w"]
+    targets: Int[Tensor, "batch targets"]
+    layers: tuple[str, ...]
+
+    @property
+    def shares(self) -> Float[Tensor, "batch targets layers heads"]:
+        """How much of the map each head of each layer makes up: sums over patches, 1 in total per map."""
+        sums = self.maps.sum(dim=(-2, -1))
+        return sums / sums.sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(sums.dtype).tiny)
+
+    def total(self, keep: Bool[Tensor, "layers heads"] | None = None) -> Float[Tensor, "batch targets h w"]:
+        """The map that some of the heads add up to; all of them if ``keep`` is None, which is ``agcam``.
+
+        Args:
+            keep: true for the heads that take part.
+
+        Raises:
+            MethodError: its shape isn't (layers, heads).
+
+        Example:
+            >>> last = torch.zeros(12, 12, dtype=torch.bool)
+            >>> last[-1] = True
+            >>> d.total(last)  # the map of the last layer alone
+        """
+        if keep is None:
+            return self.maps.sum(dim=(2, 3))
+        if keep.shape != self.maps.shape[2:4]:
+            raise MethodError(
+                f"`keep` says for each of {self.maps.shape[2]} layers × {self.maps.shape[3]} heads whether it "
+                f"takes part; got a tensor of shape {tuple(keep.shape)}"
+            )
+        return torch.einsum("btlhij,lh->btij", self.maps, keep.to(self.maps))
+
+
+def decompose(
+    model: nn.Module | LoadedModel,
+    images: Images,
+    targets: Targets = None,
+    *,
+    precision: Precision = "fp32",
+    device: str | torch.device | None = None,
+) -> Decomposition:
+    """Which layers and heads AGCAM's map comes from.
+
+    Takes as long as ``explain``, but all images go through the model at once, and for each of their targets
+    layers × heads maps are kept.
+
+    Args:
+        model, images, targets, precision, device: as for :func:`vitcam.explain`. A model that compares images
+            with texts is given its texts first: ``model.with_prompts([...])``.
+
+    Raises:
+        MethodError: the model is no plain ViT, or its layers have different numbers of heads.
+        ImageError, TargetError, ModelError: as for :func:`vitcam.explain`.
+
+    Example:
+        >>> vitcam.decompose(model, images).maps.shape
+        torch.Size([8, 1, 12, 12, 14, 14])
+    """
+    loaded, module = (model, model.module) if isinstance(model, LoadedModel) else (None, model)
+    total = count(images)
+    class_index = loaded.class_index if loaded is not None and loaded.class_names else None
+    # Gradients are needed whatever the caller has switched off around this call.
+    with torch.inference_mode(False), torch.enable_grad(), on_device(module, device) as where:
+        score = score_of(targets, total, class_index)
+        (batch,) = batches(images, loaded, batch_size=total)
+        there = batch.tensor.to(where)
+        recording = record(
+            module,
+            there.clone() if there.is_inference() else there,
+            score,
+            Need.SKIP_GRADIENT,
+            precision=precision,
+        )
+        maps = agcam_by_head(recording)
+    return Decomposition(
+        maps=to_grid(maps, recording.layout.grid),
+        targets=recording.targets,
+        layers=tuple(layer.name for layer in recording.layers),
+    )
