@@ -14,6 +14,7 @@ import torch
 
 from vitcam.evaluation import RunError, evaluate
 from vitcam.evaluation.cluster import make_shards
+from vitcam.evaluation.gallery import read_pictures
 from vitcam.evaluation.store import RunFolder
 
 PROC = Path("/proc/self/stat")
@@ -80,6 +81,9 @@ def test_a_killed_workers_shard_is_done_again(tmp_path):
     assert len(killed) == 2
     assert RunFolder(output).read().equals(RunFolder(tmp_path / "local").read())
     assert summary == local
+    images = RunFolder(output).done("perturbation")
+    stored = [read_pictures(run, "perturbation", images) for run in (output, tmp_path / "local")]
+    assert stored[0] == stored[1] != {}
     assert progress[-1].done == progress[-1].total == 36
 
 

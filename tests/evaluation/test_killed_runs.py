@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from vitcam.evaluation import evaluate
+from vitcam.evaluation.gallery import read_pictures
 from vitcam.evaluation.store import RunFolder
 
 
@@ -67,6 +68,9 @@ def test_rows_are_those_of_an_undisturbed_run(tmp_path):
         workers=0,
     )
     assert RunFolder(output).read().equals(RunFolder(undisturbed).read())
+    for task in ("localization", "perturbation"):
+        images = RunFolder(output).done(task)
+        assert read_pictures(output, task, images) == read_pictures(undisturbed, task, images) != {}
     assert (output / "summary.json").read_text() == (undisturbed / "summary.json").read_text()
     assert all(part.read_bytes() == content for part, content in stored.items()), "what is stored is touched"
     assert not any(file.exists() for file in left), "torn files are cleared away"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from vitcam.evaluation import (
     writing,
 )
 from vitcam.evaluation.datasets import DatasetClass
+from vitcam.evaluation.gallery import read_pictures, to_pictures
 from vitcam.evaluation.store import RunFolder
 from vitcam.images import open_image
 from vitcam.models.promptable import ImageTower
@@ -112,6 +114,43 @@ def test_perturbation_explains_the_ground_truth_of_all_images(run, folder, data,
     curves = perturbation_curves(model.module, images, heatmaps, torch.tensor([row["target"]]), 4)
     assert row["morf"] == pytest.approx(curves.morf[0].tolist(), abs=1e-5)
     assert row["abpc"] == pytest.approx(curves.abpc.item(), abs=1e-5)
+
+
+def pictures(run, task, images):
+    """What is stored for a report's gallery, decoded; by (image, method, target)."""
+    stored = read_pictures(run, task, images)
+    return {key: Image.open(io.BytesIO(picture)) for key, picture in stored.items()}
+
+
+def test_every_score_has_its_picture(run, folder, data, model):
+    run("all", steps=2)
+    rows = folder.read()
+    for task, scored in (
+        ("localization", pl.col("correct")),
+        ("perturbation", pl.col("method").is_not_null()),
+    ):
+        own = rows.filter(pl.col("task") == task).filter(scored)
+        stored = pictures(folder.path, task, set(rows["image"]))
+        photographs = {(image, None, None) for image in own["image"]}
+        assert set(stored) == photographs | set(own.select("image", "method", "target").iter_rows())
+    row = own.filter(method="agcam").to_dicts()[0]
+    seen = model.preprocessing.view(open_image(data / row["image"]))
+    photograph = np.asarray(stored[row["image"], None, None], dtype=float)
+    assert np.abs(photograph - np.asarray(seen)).mean() < 25  # a JPEG of noise
+    images = model.preprocess(data / row["image"])
+    heatmap = vitcam.explain(model, images, "agcam", targets=row["target"]).heatmaps[0, 0].numpy()
+    wanted = (heatmap - heatmap.min()) / np.ptp(heatmap) * 255
+    assert np.abs(np.asarray(stored[row["image"], "agcam", row["target"]]) - wanted).max() <= 0.51
+
+
+def test_pictures_are_few_bytes_and_can_be_left_out(run, folder, data, model):
+    run(gallery=False)
+    assert not (folder.path / "gallery").exists()
+    photograph = Image.effect_noise((500, 375), 60).convert("RGB")
+    heatmaps = [np.random.default_rng(i).random((14, 14)) for i in range(7)]
+    rows = [{"image": "a", "method": f"{i}", "target": 0} for i in range(7)]
+    stored = to_pictures("localization", {"a": photograph}, rows, heatmaps)["picture"]
+    assert stored.bin.size().sum() < 10_000  # of noise; half as much of a photograph
 
 
 def test_unreadable_images_are_rows_with_an_error(run, folder):

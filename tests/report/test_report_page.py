@@ -1,15 +1,21 @@
 """The page: whole, self-contained, safe whatever the names in a run are."""
 
+import base64
+import io
+import re
 from html.parser import HTMLParser
 
+import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 from report_runs import HOSTILE, row, rows_of, write_run
 
+from vitcam.evaluation.gallery import to_pictures
 from vitcam.report import read_runs, report_page, score_tables
 from vitcam.report.chart import ticks
 from vitcam.report.classes import class_differences
-from vitcam.report.gallery import examples, find_photograph, thumbnail_stem
+from vitcam.report.gallery import examples, find_photograph
 from vitcam.report.markup import Markup, element
 from vitcam.report.scores import read_scores
 
@@ -162,13 +168,27 @@ def test_gallery_shows_stored_heatmaps_and_else_photographs(tmp_path):
         Image.new("RGB", (300, 200), (20 * i, 0, 0)).save(data / f"cat/{i}.png")
     folder = write_run(tmp_path / "run", rows, data=f"folder:{data}")
     (folder / "gallery").mkdir()
-    name = thumbnail_stem("localization", "agcam", "cat/7.png")
-    Image.new("RGB", (50, 50)).save(folder / "gallery" / f"{name}.png")
+    left, grey = np.zeros((4, 4)), Image.new("RGB", (60, 40), (128, 128, 128))
+    left[:, 0] = 3.0
+    key = {"image": "cat/7.png", "method": "agcam", "target": 0}
+    stored = to_pictures("localization", {"cat/7.png": grey}, [key], [left])
+    stored.write_parquet(folder / "gallery" / "part-000000-00000000.parquet")
     html = page_of(folder)
     assert html.count('src="data:image/jpeg;base64,') == 6
     assert html.count('alt="heatmap of agcam over a photograph: cat, cat/7.png"') == 1
     assert html.count('alt="photograph: cat, cat/7.png"') == 1
-    (folder / "gallery" / f"{name}.png").write_bytes(b"not a picture")
+    address = re.search(r'src="data:image/jpeg;base64,([^"]+)" alt="heatmap of agcam', html)[1]
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(address))), dtype=int)
+    assert drawn.shape == (149, 224, 3)  # the stored photograph's shape, enlarged
+    colourful = np.ptp(drawn, axis=2)
+    assert colourful[:, :20].min() > 60
+    assert colourful[:, 120:].max() < 20
+    # neither a picture that isn't one nor a torn file stops a report
+    stored.with_columns(picture=pl.lit(b"not a picture")).write_parquet(
+        folder / "gallery" / "part-000000-00000000.parquet"
+    )
+    assert 'alt="photograph: cat, cat/7.png"' in page_of(folder)
+    (folder / "gallery" / "part-000001-00000000.parquet").write_bytes(b"PAR1")
     assert 'alt="photograph: cat, cat/7.png"' in page_of(folder)
 
 

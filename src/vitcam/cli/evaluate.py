@@ -97,13 +97,17 @@ def evaluate(
     ] = None,
     data_option: DataOptions = None,
     multi_label: MultiLabel = False,
+    no_gallery: Annotated[
+        bool,
+        typer.Option("--no-gallery", metavar="", help="Store no small pictures (about 5 kB per photograph)."),
+    ] = False,
 ) -> None:
     """Measure explanation methods on a dataset: the paper's tables, resumable.
 
     `localization` explains the predicted class and compares with boxes or masks; `perturbation` explains the
     ground-truth class and removes what the heatmap calls important. RUN gets `run.json`, `rows/` (Parquet,
-    one row per image, method and target) and `summary.json`. Interrupted, even killed, the same command goes
-    on where it was.
+    one row per image, method and target), `gallery/` (small pictures for `vitcam report`) and
+    `summary.json`. Interrupted, even killed, the same command goes on where it was.
 
     Example: `vitcam evaluate localization --data voc:VOC2012 --method agcam --method rollout --output run`
     """
@@ -127,6 +131,7 @@ def evaluate(
             workers=(1 if cluster is None else 0) if workers is None else workers,
             device=device,
             cluster=cluster,
+            gallery=not no_gallery,
             data_options=read_data_options(data_option or [], multi_label),
             progress=show,
             tell=lambda sentence: console.print(sentence, soft_wrap=True),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from PIL import Image
 from torch import Tensor
 
 from vitcam.evaluation.datasets import Dataset
@@ -26,6 +27,7 @@ class Job:
         model: on the device where it is to run, with the protocol's preprocessing.
         model_indices: for each class of the dataset, the model's or None.
         masks: whether the dataset has masks.
+        gallery: whether small pictures are stored, for the report's gallery.
     """
 
     settings: Settings
@@ -33,6 +35,7 @@ class Job:
     model: LoadedModel
     model_indices: tuple[int | None, ...]
     masks: bool
+    gallery: bool = True
 
     def photographs(self, task: Task) -> Photographs:
         """The dataset as a task needs it."""
@@ -47,6 +50,15 @@ class Job:
         """The model's input for a batch, on its device."""
         device = next(self.model.module.parameters()).device
         return torch.stack([item.pixels for item in items]).to(device)
+
+    def seen(self, item: Item) -> Image.Image:
+        """What the model sees of a photograph, as a picture."""
+        mean, std = (
+            torch.tensor(of)[:, None, None]
+            for of in (self.model.preprocessing.mean, self.model.preprocessing.std)
+        )
+        pixels = ((item.pixels * std + mean) * 255).round().clamp(0, 255).byte()
+        return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
     def row(self, task: Task, item: Item, method: str, target: int, predicted: int) -> Row:
         """A row without its numbers. An image's prediction is correct if it is a class that is in it."""

@@ -61,8 +61,11 @@ def localization_rows(items: Sequence[Item], job: Job) -> list[Row]:
         numbers = _scores(heatmaps, [items[i] for i in scored], [predicted[i] for i in scored], job)
         place = {i: k for k, i in enumerate(scored)}
         for i, (item, target) in enumerate(zip(items, predicted, strict=True)):
-            own = {name: values[place[i]] for name, values in numbers.items()} if i in place else {}
-            rows.append(job.row("localization", item, method, target, target) | own)
+            row = job.row("localization", item, method, target, target)
+            if i in place:
+                row |= {name: values[place[i]] for name, values in numbers.items()}
+                row["heatmap"] = heatmaps[place[i]].numpy()
+            rows.append(row)
     return rows
 
 

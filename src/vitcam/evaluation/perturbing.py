@@ -60,6 +60,7 @@ def perturbation_rows(items: Sequence[Item], job: Job) -> list[Row]:
     rows = []
     for method, explanation in explanations.items():
         numbers = _scores(images, explanation.heatmaps[:, 0], targets, job)
+        numbers["heatmap"] = list(explanation.heatmaps[:, 0].cpu().numpy())
         for k, (i, target) in enumerate(entries):
             own = {name: values[k] for name, values in numbers.items()}
             rows.append(job.row("perturbation", items[i], method, target, predicted[k]) | own)

@@ -11,6 +11,7 @@ Task = Literal["localization", "perturbation"]
 TASKS: tuple[Task, ...] = ("localization", "perturbation")
 
 Row = dict[str, Any]
+"""A row in the making: what the columns hold, and under ``heatmap`` the map that its numbers are of."""
 
 Shape = Literal["number", "curve"]
 """What stands in a column: a float, or a list of floats. Null where a row has none."""

@@ -57,6 +57,7 @@ def evaluate(
     device: str | None = None,
     cluster: str | None = None,
     store_every: float = 5.0,
+    gallery: bool = True,
     data_options: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] = lambda progress: None,
     tell: Callable[[str], None] = lambda sentence: None,
@@ -64,8 +65,9 @@ def evaluate(
     """Measures explanation methods on a dataset, resumably.
 
     The output folder gets ``run.json`` (every setting), ``rows/part-*.parquet`` (one row per image × method ×
-    target) and ``summary.json``. Killed at any moment, the same call goes on where it was and ends with the
-    same numbers. The controls ``random`` and ``center`` are always evaluated too.
+    target), ``gallery/`` (small pictures for the report) and ``summary.json``. Killed at any moment, the same
+    call goes on where it was and ends with the same numbers. The controls ``random`` and ``center`` are always
+    evaluated too.
 
     ``localization`` explains the predicted class; images predicted wrong are counted and left out.
     ``perturbation`` explains and scores the ground-truth class of all images.
@@ -91,6 +93,7 @@ def evaluate(
             that they are given, or else the CPU.
         cluster: None for this process alone; "local", "auto" or "ray://HOST:PORT" for Ray.
         store_every: after how many seconds rows are stored: what a kill loses at most.
+        gallery: whether small pictures are stored for the report's gallery, about 5 kB per image and task.
         data_options: what the dataset's reader can be told, such as ``{"multi_label": True}``.
         progress: is called after every batch.
         tell: is called with sentences for people: what was left out, what is gone on with.
@@ -120,7 +123,7 @@ def evaluate(
     described = describe_run(
         settings, dataset, loaded, match, plan, data if isinstance(data, str) else str(data.root)
     )
-    job = Job(settings, dataset, loaded, match.model_indices, plan.masks)
+    job = Job(settings, dataset, loaded, match.model_indices, plan.masks, gallery)
     here = device if cluster is None else None
     with locked(folder.lock), on_device(loaded.module, here):
         folder.begin(described)

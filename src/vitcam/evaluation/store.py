@@ -1,4 +1,4 @@
-"""A run's folder: ``run.json``, ``rows/part-*.parquet`` and ``summary.json``, each whole or not there."""
+"""A run's folder: ``run.json``, Parquet in ``rows`` and ``gallery``, ``summary.json``; each file whole or absent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.gallery import FOLDER as GALLERY
 from vitcam.evaluation.rows import COLUMNS, KEY, Task
 from vitcam.evaluation.settings import check_same
 from vitcam.evaluation.writing import TEMPORARY, write_whole
@@ -48,10 +49,7 @@ class RunFolder:
                 f"{self.path} holds files, but no run: expected a folder with run.json, an empty one, or a new "
                 "name"
             )
-        try:
-            rows.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"can't make the folder {rows}: {error.strerror}") from error
+        _make(rows)
 
     def begin(self, described: Mapping[str, Any]) -> None:
         """Writes ``run.json``, or checks that it says the same; clears what an interrupted write left.
@@ -59,7 +57,7 @@ class RunFolder:
         Raises:
             RunError: the settings differ, or ``run.json`` can't be read or written.
         """
-        for left in (*self.path.glob(f"*{TEMPORARY}"), *(self.path / "rows").glob(f"*{TEMPORARY}")):
+        for left in self.path.rglob(f"*{TEMPORARY}"):
             left.unlink(missing_ok=True)
         file = self.path / "run.json"
         if file.exists():
@@ -82,16 +80,20 @@ class RunFolder:
             raise RunError(f"{file} can't be read ({error}): expected the settings of a run") from error
         return settings
 
-    def append(self, rows: pl.DataFrame) -> None:
-        """Adds rows, as a file of their own.
+    def append(self, rows: pl.DataFrame, pictures: pl.DataFrame | None = None) -> None:
+        """Adds rows, as a file of their own, and before them, in another, the pictures that belong to them.
+
+        In this order, since it is the rows that say what is done: after a kill in between, the images are done
+        again, and their pictures are there twice.
 
         Raises:
             RunError: they can't be written, for example because the disk is full; what was there stays.
         """
-        content = io.BytesIO()
-        rows.write_parquet(content)
         name = f"part-{len(self._parts()):06d}-{uuid.uuid4().hex[:8]}.parquet"
-        write_whole(self.path / "rows" / name, content.getvalue())
+        if pictures is not None and pictures.height:
+            _make(self.path / GALLERY)
+            write_whole(self.path / GALLERY / name, _as_parquet(pictures))
+        write_whole(self.path / "rows" / name, _as_parquet(rows))
 
     def read(self) -> pl.DataFrame:
         """All rows, each once, in an order that doesn't depend on how they came.
@@ -127,7 +129,7 @@ class RunFolder:
 
 def _is_ours(entry: Path) -> bool:
     """Whether it may be there before ``run.json``, in a run that was killed as it began."""
-    return entry.name in ("lock", "rows") or entry.name.endswith(TEMPORARY)
+    return entry.name in ("lock", "rows", GALLERY) or entry.name.endswith(TEMPORARY)
 
 
 def _read(part: Path, columns: list[str] | None = None) -> pl.DataFrame:
@@ -137,6 +139,19 @@ def _read(part: Path, columns: list[str] | None = None) -> pl.DataFrame:
         raise RunError(
             f"{part} is damaged ({error}): delete it, and the same command does its images again"
         ) from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"can't make the folder {folder}: {error.strerror}") from error
+
+
+def _as_parquet(table: pl.DataFrame) -> bytes:
+    content = io.BytesIO()
+    table.write_parquet(content)
+    return content.getvalue()
 
 
 def _as_json(content: Mapping[str, Any]) -> bytes:

@@ -6,7 +6,10 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import polars as pl
+
 from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.gallery import to_pictures
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Failed, Item, load_batches
 from vitcam.evaluation.localizing import localization_columns, localization_rows
@@ -27,7 +30,7 @@ def run_batches(
     """Turns batches of photographs into stored rows.
 
     Args:
-        folder: gets the rows.
+        folder: gets the rows, and the pictures of those that have scores.
         job: what is to be done.
         task: which rows.
         batches: indices of photographs.
@@ -38,7 +41,8 @@ def run_batches(
     reading = contextlib.closing(load_batches(job.photographs(task), batches, workers))
     with _buffered(folder, _columns(job, task), store_every) as add, reading as loaded:
         for batch in loaded:
-            add(batch_rows(batch, job, task))
+            rows = batch_rows(batch, job, task)
+            add(rows, batch_pictures(batch, rows, job, task))
             report(len(batch))
 
 
@@ -52,23 +56,36 @@ def batch_rows(batch: Sequence[Item | Failed], job: Job, task: Task) -> list[Row
     return failed + rows(items, job)
 
 
+def batch_pictures(
+    batch: Sequence[Item | Failed], rows: Sequence[Row], job: Job, task: Task
+) -> list[pl.DataFrame]:
+    """The pictures of the rows that have scores: a table, or none if there is nothing to be stored."""
+    scored = [row for row in rows if "heatmap" in row] if job.gallery else []
+    shown = {row["image"] for row in scored}
+    photographs = {item.id: job.seen(item) for item in batch if isinstance(item, Item) and item.id in shown}
+    return [to_pictures(task, photographs, scored, [row["heatmap"] for row in scored])] if scored else []
+
+
 @contextlib.contextmanager
 def _buffered(
     folder: RunFolder, columns: Mapping[str, Shape], store_every: float
-) -> Iterator[Callable[[list[Row]], None]]:
+) -> Iterator[Callable[[list[Row], list[pl.DataFrame]], None]]:
     """Stores the rows of whole batches every few seconds, and what is left at the end or when interrupted."""
     waiting: list[Row] = []
+    pictures: list[pl.DataFrame] = []
     stored = time.monotonic()
 
     def store() -> None:
         nonlocal stored
         if waiting:
-            folder.append(to_frame(waiting, columns))
+            folder.append(to_frame(waiting, columns), pl.concat(pictures) if pictures else None)
             waiting.clear()
+            pictures.clear()
         stored = time.monotonic()
 
-    def add(rows: list[Row]) -> None:
+    def add(rows: list[Row], of_them: list[pl.DataFrame]) -> None:
         waiting.extend(rows)
+        pictures.extend(of_them)
         if time.monotonic() - stored >= store_every:
             store()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from vitcam.evaluation.gallery import read_pictures
 from vitcam.evaluation.rows import Task
+from vitcam.render.overlay import overlay
 from vitcam.report.run import Run
 from vitcam.report.scores import Scores
 
 RANKS = ("best", "median", "worst")
 SIDE = 224
-"""Of a thumbnail, in pixels at most."""
+"""Of a picture on the page, in pixels at most."""
 
 # Where each kind of dataset keeps the photograph with this id, relative to the folder that was given.
 _PLACES = {
@@ -32,10 +34,11 @@ _PLACES = {
 
 @dataclass(frozen=True)
 class Example:
-    """One image of the gallery: its rank among a method's, and its score."""
+    """One image of the gallery: its rank among a method's, the class that was explained, and its score."""
 
     rank: str
     image: str
+    target: int
     class_name: str
     score: float
 
@@ -56,36 +59,43 @@ def examples(scores: Scores, key: str, method: str, sign: int = 1) -> list[Examp
     chosen = dict(zip(RANKS, (order[0], order[len(order) // 2], order[-1]), strict=True))
     units = scores.units
     return [
-        Example(rank, units["image"][int(i)], units["class_name"][int(i)] or "", float(values[i]))
+        Example(
+            rank,
+            units["image"][int(i)],
+            units["target"][int(i)],
+            units["class_name"][int(i)] or "",
+            float(values[i]),
+        )
         for rank, i in chosen.items()
         if len(order) >= len(RANKS) or rank == RANKS[0]
     ]
 
 
-def thumbnail_stem(task: Task, method: str, image: str) -> str:
-    """What a thumbnail in a run's ``gallery`` folder is called, without ``.png`` or ``.jpg``.
+class Pictures:
+    """Pictures of a task's examples: those that the run stored, or else photographs of the dataset.
 
-    Example:
-        >>> thumbnail_stem("localization", "agcam", "n01/cat 1.jpg")
-        'localization-agcam-n01_cat_1.jpg'
+    Args:
+        run: whose.
+        task: whose.
+        shown: the examples that pictures will be asked for.
     """
-    return "-".join(re.sub(r"[^\w.]+", "_", part) for part in (task, method, image))
 
+    def __init__(self, run: Run, task: Task, shown: Iterable[Example]) -> None:
+        self._run = run
+        self._stored = read_pictures(run.path, task, {each.image for each in shown})
 
-def picture_of(run: Run, task: Task, method: str, image: str) -> tuple[str, bool] | None:
-    """A picture of an image as a ``data:`` address, and whether it shows the map.
+    def of(self, method: str, example: Example) -> tuple[str, bool] | None:
+        """A picture as a ``data:`` address, and whether it shows the heatmap.
 
-    A thumbnail that the run stored, or else the photograph, if the dataset is still where it was; None if
-    there is neither.
-    """
-    stem = thumbnail_stem(task, method, image)
-    for suffix in (".png", ".jpg"):
-        address = _embedded(run.path / "gallery" / f"{stem}{suffix}")
-        if address:
-            return address, True
-    photograph = find_photograph(run, image)
-    address = _embedded(photograph) if photograph else None
-    return (address, False) if address else None
+        The heatmap over what the model saw, or the photograph alone if the dataset is still where it was;
+        None if there is neither.
+        """
+        photograph = _opened(self._stored.get((example.image, None, None)))
+        heatmap = _opened(self._stored.get((example.image, method, example.target)))
+        if photograph and heatmap:
+            return _address(_with_heat(photograph, heatmap)), True
+        photograph = photograph or _opened(find_photograph(self._run, example.image))
+        return (_address(photograph), False) if photograph else None
 
 
 def find_photograph(run: Run, image: str) -> Path | None:
@@ -100,16 +110,30 @@ def find_photograph(run: Run, image: str) -> Path | None:
     return None
 
 
-def _embedded(file: Path) -> str | None:
-    try:
-        with Image.open(file) as picture:
-            small = ImageOps.exif_transpose(picture).convert("RGB")
-    except (
-        OSError,
-        ValueError,
-        Image.DecompressionBombError,
-    ):  # no picture; the page names the image instead
+def _opened(source: bytes | Path | None) -> Image.Image | None:
+    """A picture, upright; None where there is none, so that the page names the image instead."""
+    if source is None:
         return None
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+def _with_heat(photograph: Image.Image, heatmap: Image.Image) -> Image.Image:
+    scale = SIDE / max(photograph.size)
+    size = (round(photograph.width * scale), round(photograph.height * scale))
+    heat = np.asarray(
+        Image.fromarray(np.asarray(heatmap, np.float32)).resize(size, Image.Resampling.BILINEAR)
+    )
+    spread = heat.max() - heat.min()
+    return overlay(photograph.resize(size, Image.Resampling.BICUBIC), (heat - heat.min()) / (spread or 1.0))
+
+
+def _address(picture: Image.Image) -> str:
+    small = picture.convert("RGB")
     small.thumbnail((SIDE, SIDE))
     content = io.BytesIO()
     small.save(content, "JPEG", quality=85, optimize=True)

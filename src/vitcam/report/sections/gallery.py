@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from vitcam.evaluation.rows import Task
 from vitcam.report.figures import plain
-from vitcam.report.gallery import Example, examples, picture_of
+from vitcam.report.gallery import Example, Pictures, examples
 from vitcam.report.markup import Markup, element
 from vitcam.report.measures import Measure
 from vitcam.report.run import Run
@@ -16,13 +17,17 @@ from vitcam.report.scores import Scores
 def gallery(task: Task, scores: Sequence[tuple[Run, Scores]], measure: Measure) -> list[Markup]:
     """A row of three per method; images of which there is no picture are named."""
     several_runs = len(scores) > 1
-    rows = [
-        _row(run, task, method, chosen, measure, several_runs)
-        for run, some in scores
-        if measure.key in some.numbers
-        for method in some.methods
-        if (chosen := examples(some, measure.key, method, measure.sign))
-    ]
+    rows = []
+    for run, some in scores:
+        if measure.key not in some.numbers:
+            continue
+        chosen = {method: examples(some, measure.key, method, measure.sign) for method in some.methods}
+        pictures = Pictures(run, task, chain.from_iterable(chosen.values()))
+        rows += [
+            _row(f"{run.name}: {method}" if several_runs else method, method, shown, pictures, measure)
+            for method, shown in chosen.items()
+            if shown
+        ]
     note = (
         f"Each method’s best, median and worst image by {measure.title}. Heatmaps are shown where the run stored "
         "them, else the photograph alone, or its name."
@@ -34,19 +39,17 @@ def gallery(task: Task, scores: Sequence[tuple[Run, Scores]], measure: Measure) 
     ]
 
 
-def _row(
-    run: Run, task: Task, method: str, chosen: Sequence[Example], measure: Measure, several_runs: bool
-) -> Markup:
+def _row(title: str, method: str, chosen: Sequence[Example], pictures: Pictures, measure: Measure) -> Markup:
     return element(
         "section",
-        element("h4", f"{run.name}: {method}" if several_runs else method),
-        element("div", [_example(run, task, method, each, measure) for each in chosen], class_="examples"),
+        element("h4", title),
+        element("div", [_example(method, each, pictures, measure) for each in chosen], class_="examples"),
     )
 
 
-def _example(run: Run, task: Task, method: str, each: Example, measure: Measure) -> Markup:
+def _example(method: str, each: Example, pictures: Pictures, measure: Measure) -> Markup:
     name = each.class_name.split(",")[0]
-    picture = picture_of(run, task, method, each.image)
+    picture = pictures.of(method, each)
     if picture is None:
         shown = element("div", element("span", each.image), class_="no-picture")
     else:

@@ -1,0 +1,87 @@
+"""Small pictures of a run, from which a report draws its gallery: photographs, and heatmaps on the patch grid."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+from PIL import Image
+
+from vitcam.evaluation.rows import KEY, Row, Task
+
+FOLDER = "gallery"
+"""Of a run; its files are named like those of its rows."""
+
+SIDE = 112
+"""Of a stored photograph, in pixels at most."""
+
+SCHEMA: Mapping[str, Any] = {
+    "task": pl.String(),
+    "image": pl.String(),
+    "method": pl.String(),
+    "target": pl.Int64(),
+    "picture": pl.Binary(),
+}
+"""What a picture is known by, as a row is; ``method`` and ``target`` are null for the photograph itself."""
+
+
+def to_pictures(
+    task: Task,
+    photographs: Mapping[str, Image.Image],
+    rows: Sequence[Row],
+    heatmaps: Sequence[Float[np.ndarray, "rows columns"]],
+) -> pl.DataFrame:
+    """The pictures of a batch, as a table.
+
+    A photograph becomes a JPEG of at most ``SIDE`` pixels (3 to 4 kB), a heatmap a grey PNG with one pixel
+    per patch, min-maxed (about 250 bytes for 14×14): enough to draw the heatmap over the photograph.
+
+    Args:
+        task: of the rows.
+        photographs: what the model saw of each image, by the image's id.
+        rows: what the heatmaps are of; only their keys are looked at.
+        heatmaps: one per row, on the patch grid.
+    """
+    entries = [(task, image, None, None, _jpeg(picture)) for image, picture in photographs.items()]
+    heat = [
+        (task, row["image"], row["method"], row["target"], _grey_png(heatmap))
+        for row, heatmap in zip(rows, heatmaps, strict=True)
+    ]
+    return pl.DataFrame([*entries, *heat], schema=dict(SCHEMA), orient="row")
+
+
+def read_pictures(run: Path, task: Task, images: Collection[str]) -> dict[tuple[Any, ...], bytes]:
+    """The stored pictures of some images of a task, by (image, method, target).
+
+    Files that can't be read count as absent: a run without pictures is still a run.
+    """
+    found: dict[tuple[Any, ...], bytes] = {}
+    for part in sorted((run / FOLDER).glob("part-*.parquet")):
+        wanted = pl.scan_parquet(part).filter(pl.col("task") == task, pl.col("image").is_in(list(images)))
+        try:
+            pictures = wanted.select(*KEY[1:], "picture").collect()
+        except (OSError, pl.exceptions.PolarsError):
+            continue
+        found |= {tuple(key): picture for *key, picture in pictures.iter_rows()}
+    return found
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    small = picture.copy()
+    small.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    content = io.BytesIO()
+    small.save(content, "JPEG", quality=80, optimize=True)
+    return content.getvalue()
+
+
+def _grey_png(heatmap: Float[np.ndarray, "rows columns"]) -> bytes:
+    low, high = float(heatmap.min()), float(heatmap.max())
+    grey = np.rint((heatmap - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(grey).save(content, "PNG", optimize=True)
+    return content.getvalue()
