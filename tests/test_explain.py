@@ -64,6 +64,23 @@ def test_paths_in_batches_equal_one_batch(photo):
     assert len(parts.photographs) == 3
 
 
+def test_pictures_of_files_are_made_when_asked_for(photo, tmp_path):
+    path = Image.new("RGB", (90, 60), "red").save(tmp_path / "red.png") or tmp_path / "red.png"
+    e = vitcam.explain(photo, [path, photo_path("cup"), Image.new("RGB", (50, 40))], batch_size=2)
+    assert [picture.size for picture in e.photographs] == [(90, 60), (600, 400), (50, 40)]
+    assert [picture.size for picture in e.photographs[1:]] == [(600, 400), (50, 40)]
+    path.unlink()
+    with pytest.raises(ImageError, match=r"red\.png: there is no such file"):
+        e.overlay(0)
+
+
+def test_one_picture_several_times(photo):
+    picture = Image.open(photo_path("cup"))  # not loaded yet
+    e = vitcam.explain(photo, [picture] * 9)
+    expected = vitcam.explain(photo, photo_path("cup"))
+    torch.testing.assert_close(e.heatmaps, expected.heatmaps.expand(9, -1, -1, -1))
+
+
 def test_targets_by_index_name_top_sequence_tensor_and_function(photo):
     images = photo.preprocess([photo_path("cat"), photo_path("cup")])
     cat, cup = photo.class_index("cat"), photo.class_index("cup")

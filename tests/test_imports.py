@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "types": set(),
     "errors": set(),
     "lazy": set(),
+    "threads": set(),
     "images": VALUES,
     "photos": VALUES,
     "models": VALUES | INPUT | {"lazy"},
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "render": VALUES,
     "methods": VALUES | {"recording"},
     "targets": VALUES | {"recording"},
-    "inputs": VALUES | INPUT | {"models"},
+    "inputs": VALUES | INPUT | {"models", "threads"},
     "explanation": VALUES | {"heatmap", "boxes", "render"},
     "explaining": VALUES | INPUT | FOUND | JOINED,
     "decomposing": VALUES | FOUND | {"models", "methods", "targets", "inputs"},
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     | INPUT
     | FOUND
     | JOINED
-    | {"evaluation", "report", "export", "bench", "app", "photos", "__init__"},
+    | {"evaluation", "report", "export", "bench", "app", "photos", "threads", "__init__"},
     "__init__": VALUES | {"lazy", "models", "explanation", "explaining"},
     "__main__": {"cli"},
 }

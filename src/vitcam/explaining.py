@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
-from functools import reduce
-from itertools import chain
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from vitcam.errors import MethodError, TargetError
 from vitcam.explanation import Explanation
 from vitcam.heatmap import to_grid
-from vitcam.inputs import Batch, Images, batches, count
+from vitcam.inputs import Batch, Images, Pictures, batches, count
 from vitcam.methods import Method, canonical_name, compute_map, find_method
-from vitcam.models.device import on_device
+from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
 from vitcam.recording import Need, Overrides, Precision, Recording, record
 from vitcam.targets import Targets, score_of
@@ -141,10 +141,15 @@ def _explain(
     needs = reduce(Need.__or__, (method.needs(options) for method, options in methods))
     parts: list[list[Explanation]] = []
     # Gradients are needed whatever the caller has switched off around this call.
-    with torch.inference_mode(False), torch.enable_grad(), on_device(module, device) as where:
-        for batch in batches(images, loaded, batch_size):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        on_device(module, device) as where,
+        closing(batches(images, loaded, batch_size)) as found,
+    ):
+        for batch in found:
             score = score_of(_part(targets, batch, total), len(batch.tensor), class_index)
-            images_there = batch.tensor.to(where)
+            images_there = sent_to(where, batch.tensor)
             if images_there.is_inference():
                 images_there = images_there.clone()
             recording = record(module, images_there, score, needs, precision=precision, given=given)
@@ -179,7 +184,9 @@ def _joined(parts: Sequence[Explanation]) -> Explanation:
         heatmaps=torch.cat([part.heatmaps for part in parts]),
         targets=torch.cat([part.targets for part in parts]),
         logits=torch.cat(logits) if logits else None,
-        photographs=list(chain.from_iterable(part.photographs for part in parts)),
+        photographs=Pictures(
+            [partial(part.photographs.__getitem__, i) for part in parts for i in range(len(part.photographs))]
+        ),
     )
 
 

@@ -30,7 +30,8 @@ class Explanation:
         logits: (batch, classes) float32; None if the model gives none.
         method: the method's canonical name, parameters included.
         image_size: (height, width) of what the model saw, in pixels.
-        photographs: per image what the model saw of it, as a picture at the photograph's own resolution.
+        photographs: per image what the model saw of it, as a picture at the photograph's own resolution. Those
+            given as files are read again whenever they are asked for.
         class_names: in the order of the logits; None if the model has none.
 
     Example:

@@ -120,6 +120,7 @@ def _open_pil(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     _check_size(image.width, image.height, name, max_pixels)
     try:
         image.load()
+        # always a copy, also of an upright image
         return _to_rgb(ImageOps.exif_transpose(image))
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
@@ -147,7 +148,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         with_alpha = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, with_alpha).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_8_bits(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from torch import Tensor
 from vitcam.errors import ImageError
 from vitcam.images import open_image
 from vitcam.models.loaded import LoadedModel
+from vitcam.models.preprocessing import Preprocessing
+from vitcam.threads import map_ahead
 
 OneImage = str | Path | Image.Image | np.ndarray
 Images = Tensor | OneImage | Sequence[OneImage]
@@ -28,7 +33,7 @@ class Batch:
     Attributes:
         start: the place of the first of them among all images.
         tensor: normalised.
-        photographs: at the photographs' own resolution, cut to what the model sees.
+        photographs: at the photographs' own resolution, cut to what the model sees; made when asked for.
     """
 
     start: int
@@ -36,23 +41,22 @@ class Batch:
     photographs: Sequence[Image.Image]
 
 
-class TensorPhotographs(Sequence[Image.Image]):
-    """Pictures of normalised tensors, made when asked for: each image's values stretched to 0..255."""
+class Pictures(Sequence[Image.Image]):
+    """Pictures that are made, each time, when asked for: a thousand photographs need no memory.
 
-    def __init__(self, tensor: Float[Tensor, "batch channels height width"]) -> None:
-        self._tensor = tensor
+    Args:
+        makers: a function per picture.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], Image.Image]]) -> None:
+        self._makers = makers
 
     def __len__(self) -> int:
-        return len(self._tensor)
+        return len(self._makers)
 
     def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        image = self._tensor[index].detach().float().cpu()
-        image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
-        low, high = image.min(), image.max()
-        pixels = (image - low) / (high - low).clamp_min(1e-12) * 255
-        return Image.fromarray(pixels.round().byte().permute(1, 2, 0).contiguous().numpy())
+        made = self._makers[index]
+        return [make() for make in made] if isinstance(made, Sequence) else made()
 
 
 def count(images: Images) -> int:
@@ -67,8 +71,10 @@ def count(images: Images) -> int:
     return len(_as_list(images))
 
 
-def batches(images: Images, loaded: LoadedModel | None, batch_size: int | None) -> Iterator[Batch]:
-    """The images in batches.
+def batches(
+    images: Images, loaded: LoadedModel | None, batch_size: int | None
+) -> Generator[Batch, None, None]:
+    """The images in batches; files are read a batch ahead.
 
     Args:
         images: see :func:`vitcam.explain`.
@@ -85,7 +91,7 @@ def batches(images: Images, loaded: LoadedModel | None, batch_size: int | None) 
         step = batch_size or len(images)
         for start in range(0, len(images), step):
             part = images[start : start + step]
-            yield Batch(start, part, TensorPhotographs(part))
+            yield Batch(start, part, Pictures([partial(_stretched, image) for image in part]))
         return
     if loaded is None:
         raise ImageError(
@@ -93,17 +99,36 @@ def batches(images: Images, loaded: LoadedModel | None, batch_size: int | None) 
             "knows how to preprocess photographs. Use vitcam.load_model, or wrap yours: "
             "vitcam.LoadedModel(model, vitcam.Preprocessing(...))"
         )
-    paths = _as_list(images)
+    sources = _as_list(images)
     step = batch_size or 8
-    for start in range(0, len(paths), step):
-        opened = [open_image(image) for image in paths[start : start + step]]
-        seen = [picture.crop(_pixels(loaded, picture)) for picture in opened]
-        yield Batch(start, loaded.preprocess(opened), seen)
+    # What is no file is opened here: two threads must not load the same PIL image.
+    files = (source if isinstance(source, str | Path) else open_image(source) for source in sources)
+    with closing(map_ahead(partial(_prepared, loaded.preprocessing), files, ahead=step)) as prepared:
+        for start in range(0, len(sources), step):
+            pixels, makers = zip(*islice(prepared, step), strict=True)
+            yield Batch(start, torch.stack(pixels), Pictures(makers))
 
 
-def _pixels(loaded: LoadedModel, picture: Image.Image) -> tuple[int, int, int, int]:
-    left, top, right, bottom = loaded.preprocessing.region(picture.size)
-    return round(left), round(top), round(right), round(bottom)
+def _prepared(
+    preprocessing: Preprocessing, source: str | Path | Image.Image
+) -> tuple[Float[Tensor, "3 height width"], Callable[[], Image.Image]]:
+    """A model's input, and what makes a picture of it: a file is read again then, to spare the memory."""
+    if isinstance(source, Image.Image):
+        return preprocessing(source), partial(Image.Image.copy, preprocessing.seen(source))
+    return preprocessing(open_image(source)), partial(_seen_in_file, preprocessing, source)
+
+
+def _seen_in_file(preprocessing: Preprocessing, path: str | Path) -> Image.Image:
+    return preprocessing.seen(open_image(path))
+
+
+def _stretched(tensor: Float[Tensor, "channels height width"]) -> Image.Image:
+    """A picture of a normalised tensor, its values stretched to 0..255."""
+    image = tensor.detach().float().cpu()
+    image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+    low, high = image.min(), image.max()
+    pixels = (image - low) / (high - low).clamp_min(1e-12) * 255
+    return Image.fromarray(pixels.round().byte().permute(1, 2, 0).contiguous().numpy())
 
 
 def _as_list(images: Any) -> list[OneImage]:

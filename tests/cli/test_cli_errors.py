@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from vitcam.cli.explaining import saving
+from vitcam.cli.explaining import batches, saving
 from vitcam.cli.writing import write_whole
 from vitcam.errors import VitcamError
 
@@ -100,3 +100,21 @@ def test_interrupted_run_lists_what_was_done(vitcam, photos, tmp_path, monkeypat
     assert result.exit_code not in (0, 2)
     images = json.loads((tmp_path / "manifest.json").read_text())["images"]
     assert [image["file"].rpartition("/")[2] for image in images] == done == ["astronaut.jpg", "cat.jpg"]
+
+
+def test_interrupted_while_the_model_runs_it_lists_all_that_is_there(vitcam, photos, tmp_path, monkeypatch):
+    explained = []
+
+    def until_the_second_batch(*args, compare=batches.compare, **kwargs):
+        if explained:
+            raise KeyboardInterrupt
+        explained.append(compare(*args, **kwargs))
+        return explained[0]
+
+    monkeypatch.setattr(batches, "compare", until_the_second_batch)
+    result = vitcam("explain", photos, "--batch-size", 2, "-o", tmp_path)
+    assert result.exit_code not in (0, 2)
+    images = json.loads((tmp_path / "manifest.json").read_text())["images"]
+    there = {file.name for file in tmp_path.glob("*.png")}
+    assert {image["panel"] for image in images} == there
+    assert there <= {"astronaut.panel.png", "cat.panel.png"}

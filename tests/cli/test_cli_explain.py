@@ -1,6 +1,8 @@
 """What ``vitcam explain`` writes and prints, on the embedded model and the shipped photographs."""
 
 import json
+import re
+import time
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from PIL import Image
 
 import vitcam as library
+from vitcam.cli.explaining import saving
 
 METHODS = ("agcam", "attention(layer=3)")
 
@@ -187,3 +190,23 @@ def test_batches_of_any_size_give_the_same(run, vitcam, photos, tmp_path):
         np.testing.assert_allclose(
             np.load(tmp_path / file.name), expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max()
         )
+
+
+def test_order_of_the_manifest_is_that_of_the_photographs(vitcam, photos, tmp_path, monkeypatch):
+    def slow_at_first(result, run, save=saving.save):
+        time.sleep(0.2 if result.photograph.name == "astronaut" else 0)
+        return save(result, run)
+
+    monkeypatch.setattr(saving, "save", slow_at_first)
+    assert vitcam("explain", photos, "-o", tmp_path).exit_code == 0
+    images = json.loads((tmp_path / "manifest.json").read_text())["images"]
+    assert [image["panel"].partition(".")[0] for image in images] == [
+        "astronaut",
+        "cat",
+        "cat_and_cup",
+        "cup",
+    ]
+
+
+def test_speed_is_told(run):
+    assert re.search(r"are in \S+ \(\d+\.\d photographs/s\)$", run[0].stdout.strip())

@@ -1,5 +1,6 @@
 """The parts of ``vitcam explain`` that the embedded model doesn't exercise."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 import vitcam
+from vitcam.cli.explaining import batches
 from vitcam.cli.explaining.batches import Result, explain_in_batches
 from vitcam.cli.explaining.boxes import to_photograph
 from vitcam.cli.explaining.manifest import Failed
@@ -19,6 +21,7 @@ from vitcam.cli.explaining.tables import short_names
 from vitcam.cli.explaining.targets import choose_targets
 from vitcam.cli.terminal import progress_bar
 from vitcam.errors import TargetError
+from vitcam.images import open_image
 from vitcam.models.promptable import ImageTower
 from vitcam.types import Box
 
@@ -57,6 +60,18 @@ def test_one_photograph_that_spoils_a_batch_is_found_out(run, tmp_path):
     assert isinstance(good, Result)
     assert isinstance(thread, Failed)
     assert thread.error.startswith(f"{tmp_path}/thread.png: An image of 100000×1 is too elongated")
+
+
+def test_photographs_are_read_one_batch_ahead_and_kept_small(run, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(batches, "open_image", lambda path: opened.append(path) or open_image(path))
+    many = [photograph(tmp_path, f"{number:02}", (480, 480)) for number in range(20)]
+    with closing(explain_in_batches(many, replace(run, batch_size=3))) as results:
+        first = next(results)
+    assert first.photograph is many[0]
+    assert first.size == (480, 480)
+    assert first.explanations["agcam"].photographs[0].size == (320, 320)
+    assert 3 <= len(opened) <= 3 + 3
 
 
 def test_infinite_maps_fail_their_photograph_only(run, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vitcam.errors import ImageError, VitcamError
-from vitcam.render import Cell, overlay, panel
+from vitcam.render import Cell, overlay, panel, thumbnail
 from vitcam.types import Box
 
 GENERATOR = np.random.default_rng(0)
@@ -128,3 +128,17 @@ def test_it_needs_neither_torch_nor_pyplot():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("size", [(1200, 800), (3000, 200), (90, 60), (1, 1), (333, 77)])
+def test_thumbnail_stands_for_the_photograph(size):
+    photo = PHOTO.resize(size)
+    assert panel(thumbnail(photo), GRID).tobytes() == panel(photo, GRID).tobytes()
+
+
+def test_thumbnail_has_the_area_of_its_tile_and_white_where_the_photograph_is_transparent():
+    small = thumbnail(Image.new("RGBA", (600, 150)), tile=80)
+    assert small.size == (120, 30)  # no side longer than one and a half of the tile's
+    assert thumbnail(Image.new("RGB", (600, 300)), tile=80).size == (113, 57)
+    assert small.mode == "RGB"
+    assert small.getextrema() == ((255, 255),) * 3

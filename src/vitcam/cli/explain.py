@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,9 +101,10 @@ def explain(
         batch_size=batch_size,
         device=device,
     )
+    start = time.monotonic()
     entries = _explain_and_write(found, missing, run)
     explained = [entry for entry in entries if isinstance(entry, Explained)]
-    _tell(explained, run)
+    _tell(explained, run, seconds=time.monotonic() - start)
     if len(explained) < len(entries):
         if len(entries) > 1:
             complain(f"{len(entries) - len(explained)} of {len(entries)} couldn't be explained, see above.")
@@ -109,26 +112,36 @@ def explain(
 
 
 def _explain_and_write(found: Sequence[Photograph], missing: Sequence[Failed], run: Run) -> list[Entry]:
-    from vitcam.cli.explaining.batches import explain_in_batches
+    """Explains one batch while the next is read and pictures of the one before are drawn and written."""
+    from vitcam.cli.explaining.batches import Result, explain_in_batches
     from vitcam.cli.explaining.saving import save
+    from vitcam.threads import map_ahead
+
+    done: dict[int, Entry] = {}
+
+    def finish(numbered: tuple[int, Result | Failed]) -> Entry:
+        number, result = numbered
+        done[number] = result if isinstance(result, Failed) else save(result, run)
+        return done[number]
 
     console = stderr()
-    entries: list[Entry] = [*missing]
     try:
-        with progress_bar(console, enabled=len(found) > FEW) as bar:
-            results = explain_in_batches(found, run)
-            for result in bar.track(results, total=len(found), description="Explaining"):
-                entry = result if isinstance(result, Failed) else save(result, run)
-                entries.append(entry)
+        with (
+            closing(explain_in_batches(found, run)) as results,
+            closing(map_ahead(finish, enumerate(results), ahead=2 * run.batch_size)) as entries,
+            progress_bar(console, enabled=len(found) > FEW) as bar,
+        ):
+            for entry in bar.track(entries, total=len(found), description="Explaining"):
                 if isinstance(entry, Failed):
                     complain(entry.error, console)
     finally:  # when interrupted, too, it lists what was done
-        if any(isinstance(entry, Explained) for entry in entries):
-            write_whole(run.output / "manifest.json", manifest_json(run.described(), entries))
-    return entries
+        listed = [*missing, *(done[number] for number in sorted(done))]
+        if any(isinstance(entry, Explained) for entry in listed):
+            write_whole(run.output / "manifest.json", manifest_json(run.described(), listed))
+    return listed
 
 
-def _tell(explained: Sequence[Explained], run: Run) -> None:
+def _tell(explained: Sequence[Explained], run: Run, seconds: float) -> None:
     if not explained:
         return
     console = stdout()
@@ -137,6 +150,7 @@ def _tell(explained: Sequence[Explained], run: Run) -> None:
         console.print(boxes_table(explained))
     maps = sum(len(entry.maps) for entry in explained)
     console.print(
-        f"{counted(len(explained), 'panel')}, {counted(maps, 'file')} of maps and manifest.json are in {run.output}",
+        f"{counted(len(explained), 'panel')}, {counted(maps, 'file')} of maps and manifest.json are in {run.output} "
+        f"({len(explained) / seconds:.1f} photographs/s)",
         soft_wrap=True,
     )

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 
@@ -33,6 +33,13 @@ def find_device(name: str | torch.device) -> torch.device:
             f"can't run on device {str(name)!r}: {reason}. Use 'cpu', or 'auto' for the best there is"
         ) from error
     return device
+
+
+def sent_to(device: torch.device, tensor: Tensor) -> Tensor:
+    """The tensor on a device; from memory to a GPU without waiting until it has arrived."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 @contextlib.contextmanager

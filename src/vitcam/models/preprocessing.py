@@ -100,6 +100,11 @@ class Preprocessing:
             left * scale_x, top * scale_y, (left + self.size[1]) * scale_x, (top + self.size[0]) * scale_y
         )
 
+    def seen(self, image: Image.Image) -> Image.Image:
+        """The ``region`` of a photograph, to whole pixels, with a black border where it reaches beyond."""
+        box = self.region(image.size)
+        return image.crop((round(box.left), round(box.top), round(box.right), round(box.bottom)))
+
     def _pixels(self, image: Image.Image) -> Num[Tensor, "3 height width"]:
         height, width = self._resized(image.height, image.width)
         if height * width > MAX_PIXELS:  # a photograph that nobody takes, but a file that anyone can make

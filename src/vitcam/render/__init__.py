@@ -2,6 +2,6 @@
 
 from vitcam.render.colors import DEFAULT_COLORMAP, colorize
 from vitcam.render.overlay import overlay
-from vitcam.render.panel import Cell, panel
+from vitcam.render.panel import Cell, panel, thumbnail
 
-__all__ = ["DEFAULT_COLORMAP", "Cell", "colorize", "overlay", "panel"]
+__all__ = ["DEFAULT_COLORMAP", "Cell", "colorize", "overlay", "panel", "thumbnail"]

@@ -70,9 +70,9 @@ def overlay(
 
 
 def on_white(photo: Image.Image) -> Image.Image:
-    """The photograph as RGB, what is transparent laid on white."""
+    """The photograph as RGB, what is transparent laid on white; itself if it is that already."""
     if not photo.has_transparency_data:
-        return photo.convert("RGB")
+        return photo if photo.mode == "RGB" else photo.convert("RGB")
     see_through = photo.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", photo.size, "white"), see_through).convert("RGB")
 

@@ -19,6 +19,11 @@ from vitcam.types import Box
 
 HAIRLINE = (190, 190, 196)
 
+TILE = 320
+
+CLOSE = 0.01
+"""A photograph that is nearly of its tile's size, such as one that was made it before, stays as it is."""
+
 
 @dataclass(frozen=True, eq=False)
 class Cell:
@@ -35,6 +40,25 @@ class Cell:
     boxes: Sequence[Box] = ()
 
 
+def thumbnail(photo: Image.Image, tile: int = TILE) -> Image.Image:
+    """The photograph as a panel shows it, in RGB: of a panel it is as good as the photograph itself, and small.
+
+    Args:
+        photo: any 8-bit mode, any size and shape, upright; left as it is.
+        tile: the side in pixels if it is square; other shapes get about the same area, but no side longer than
+            one and a half of it.
+
+    Example:
+        >>> thumbnail(Image.new("RGB", (6000, 4000))).size
+        (392, 261)
+    """
+    scale = min(tile / math.sqrt(photo.width * photo.height), 1.5 * tile / max(photo.size))
+    if abs(scale - 1) < CLOSE:
+        return on_white(photo)
+    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    return on_white(photo).resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+
+
 def panel(
     photo: Image.Image,
     cells: Sequence[Sequence[Cell]],
@@ -44,7 +68,7 @@ def panel(
     photo_label: str = "photograph",
     title: str = "",
     footer: str = "",
-    tile: int = 320,
+    tile: int = TILE,
     opacity: float = DEFAULT_OPACITY,
     colormap: str = DEFAULT_COLORMAP,
 ) -> Image.Image:
@@ -81,7 +105,7 @@ def panel(
     _check(cells, row_labels, column_labels)
     em = max(9, round(tile / 20))
     gap = em
-    small = _small(photo, tile)
+    small = thumbnail(photo, tile)
     side = max(small.width, 7 * em)
 
     def tiled(picture: Image.Image, text: str) -> Image.Image:
@@ -127,13 +151,6 @@ def _level(labels: Sequence[str]) -> list[str]:
     """The labels with equally many lines, so that their first lines stand level."""
     lines = max(text.count("\n") for text in labels)
     return [text + "\n" * (lines - text.count("\n")) if any(labels) else "" for text in labels]
-
-
-def _small(photo: Image.Image, tile: int) -> Image.Image:
-    """The photograph as a tile: the area of a square one, but no side longer than one and a half of it."""
-    scale = min(tile / math.sqrt(photo.width * photo.height), 1.5 * tile / max(photo.size))
-    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    return on_white(photo).resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
 
 
 def _edged(picture: Image.Image) -> Image.Image:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from PIL import Image
 
@@ -10,6 +12,7 @@ from vitcam.render.stack import beside, blank
 from vitcam.render.text import INK, PALE_INK, font, set_lines
 
 
+@cache
 def scale_bar(em: int, opacity: float, colormap: str) -> Image.Image:
     """Heat from cold to hot, as an overlay shows it on a mid-grey photograph, with what its ends mean.
 

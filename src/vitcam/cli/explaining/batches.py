@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 
+import torch
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from vitcam.cli.explaining.manifest import Failed
 from vitcam.cli.explaining.photographs import Photograph
@@ -14,6 +20,9 @@ from vitcam.errors import ImageError
 from vitcam.explaining import compare
 from vitcam.explanation import Explanation
 from vitcam.images import open_image
+from vitcam.models import Preprocessing
+from vitcam.render import thumbnail
+from vitcam.threads import map_ahead
 
 
 @dataclass(frozen=True)
@@ -22,7 +31,7 @@ class Result:
 
     Attributes:
         size: its (width, height) in pixels, upright.
-        explanations: of this image alone, by the methods' names.
+        explanations: of this image alone, by the methods' names; their pictures are small.
     """
 
     photograph: Photograph
@@ -30,63 +39,67 @@ class Result:
     explanations: Mapping[str, Explanation]
 
 
-def explain_in_batches(photographs: Sequence[Photograph], run: Run) -> Iterator[Result | Failed]:
+@dataclass(frozen=True)
+class _Ready:
+    """A photograph as the model takes it, and all that is kept of it: a thumbnail of what the model sees."""
+
+    photograph: Photograph
+    size: tuple[int, int]
+    pixels: Float[Tensor, "3 height width"]
+    small: Image.Image
+
+
+def explain_in_batches(photographs: Sequence[Photograph], run: Run) -> Generator[Result | Failed, None, None]:
     """Explains photographs in their order; the methods share the forward pass of each batch.
+
+    The photographs of the next batch are read meanwhile.
 
     Raises:
         ModelError: the model can't be explained.
         MethodError: a method isn't defined for this model, or an option's value is wrong.
         TargetError: the model has no such class.
     """
-    for start in range(0, len(photographs), run.batch_size):
-        batch = photographs[start : start + run.batch_size]
-        opened = {photograph: _opened(photograph) for photograph in batch}
-        pictures = {key: picture for key, picture in opened.items() if isinstance(picture, Image.Image)}
-        results = _explained(pictures, run)
-        for photograph, picture in opened.items():
-            yield picture if isinstance(picture, Failed) else results[photograph]
+    read = partial(_read, preprocessing=run.model.preprocessing)
+    with closing(map_ahead(read, photographs, ahead=run.batch_size)) as reading:
+        while batch := list(islice(reading, run.batch_size)):
+            results = iter(_explained([one for one in batch if isinstance(one, _Ready)], run))
+            for one in batch:
+                yield one if isinstance(one, Failed) else next(results)
 
 
-def _opened(photograph: Photograph) -> Image.Image | Failed:
+def _read(photograph: Photograph, preprocessing: Preprocessing) -> _Ready | Failed:
     try:
-        return open_image(photograph.path)
+        image = open_image(photograph.path)
     except ImageError as error:  # says which file
         return Failed(str(photograph.path), str(error))
-
-
-def _explained(pictures: Mapping[Photograph, Image.Image], run: Run) -> dict[Photograph, Result | Failed]:
-    if not pictures:
-        return {}
     try:
-        explanations = compare(
-            run.model,
-            list(pictures.values()),
-            run.methods,
-            [run.targets] * len(pictures) if isinstance(run.targets, list) else run.targets,
-            precision=run.precision,
-            batch_size=len(pictures),
-        )
+        pixels = preprocessing(image)
     except ImageError as error:
-        if len(pictures) == 1:
-            (photograph,) = pictures
-            return {photograph: Failed(str(photograph.path), f"{photograph.path}: {error}")}
-        # one of them spoils the batch: without the others it shows which
-        alone = (_explained({photograph: picture}, run) for photograph, picture in pictures.items())
-        return {photograph: result for results in alone for photograph, result in results.items()}
-    return {
-        photograph: Result(
-            photograph, picture.size, {name: _only(batch, i) for name, batch in explanations.items()}
-        )
-        for i, (photograph, picture) in enumerate(pictures.items())
-    }
+        return Failed(str(photograph.path), f"{photograph.path}: {error}")
+    return _Ready(photograph, image.size, pixels, thumbnail(preprocessing.seen(image)))
 
 
-def _only(explanation: Explanation, i: int) -> Explanation:
-    """Image ``i`` of a batch by itself."""
+def _explained(batch: Sequence[_Ready], run: Run) -> Iterable[Result]:
+    if not batch:
+        return
+    explanations = compare(
+        run.model,
+        torch.stack([one.pixels for one in batch]),
+        run.methods,
+        [run.targets] * len(batch) if isinstance(run.targets, list) else run.targets,
+        precision=run.precision,
+    )
+    for i, one in enumerate(batch):
+        alone = {name: _only(of_all, i, one.small) for name, of_all in explanations.items()}
+        yield Result(one.photograph, one.size, alone)
+
+
+def _only(explanation: Explanation, i: int, picture: Image.Image) -> Explanation:
+    """Image ``i`` of a batch by itself, in the computer's own memory."""
     return replace(
         explanation,
-        heatmaps=explanation.heatmaps[i : i + 1],
-        targets=explanation.targets[i : i + 1],
-        logits=None if explanation.logits is None else explanation.logits[i : i + 1],
-        photographs=[explanation.photographs[i]],
+        heatmaps=explanation.heatmaps[i : i + 1].cpu(),
+        targets=explanation.targets[i : i + 1].cpu(),
+        logits=None if explanation.logits is None else explanation.logits[i : i + 1].cpu(),
+        photographs=[picture],
     )
