@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "evaluation": VALUES | INPUT | FOUND | JOINED | {"lazy"},
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
     "report": VALUES | {"render", "evaluation", "lazy"},
-    "export": VALUES | INPUT | FOUND | JOINED,
+    "export": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
     "bench": VALUES | INPUT | FOUND | JOINED | {"evaluation", "export", "photos"},
     "app": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
     "cli": VALUES

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from vitcam import __version__
 from vitcam.cli.evaluate import evaluate
 from vitcam.cli.explain import explain
+from vitcam.cli.export import export
 from vitcam.cli.methods import methods
 from vitcam.cli.models import models
 from vitcam.cli.report import report
@@ -44,6 +45,7 @@ program.command(no_args_is_help=True)(explain)
 program.command(no_args_is_help=True)(evaluate)
 program.command(no_args_is_help=True)(report)
 program.command(no_args_is_help=True)(train_head)
+program.command(no_args_is_help=True)(export)
 program.command()(methods)
 program.command()(models)
 

@@ -1,0 +1,152 @@
+"""A model that answers with logits, targets and heatmaps, written so that it can be traced into a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitcam.errors import ModelError
+from vitcam.export.linears import AnsweredLinears, RecordedLinears
+from vitcam.export.maps import FORWARD_ONLY, Layer, agcam
+from vitcam.recording import logits_of
+from vitcam.recording.attention import with_head_dimension
+from vitcam.recording.blocks import block_input
+from vitcam.recording.interception import AttentionCall, attention_scores, intercept
+from vitcam.recording.known import Known
+
+Choose = Callable[[Tensor], Tensor]
+
+
+class ExplainingModel(nn.Module):
+    """From images to (logits, targets, heatmaps), with every shape but the batch's fixed.
+
+    What ``vitcam.explain`` does with the same method, but without its choices at run time: one pass over all
+    tokens, and for a method with gradients a second one over the tokens that the head reads, whose linear
+    layers are answered from the first.
+
+    Args:
+        model: in evaluation mode, its parameters frozen.
+        known: what is known about it at this input size.
+        method: one of ``EXPORTABLE``.
+        choose: from the logits (batch, classes) to the classes to explain (batch, targets).
+    """
+
+    def __init__(self, model: nn.Module, known: Known, method: str, choose: Choose) -> None:
+        super().__init__()
+        self.model = model
+        self.known = known
+        self.method = method
+        self.choose = choose
+        grid = known.layout.grid
+        # A model that can't do with the prefix tokens alone is gone back through with all of them.
+        self.rows = grid.prefix if known.replays else known.layout.tokens
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        grid = self.known.layout.grid
+        if self.method in FORWARD_ONLY:
+            with torch.no_grad():
+                logits, layers = self._pass(images)
+                targets = self.choose(logits)
+                found = FORWARD_ONLY[self.method](layers, self.known.head_rows)
+                found = found.expand(-1, targets.shape[1], -1)
+        else:
+            logits, targets, found = self._agcam(images)
+        return logits, targets, found[..., grid.patches].unflatten(2, (grid.height, grid.width))
+
+    def _agcam(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inputs: list[Tensor] = []
+        layout = self.known.layout
+
+        def look(tokens: Tensor) -> Tensor:
+            inputs.append(tokens[:, : self.rows])
+            return tokens
+
+        with (
+            torch.no_grad(),
+            block_input(self.model, layout.blocks[0], images.shape[0], layout.tokens, look),
+            RecordedLinears(lambda output: self._of_rows(output, images.shape[0])) as linears,
+        ):
+            logits, layers = self._pass(images)
+            targets = self.choose(logits)
+        if not inputs:
+            raise ModelError(
+                f"{type(self.model).__name__} can't be exported: the tokens that go into its first block "
+                f"({layout.blocks[0]}) weren't found"
+            )
+        gradients = self._gradients(images, inputs[0], layers, linears, targets)
+        return logits, targets, agcam(layers, gradients)
+
+    def _pass(self, images: Tensor) -> tuple[Tensor, list[Layer]]:
+        """The forward pass, and its attention layers but for those that the head doesn't read."""
+        layers: list[Layer] = []
+        callers = iter(self.known.layout.callers)
+
+        def attend(call: AttentionCall) -> Tensor:
+            by_head = with_head_dimension(call, images.shape[0])
+            scores = attention_scores(by_head)
+            probabilities = scores.softmax(dim=-1)
+            output = probabilities @ by_head.value
+            if next(callers) not in self.known.layout.pooling:
+                layers.append(Layer(scores, probabilities, by_head.value, output))
+            return output.reshape(*call.query.shape[:-1], output.shape[-1])
+
+        with intercept(attend):
+            return logits_of(self.model(images)), layers
+
+    def _gradients(
+        self,
+        images: Tensor,
+        tokens: Tensor,
+        layers: list[Layer],
+        linears: RecordedLinears,
+        targets: Tensor,
+    ) -> list[Tensor]:
+        """∂y/∂O of every layer along the skip connections: (batch, targets, heads, rows, dim)."""
+        (batch, count), layout = targets.shape, self.known.layout
+        leaves = [_repeated(layer.output[:, :, : self.rows], count).requires_grad_() for layer in layers]
+        answers = iter(leaves)
+        callers = iter(layout.callers)
+        for outputs in linears.outputs.values():
+            for at, output in enumerate(outputs):
+                batch_at = 0 if output is None or output.shape[0] == batch else 1
+                outputs[at] = None if output is None else _repeated(output, count, batch_at)
+
+        def attend(call: AttentionCall) -> Tensor:
+            if next(callers) in layout.pooling:
+                return call.run()
+            leaf = next(answers)
+            return leaf.reshape(*call.query.shape[:-1], leaf.shape[-1])
+
+        # The prefix tokens stand in for all of them, those of every target in the batch.
+        with (
+            torch.enable_grad(),
+            block_input(self.model, layout.blocks[0], 1, layout.tokens, lambda _: _repeated(tokens, count)),
+            AnsweredLinears(linears),
+            intercept(attend),
+        ):
+            logits = logits_of(self.model(images[:1]))
+        scores = logits.gather(1, targets.reshape(-1, 1))
+        found = torch.autograd.grad(scores.sum(), leaves, materialize_grads=True)
+        return [gradient.unflatten(0, (batch, count)) for gradient in found]
+
+    def _of_rows(self, output: Tensor, batch: Any) -> Tensor | None:
+        """What a linear layer gave for the rows that are gone back through."""
+        tokens = self.known.layout.tokens
+        if output.dim() == 3 and output.shape[:2] == (batch, tokens):
+            return output[:, : self.rows]
+        if output.dim() == 3 and output.shape[:2] == (tokens, batch):
+            return output[: self.rows]
+        return output if output.dim() == 2 and output.shape[0] == batch else None
+
+
+def _repeated(tensor: Tensor, count: int, dim: int = 0) -> Tensor:
+    """Every entry of a dimension ``count`` times in a row; the gradient ends here."""
+    tensor = tensor.detach()
+    if count == 1:
+        return tensor.view_as(tensor)
+    shape = [-1] * (tensor.dim() + 1)
+    shape[dim + 1] = count
+    return tensor.unsqueeze(dim + 1).expand(shape).flatten(dim, dim + 1)
