@@ -67,7 +67,28 @@ def test_leaves_others_alone(tokens, convolutions):
     assert not convolutions
 
 
-def test_leaves_gradients_and_autocast_alone(convolutions):
+@needs_both
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_through_a_frozen_layer_twice(bias, convolutions):
+    layer = nn.Linear(24, 40, bias=bias).requires_grad_(False)
+    tokens = torch.randn(3, 17, 24, requires_grad=True)
+
+    def derivatives() -> tuple[torch.Tensor, torch.Tensor]:
+        (first,) = torch.autograd.grad(layer(tokens).tanh().square().sum(), tokens, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), tokens)
+        return first, second
+
+    expected = derivatives()
+    assert not convolutions
+    with fast_linear():
+        got = derivatives()
+        kept = layer(tokens).grad_fn.saved_tensors
+    assert len(convolutions) == 2
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+    assert [tensor.data_ptr() for tensor in kept] == [layer.weight.data_ptr()]
+
+
+def test_leaves_gradients_of_weights_and_autocast_alone(convolutions):
     layer, tokens = nn.Linear(24, 40), torch.randn(3, 17, 24)
     with fast_linear():
         layer(tokens).sum().backward()

@@ -11,7 +11,7 @@ from vitcam.errors import MethodError
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.relevance.attnlrp import attnlrp_rules
 from vitcam.methods.relevance.tracing import Trace, trace
-from vitcam.recording import Need, Recording
+from vitcam.recording import Need, Recording, fast_linear
 from vitcam.types import PatchGrid
 
 
@@ -41,7 +41,8 @@ def attnlrp(recording: Recording, *, conv_gamma: float = 0.25, linear_gamma: flo
     if conv_gamma < 0 or linear_gamma < 0:
         raise MethodError(f"attnlrp takes γ ≥ 0, not conv_gamma={conv_gamma}, linear_gamma={linear_gamma}")
     device = recording.images.device
-    with recording.resumed() as model, torch.enable_grad(), torch.autocast(device.type, enabled=False):
+    full_precision = torch.autocast(device.type, enabled=False)
+    with recording.resumed() as model, torch.enable_grad(), full_precision, fast_linear():
         traced = trace(model, recording.images, attnlrp_rules(conv_gamma, linear_gamma))
         scores = recording.score.scorer(recording.targets)(traced.output)
         maps = [

@@ -1,6 +1,7 @@
 """Records what happens inside a Vision Transformer; the only room that touches torch's internals."""
 
 from vitcam.recording.attention import Attention
+from vitcam.recording.fast_linear import fast_linear, transposed_linear
 from vitcam.recording.layerwise import LayerGradient
 from vitcam.recording.layout import Layout, Overrides
 from vitcam.recording.norm import BlockNorm
@@ -19,7 +20,9 @@ __all__ = [
     "Precision",
     "Recording",
     "Score",
+    "fast_linear",
     "find_logits",
     "logits_of",
     "record",
+    "transposed_linear",
 ]

@@ -44,15 +44,12 @@ def plain_pass(
     images: Float[Tensor, "batch channels height width"],
     layout: Layout,
     keep: Callable[[Attention], Attention] = lambda layer: layer,
-    *,
-    enable_grad: bool = False,
 ) -> Pass:
-    """A forward pass that needs no gradient. ``keep`` says what is kept of each layer, as soon as it ran.
+    """A forward pass without gradients, unless a hook puts in a tensor that requires one.
 
-    With ``enable_grad`` a hook may still put in a tensor that requires one.
+    ``keep`` says what is kept of each layer, as soon as it ran.
     """
-    with torch.set_grad_enabled(enable_grad), fast_linear():
-        return _run(model, images, layout, lambda call, pooling: call.run(), keep)
+    return _run(model, images, layout, lambda call, pooling: call.run(), keep)
 
 
 def tracked_pass(
@@ -64,8 +61,7 @@ def tracked_pass(
         output = call.run()
         return output if output.requires_grad else output.requires_grad_()
 
-    with torch.enable_grad():
-        return _run(model, images, layout, attend)
+    return _run(model, images, layout, attend)
 
 
 def detached_pass(
@@ -86,8 +82,7 @@ def detached_pass(
             output = call.run()
         return output.detach().requires_grad_()
 
-    with torch.enable_grad():
-        return _run(model, images, layout, attend)
+    return _run(model, images, layout, attend)
 
 
 def prefix_replay(
@@ -186,7 +181,7 @@ def _run(
             layers.append(keep(Attention(name, name in layout.pooling, _detached(by_head), output)))
             return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
-        with intercept(answer):
+        with torch.enable_grad(), fast_linear(), intercept(answer):
             result = model(images)
     return Pass(result, tuple(layers))
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vitcam.errors import ModelError
 from vitcam.recording.attention import first_rows
 from vitcam.recording.blocks import Tokens
+from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.interception import AttentionCall, intercept
 from vitcam.recording.known import Known, agree, know, recorded_prefix, replay
 from vitcam.recording.layerwise import LayerGradient, layer_gradients, recorded_blocks
@@ -133,13 +134,11 @@ class _Recorder:
         model, images, layout, needs = self.model, self.images, self.known.layout, self.needs
         if needs & (Need.GRADIENT | _LAYERWISE):
             return tracked_pass(model, images, layout)
-        from_norm = bool(needs & Need.BLOCK_NORM)
         if needs & (Need.MAPS | Need.SKIP_GRADIENT):
             if keep_rows is None or needs & Need.MAPS:
-                return plain_pass(model, images, layout, enable_grad=from_norm)
-            keep = partial(first_rows, rows=keep_rows)
-            return plain_pass(model, images, layout, keep, enable_grad=from_norm)
-        with torch.set_grad_enabled(from_norm), intercept(AttentionCall.run):
+                return plain_pass(model, images, layout)
+            return plain_pass(model, images, layout, partial(first_rows, rows=keep_rows))
+        with torch.enable_grad(), fast_linear(), intercept(AttentionCall.run):
             return Pass(model(images), ())
 
     def _targets(self, run: Pass) -> tuple[Int[Tensor, "batch targets"], Scorer]:

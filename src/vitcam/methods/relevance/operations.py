@@ -18,6 +18,7 @@ from torch.nn.grad import conv2d_input
 from vitcam.methods.relevance.attention import AttentionArguments, attend, attention_gradient
 from vitcam.methods.relevance.call import Call, Operation
 from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, POOLS
+from vitcam.recording import transposed_linear
 
 Function = Callable[..., Any]
 Reader = Callable[..., Call | None]
@@ -26,7 +27,13 @@ Reader = Callable[..., Call | None]
 def _linear(function: Function, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Call | None:
     if _carries(weight) or _carries(bias):
         return None
-    return Call("linear", F.linear, (x, weight, bias), transpose=torch.matmul)
+    return Call(
+        "linear",
+        F.linear,
+        (x, weight, bias),
+        transpose=transposed_linear,
+        vjp=lambda x, w, b, message: (transposed_linear(message, w),),
+    )
 
 
 def _convolution(

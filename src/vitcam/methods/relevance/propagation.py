@@ -24,6 +24,7 @@ from vitcam.methods.relevance.multihead import multi_head_attention
 from vitcam.methods.relevance.names import STRUCTURAL
 from vitcam.methods.relevance.operations import READERS, attention_call, nearest_calls
 from vitcam.methods.relevance.rules import RuleSet
+from vitcam.recording import fast_linear
 
 
 @dataclass(eq=False)
@@ -47,10 +48,12 @@ class _Ruled(torch.autograd.Function):
     def backward(ctx: Any, message: Tensor) -> tuple[Tensor | None, ...]:
         call: Call = ctx.call
         call.check()
-        if ctx.carrier.ordinary:
-            messages = call.gradient(message)
-        else:
-            messages = ctx.carrier.rules.rules[call.operation](call, message)
+        # Here and not around the whole backward pass, during which torch switches function modes off.
+        with fast_linear():
+            if ctx.carrier.ordinary:
+                messages = call.gradient(message)
+            else:
+                messages = ctx.carrier.rules.rules[call.operation](call, message)
         return (None, None, *(m for m, carries in zip(messages, call.carries, strict=True) if carries))
 
 
