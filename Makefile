@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: explain test lint clean
+.PHONY: explain test lint web clean
 
 ## explain the shipped photographs with the embedded model; pictures go to vitcam-output/
 explain: .venv/installed
@@ -18,8 +18,15 @@ lint: .venv/installed-for-tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+## build the page that explains photographs in the browser: web/dist/
+web: .venv/installed-for-web
+	npm --prefix web ci --ignore-scripts --no-audit --no-fund
+	npm --prefix web run build
+	$(BIN)/vitcam export --model embedded:photo --classes all --no-timing --output web/dist/model/model.onnx
+	$(BIN)/python web/pack.py web/dist/model/model.onnx
+
 clean:
-	rm -rf .venv vitcam-output
+	rm -rf .venv vitcam-output test-output web/dist web/node_modules
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -30,4 +37,8 @@ clean:
 
 .venv/installed-for-tests: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch .venv/installed $@
+
+.venv/installed-for-web: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[export]'
 	touch .venv/installed $@

@@ -1,0 +1,107 @@
+/** Which model the page uses, and fetching it with progress. */
+import { PageError } from "./errors.js";
+import { FILTERS } from "./resample.js";
+
+const DEFAULT_MODEL = "model/model.onnx";
+
+/**
+ * The model that `?model=` names, or the page's own. Only the page's own origin is asked.
+ * @param {string} page the page's address
+ * @returns {{weights: URL, description: URL}} the .onnx file and the .json beside it
+ */
+export function modelAddress(page) {
+  const asked = new URL(page).searchParams.get("model") ?? DEFAULT_MODEL;
+  const weights = parsed(asked, page);
+  if (weights === null || weights.origin !== new URL(page).origin) {
+    throw new PageError(`The model "${asked}" isn't on this page's server. ?model= takes a path on the same server.`);
+  }
+  if (!weights.pathname.endsWith(".onnx")) {
+    throw new PageError(`The model "${asked}" isn't an .onnx file. vitcam export writes one, with a .json beside it.`);
+  }
+  const description = new URL(weights);
+  description.pathname = weights.pathname.replace(/\.onnx$/, ".json");
+  return { weights, description };
+}
+
+function parsed(address, base) {
+  try {
+    return new URL(address, base);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {URL} address
+ * @param {(received: number, total: number) => void} progress in bytes; the total is 0 where the server doesn't say
+ * @returns {Promise<Uint8Array>}
+ */
+export async function fetchBytes(address, progress = () => {}) {
+  const response = await found(address);
+  const total = Number(response.headers.get("Content-Length")) || 0;
+  const chunks = [];
+  let received = 0;
+  try {
+    for (const reader = response.body.getReader(); ; ) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      chunks.push(value);
+      received += value.length;
+      progress(received, total);
+    }
+  } catch {
+    throw new PageError(`The connection broke while ${address.pathname} was loading. Reload the page to try again.`);
+  }
+  const bytes = new Uint8Array(received);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
+}
+
+async function found(address) {
+  let response;
+  try {
+    response = await fetch(address);
+  } catch {
+    throw new PageError(`${address.pathname} can't be loaded: the server doesn't answer. Reload the page to try again.`);
+  }
+  if (response.ok) return response;
+  throw new PageError(
+    `The server has no ${address.pathname} (it answered ${response.status}). ` +
+      "`make web` exports the model and puts it there.",
+  );
+}
+
+/** model.json: what the exported model takes and gives. */
+export async function fetchDescription(address) {
+  const response = await found(address);
+  let description;
+  try {
+    description = await response.json();
+  } catch {
+    throw new PageError(`${address.pathname} isn't JSON. Export the model again: vitcam export writes it beside the model.`);
+  }
+  return checked(description, address.pathname);
+}
+
+/** @throws {PageError} the page can't prepare photographs for this model */
+export function checked(description, name) {
+  const { preprocessing, class_names: classNames, grid } = description ?? {};
+  if (!preprocessing?.size || !preprocessing.mean || !preprocessing.std || !Array.isArray(grid)) {
+    throw new PageError(`${name} doesn't say how photographs are prepared. Export the model again with this vitcam.`);
+  }
+  if (!(preprocessing.interpolation in FILTERS)) {
+    throw new PageError(
+      `The model wants photographs resized with "${preprocessing.interpolation}"; this page can ` +
+        `${Object.keys(FILTERS).join(", ")}.`,
+    );
+  }
+  return {
+    ...description,
+    class_names: classNames ?? null,
+    preprocessing: { resize: null, resize_mode: "squash", fill: [0, 0, 0], arithmetic: "pil", ...preprocessing },
+  };
+}
