@@ -71,7 +71,7 @@ def test_localization(tmp_path, monkeypatch, threshold):
     )
     monkeypatch.setattr(localizing, "compare", answer)
     job = job_of(torch.nn.Linear(1, 1), "localization", threshold=threshold)
-    columns = localizing.localization_columns("paper", masks=False)
+    columns = localizing.localization_columns(job.settings, masks=False)
     rows, summary = stored(batch_rows(items, job, "localization"), columns, "localization", tmp_path)
     for name in NUMBERS:
         golden = [case[name] for case in cases]
@@ -93,10 +93,9 @@ def test_perturbation(tmp_path, monkeypatch):
     images = (golden["images"] - 0.5) / 0.5
     items = [Item(f"{i}", image, {int(targets[i]): int(targets[i])}, {}) for i, image in enumerate(images)]
     monkeypatch.setattr(perturbing, "compare", answer_with(golden["heatmaps"], targets))
-    columns = perturbing.perturbation_columns("paper")
-    rows, summary = stored(
-        batch_rows(items, job_of(module, "perturbation"), "perturbation"), columns, "perturbation", tmp_path
-    )
+    job = job_of(module, "perturbation")
+    columns = perturbing.perturbation_columns(job.settings)
+    rows, summary = stored(batch_rows(items, job, "perturbation"), columns, "perturbation", tmp_path)
     for curve in ("lerf", "morf"):
         assert torch.tensor(rows[curve].to_list()).sub(golden[curve]).abs().max() < 1e-3
     abpc = golden["lerf"].mean(1) - golden["morf"].mean(1)

@@ -177,6 +177,29 @@ def test_vitcam_protocol_has_all_numbers(run, folder):
     assert rows.filter(task="perturbation")["pxap"].null_count() == rows.filter(task="perturbation").height
 
 
+def test_only_the_tests_that_were_chosen_are_run(run, folder):
+    summary = run("all", protocol="vitcam", steps=2, limit=6, tests=["saco", "pointing", "energy"])
+    columns = set(folder.read().columns)
+    assert columns == {*BASE, "pointing", "energy", "saco"}
+    assert folder.settings()["tests"] == ["pointing", "energy", "saco"]
+    assert {"pointing", "energy"} < set(summary["localization"]["agcam"])
+    for changed, message in [
+        ({"tests": ["saco"]}, r"tests: pointing, energy, saco in the run, saco now"),
+        (
+            {"tests": ["rode"]},
+            r"the vitcam protocol has no test 'rode'. Its tests are perturbation: abpc, ins",
+        ),
+        (
+            {"tests": ["saco"], "task": "all"},
+            "none of the tests saco is of the localization task: choose one",
+        ),
+        ({"tests": ["saco"], "protocol": "paper"}, "the paper protocol has no test 'saco'"),
+    ]:
+        given = {"task": "perturbation", "protocol": "vitcam", "steps": 2, "limit": 6, **changed}
+        with pytest.raises(RunError, match=message):
+            run(**given)
+
+
 def test_the_same_command_skips_what_is_stored(run, folder, model):
     first = run()
     parts = sorted((folder.path / "rows").iterdir())

@@ -66,6 +66,16 @@ def evaluate(
         ProtocolName,
         typer.Option(help="paper: to the pixel. vitcam: masks, swept thresholds, all perturbation tests."),
     ] = ProtocolName.PAPER,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--test",
+            metavar="NAME",
+            show_default="all",
+            help="Of the vitcam protocol; repeat it. iou, max-box-accuracy, pixel-ap, pointing, energy, mask; "
+            "abpc, insertion-deletion, road, token-dropping, saco.",
+        ),
+    ] = None,
     threshold: Threshold = 0.5,
     limit: Annotated[
         int | None,
@@ -122,6 +132,7 @@ def evaluate(
             method or ["agcam"],
             output,
             protocol=protocol.value,
+            tests=test or (),
             threshold=threshold,
             limit=limit,
             steps=steps,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.metrics.energy import energy_inside
@@ -18,8 +20,8 @@ from vitcam.evaluation.metrics.max_box_accuracy import best_box_iou, largest_box
 from vitcam.evaluation.metrics.overlap import OVERLAP_SCORES
 from vitcam.evaluation.metrics.pixel_precision import pixel_average_precision, pixel_counts
 from vitcam.evaluation.metrics.pointing import pointing_game
-from vitcam.evaluation.protocol import Protocol
 from vitcam.evaluation.rows import Row, Shape
+from vitcam.evaluation.settings import Settings
 from vitcam.explaining import compare
 
 Numbers = dict[str, list[float] | list[list[float] | None] | list[float | None]]
@@ -28,21 +30,33 @@ _NUMBER: Shape = "number"
 _CURVE: Shape = "curve"
 
 
-def localization_columns(protocol: Protocol, masks: bool) -> Mapping[str, Shape]:
-    """The numbers of a row.
+_BOX_CURVES = ("largest_box_iou_curve", "best_box_iou_curve")
+
+
+def localization_columns(settings: Settings, masks: bool) -> Mapping[str, Shape]:
+    """The numbers of a row: those of the tests that the settings ask for.
 
     Args:
-        protocol: ``paper`` has the five scores of boxes and their sweep, ``vitcam`` all others too.
-        masks: whether the dataset has masks, so that ``vitcam`` compares with them.
+        settings: of the run.
+        masks: whether the dataset has masks to compare with.
     """
-    columns: dict[str, Shape] = {**dict.fromkeys(OVERLAP_SCORES, _NUMBER), "iou_curve": _CURVE}
-    if protocol == "vitcam":
-        columns |= dict.fromkeys(("max_iou", "pxap", "pointing", "energy"), _NUMBER)
-        columns |= {"largest_box_iou_curve": _CURVE, "best_box_iou_curve": _CURVE}
-        if masks:
-            columns |= dict.fromkeys((f"mask_{name}" for name in OVERLAP_SCORES), _NUMBER)
-            columns |= {"mask_iou_curve": _CURVE}
-    return columns
+    sweep = ("max_iou",) if settings.protocol == "vitcam" else ()
+    columns: dict[str, dict[str, Shape]] = {
+        "iou": {**dict.fromkeys((*OVERLAP_SCORES, *sweep), _NUMBER), "iou_curve": _CURVE},
+        "max-box-accuracy": dict.fromkeys(_BOX_CURVES, _CURVE),
+        "pixel-ap": {"pxap": _NUMBER},
+        "pointing": {"pointing": _NUMBER},
+        "energy": {"energy": _NUMBER},
+        "mask": {
+            **dict.fromkeys((f"mask_{name}" for name in OVERLAP_SCORES), _NUMBER),
+            "mask_iou_curve": _CURVE,
+        }
+        if masks
+        else {},
+    }
+    return {
+        name: shape for test in settings.tests_of("localization") for name, shape in columns[test].items()
+    }
 
 
 def localization_rows(items: Sequence[Item], job: Job) -> list[Row]:
@@ -77,44 +91,64 @@ def _scores(
 ) -> Numbers:
     if not items:
         return {}
-    numbers = _box_scores(heatmaps, items, targets, job)
-    if job.settings.protocol == "vitcam":
-        numbers |= _region_scores(heatmaps, items, targets, job)
+    numbers: Numbers = {}
+    truths = [item.truths[target] for item, target in zip(items, targets, strict=True)]
+    for test in job.settings.tests_of("localization"):
+        numbers |= _TESTS[test](heatmaps, truths, job)
     return numbers
 
 
-def _box_scores(heatmaps: Tensor, items: Sequence[Item], targets: Sequence[int], job: Job) -> Numbers:
+def _box_overlap(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:
     thresholds, size = job.settings.thresholds, job.model.preprocessing.size
-    boxes = [item.truths[target].boxes for item, target in zip(items, targets, strict=True)]
-    sweep = localization_sweep(heatmaps, boxes, size, thresholds)
+    sweep = localization_sweep(heatmaps, [truth.boxes for truth in truths], size, thresholds)
     at = thresholds.index(job.settings.threshold)
     numbers: Numbers = {name: sweep[name][:, at].tolist() for name in OVERLAP_SCORES}
-    numbers["iou_curve"] = sweep["iou"].tolist()
-    if job.settings.protocol == "vitcam":
-        numbers["max_iou"] = sweep["iou"].amax(1).tolist()
-        numbers["largest_box_iou_curve"] = largest_box_iou(heatmaps, boxes, size, thresholds).tolist()
-        numbers["best_box_iou_curve"] = best_box_iou(heatmaps, boxes, size, thresholds).tolist()
-    return numbers
+    return numbers | {"iou_curve": sweep["iou"].tolist(), "max_iou": sweep["iou"].amax(1).tolist()}
 
 
-def _region_scores(heatmaps: Tensor, items: Sequence[Item], targets: Sequence[int], job: Job) -> Numbers:
-    truths = [item.truths[target] for item, target in zip(items, targets, strict=True)]
-    regions, void = (
-        torch.from_numpy(np.stack([getattr(truth, name) for truth in truths])) for name in ("region", "void")
-    )
-    numbers: Numbers = {
-        "pxap": pixel_average_precision(pixel_counts(heatmaps, regions, void)).tolist(),
-        "pointing": pointing_game(heatmaps, regions).double().tolist(),
-        "energy": energy_inside(heatmaps, regions).tolist(),
-    }
+def _box_accuracy(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:
+    thresholds, size = job.settings.thresholds, job.model.preprocessing.size
+    boxes = [truth.boxes for truth in truths]
+    of = zip(_BOX_CURVES, (largest_box_iou, best_box_iou), strict=True)
+    return {name: iou(heatmaps, boxes, size, thresholds).tolist() for name, iou in of}
+
+
+def _mask_overlap(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:
+    if not job.masks:
+        return {}
     thresholds = job.settings.thresholds
     at = thresholds.index(job.settings.threshold)
-    overlaps = mask_scores(heatmaps, regions, thresholds, void)
+    overlaps = mask_scores(heatmaps, _stacked(truths, "region"), thresholds, _stacked(truths, "void"))
     only_masks = _where([truth.has_mask for truth in truths])
-    for name in OVERLAP_SCORES:
-        numbers[f"mask_{name}"] = only_masks(overlaps[name][:, at].tolist())
-    numbers["mask_iou_curve"] = only_masks(overlaps["iou"].tolist())
-    return numbers
+    numbers: Numbers = {f"mask_{name}": only_masks(overlaps[name][:, at].tolist()) for name in OVERLAP_SCORES}
+    return numbers | {"mask_iou_curve": only_masks(overlaps["iou"].tolist())}
+
+
+def _pixel_precision(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:
+    counts = pixel_counts(heatmaps, _stacked(truths, "region"), _stacked(truths, "void"))
+    return {"pxap": pixel_average_precision(counts).tolist()}
+
+
+def _pointing(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:
+    return {"pointing": pointing_game(heatmaps, _stacked(truths, "region")).double().tolist()}
+
+
+def _energy(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:
+    return {"energy": energy_inside(heatmaps, _stacked(truths, "region")).tolist()}
+
+
+_TESTS: Mapping[str, Callable[[Tensor, Sequence[Truth], Job], Numbers]] = {
+    "iou": _box_overlap,
+    "max-box-accuracy": _box_accuracy,
+    "pixel-ap": _pixel_precision,
+    "pointing": _pointing,
+    "energy": _energy,
+    "mask": _mask_overlap,
+}
+
+
+def _stacked(truths: Sequence[Truth], name: Literal["region", "void"]) -> Bool[Tensor, "batch height width"]:
+    return torch.from_numpy(np.stack([getattr(truth, name) for truth in truths]))
 
 
 def _where(present: Sequence[bool]) -> Callable[[list[float]], list[float | None]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 
 import torch
 from jaxtyping import Float, Int
@@ -17,8 +19,8 @@ from vitcam.evaluation.metrics.perturbation import perturbation_curves
 from vitcam.evaluation.metrics.road import road_curves
 from vitcam.evaluation.metrics.saco import saco
 from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
-from vitcam.evaluation.protocol import Protocol
 from vitcam.evaluation.rows import Row, Shape
+from vitcam.evaluation.settings import Settings
 from vitcam.explaining import compare
 from vitcam.recording import Overrides
 from vitcam.recording.known import know
@@ -32,15 +34,31 @@ _CURVE: Shape = "curve"
 _FILLS = {"blur": blur_fill, "mean": mean_fill}
 
 
-def perturbation_columns(protocol: Protocol) -> Mapping[str, Shape]:
-    """The numbers of a row: the paper's, or with ``vitcam`` those of all perturbation tests."""
-    columns: dict[str, Shape] = _curve_columns("")
-    if protocol == "vitcam":
-        for fill in _FILLS:
-            columns |= {f"insertion_{fill}": _CURVE, f"deletion_{fill}": _CURVE}
-            columns |= {f"auc_insertion_{fill}": _NUMBER, f"auc_deletion_{fill}": _NUMBER}
-        columns |= _curve_columns("road_") | _curve_columns("token_") | {"saco": _NUMBER}
-    return columns
+@dataclass(frozen=True)
+class _Given:
+    """Explanations by all methods of the same images: heatmap k is of image k mod images."""
+
+    images: Float[Tensor, "images 3 height width"]
+    heatmaps: Float[Tensor, "heatmaps rows columns"]
+    targets: Int[Tensor, " heatmaps"]
+
+
+def perturbation_columns(settings: Settings) -> Mapping[str, Shape]:
+    """The numbers of a row: those of the tests that the settings ask for."""
+    curves = [f"{test}_{fill}" for fill in _FILLS for test in ("insertion", "deletion")]
+    columns: dict[str, dict[str, Shape]] = {
+        "abpc": _curve_columns(""),
+        "insertion-deletion": {
+            **dict.fromkeys(curves, _CURVE),
+            **dict.fromkeys((f"auc_{name}" for name in curves), _NUMBER),
+        },
+        "road": _curve_columns("road_"),
+        "token-dropping": _curve_columns("token_"),
+        "saco": {"saco": _NUMBER},
+    }
+    return {
+        name: shape for test in settings.tests_of("perturbation") for name, shape in columns[test].items()
+    }
 
 
 def perturbation_rows(items: Sequence[Item], job: Job) -> list[Row]:
@@ -57,67 +75,102 @@ def perturbation_rows(items: Sequence[Item], job: Job) -> list[Row]:
             f"{job.model.spec} returns no logits, so that no class has a probability to be followed"
         )
     predicted = logits.argmax(1).tolist()
+    heatmaps = torch.cat([explanation.heatmaps[:, 0] for explanation in explanations.values()])
+    given = _Given(images, heatmaps, targets.repeat(len(explanations)))
+    numbers: Numbers = {}
+    for test in job.settings.tests_of("perturbation"):
+        numbers |= _TESTS[test](given, job)
+    heat = heatmaps.cpu().numpy()
     rows = []
-    for method, explanation in explanations.items():
-        numbers = _scores(images, explanation.heatmaps[:, 0], targets, job)
-        numbers["heatmap"] = list(explanation.heatmaps[:, 0].cpu().numpy())
-        for k, (i, target) in enumerate(entries):
-            own = {name: values[k] for name, values in numbers.items()}
-            rows.append(job.row("perturbation", items[i], method, target, predicted[k]) | own)
+    for place, (method, (i, target)) in enumerate(product(explanations, entries)):
+        row = job.row("perturbation", items[i], method, target, predicted[place % len(entries)])
+        row |= {name: values[place] for name, values in numbers.items()}
+        rows.append(row | {"heatmap": heat[place]})
     return rows
 
 
-def _scores(
-    images: Float[Tensor, "batch 3 height width"],
-    heatmaps: Float[Tensor, "batch rows columns"],
-    targets: Int[Tensor, " batch"],
-    job: Job,
-) -> Numbers:
-    module, steps, precision = job.model.module, job.settings.steps, job.settings.precision
-    numbers = _curve_numbers(
-        "", perturbation_curves(module, images, heatmaps, targets, steps, precision=precision)
+def _paper(given: _Given, job: Job) -> Numbers:
+    curves = perturbation_curves(
+        job.model.module,
+        given.images,
+        given.heatmaps,
+        given.targets,
+        job.settings.steps,
+        precision=job.settings.precision,
     )
-    if job.settings.protocol == "paper":
-        return numbers
-    for fill, filled in _FILLS.items():
+    return _curve_numbers("", curves)
+
+
+def _insertion_deletion(given: _Given, job: Job) -> Numbers:
+    numbers: Numbers = {}
+    for name, fill in _FILLS.items():
         both = insertion_deletion(
-            module, images, heatmaps, targets, filled(images), steps, precision=precision
+            job.model.module,
+            given.images,
+            given.heatmaps,
+            given.targets,
+            fill(given.images),
+            job.settings.steps,
+            precision=job.settings.precision,
         )
-        numbers |= {f"insertion_{fill}": both.insertion.tolist(), f"deletion_{fill}": both.deletion.tolist()}
         numbers |= {
-            f"auc_insertion_{fill}": both.auc_insertion.tolist(),
-            f"auc_deletion_{fill}": both.auc_deletion.tolist(),
+            f"insertion_{name}": both.insertion.tolist(),
+            f"deletion_{name}": both.deletion.tolist(),
+            f"auc_insertion_{name}": both.auc_insertion.tolist(),
+            f"auc_deletion_{name}": both.auc_deletion.tolist(),
         }
-    road = road_curves(module, images, heatmaps, targets, seed=job.settings.seed, precision=precision)
-    numbers |= _curve_numbers("road_", road)
-    dropped = _token_dropping(images, heatmaps, targets, job)
-    if dropped is not None:
-        numbers |= _curve_numbers("token_", dropped)
-    numbers["saco"] = saco(module, images, heatmaps, targets, precision=precision).tolist()
     return numbers
 
 
-def _token_dropping(images: Tensor, heatmaps: Tensor, targets: Tensor, job: Job) -> Curves | None:
+def _road(given: _Given, job: Job) -> Numbers:
+    curves = road_curves(
+        job.model.module,
+        given.images,
+        given.heatmaps,
+        given.targets,
+        seed=job.settings.seed,
+        precision=job.settings.precision,
+    )
+    return _curve_numbers("road_", curves)
+
+
+def _token_dropping(given: _Given, job: Job) -> Numbers:
     """None where it isn't defined: a model without a class token, or whose attention takes all tokens only."""
     module = job.model.module
     with preserved(module):
-        layout = know(module, images, score_of(None, len(images), None), Overrides()).layout
+        layout = know(module, given.images, score_of(None, len(given.images), None), Overrides()).layout
     if not layout.blocks:
-        return None
-    block = module.get_submodule(layout.blocks[0])
+        return {}
     try:
-        return token_dropping_curves(
+        curves = token_dropping_curves(
             module,
-            block,
+            module.get_submodule(layout.blocks[0]),
             layout.grid,
-            images,
-            heatmaps,
-            targets,
+            given.images,
+            given.heatmaps,
+            given.targets,
             job.settings.steps,
             precision=job.settings.precision,
         )
     except ModelError:
-        return None
+        return {}
+    return _curve_numbers("token_", curves)
+
+
+def _saco(given: _Given, job: Job) -> Numbers:
+    scores = saco(
+        job.model.module, given.images, given.heatmaps, given.targets, precision=job.settings.precision
+    )
+    return {"saco": scores.tolist()}
+
+
+_TESTS: Mapping[str, Callable[[_Given, Job], Numbers]] = {
+    "abpc": _paper,
+    "insertion-deletion": _insertion_deletion,
+    "road": _road,
+    "token-dropping": _token_dropping,
+    "saco": _saco,
+}
 
 
 def _curve_columns(prefix: str) -> dict[str, Shape]:

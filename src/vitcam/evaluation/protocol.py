@@ -2,12 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.rows import Task
 from vitcam.models import Preprocessing
 
 Protocol = Literal["paper", "vitcam"]
+
+TESTS: Mapping[Protocol, Mapping[Task, tuple[str, ...]]] = {
+    "paper": {"localization": ("iou",), "perturbation": ("abpc",)},
+    "vitcam": {
+        "localization": ("iou", "max-box-accuracy", "pixel-ap", "pointing", "energy", "mask"),
+        "perturbation": ("abpc", "insertion-deletion", "road", "token-dropping", "saco"),
+    },
+}
+"""What each protocol measures. ``iou`` stands for all five scores of boxes, ``mask`` for those of masks, ``abpc``
+for MoRF and LeRF too."""
+
+
+def protocol_tests(
+    protocol: Protocol, tasks: Sequence[Task], asked: Sequence[str]
+) -> dict[Task, tuple[str, ...]]:
+    """The tests of each task.
+
+    Args:
+        protocol: whose.
+        tasks: that are evaluated.
+        asked: names of tests; none for all of the protocol.
+
+    Raises:
+        RunError: there is no such test in these tasks of the protocol, or none for one of the tasks.
+
+    Example:
+        >>> protocol_tests("vitcam", ["perturbation"], ["saco", "road"])
+        {'perturbation': ('road', 'saco')}
+    """
+    present = {task: TESTS[protocol][task] for task in tasks}
+    if not asked:
+        return present
+    unknown = [name for name in asked if not any(name in names for names in present.values())]
+    if unknown:
+        listed = "; ".join(f"{task}: {', '.join(names)}" for task, names in present.items())
+        raise RunError(
+            f"the {protocol} protocol has no test {', '.join(map(repr, unknown))}. Its tests are {listed}"
+        )
+    chosen = {task: tuple(name for name in names if name in asked) for task, names in present.items()}
+    without = [task for task, names in chosen.items() if not names]
+    if without:
+        raise RunError(
+            f"none of the tests {', '.join(asked)} is of the {without[0]} task: choose one of "
+            f"{', '.join(present[without[0]])} too, or evaluate the other task alone"
+        )
+    return chosen
 
 
 def protocol_preprocessing(protocol: Protocol, own: Preprocessing) -> Preprocessing:

@@ -47,6 +47,7 @@ def evaluate(
     output: str | Path,
     *,
     protocol: Protocol = "paper",
+    tests: Sequence[str] = (),
     threshold: float = 0.5,
     limit: int | None = None,
     steps: int = 10,
@@ -81,6 +82,8 @@ def evaluate(
         output: the run's folder.
         protocol: "paper" (arXiv 2402.04563, to the pixel), or "vitcam": the model's own preprocessing, masks
             where there are any, thresholds swept, all perturbation tests.
+        tests: which of the protocol's tests are run, such as ["road", "saco"] (``protocol.TESTS``); none for
+            all.
         threshold: above which a heatmap's pixels count, in 0..1.
         limit: how many images, drawn from the whole dataset; None for all.
         steps: of the perturbation curves.
@@ -111,7 +114,16 @@ def evaluate(
         {'localization': {'agcam': {'images': 123, 'skipped_wrong': 45, 'iou': 0.51, ...}, ...}}
     """
     settings = Settings(
-        task, protocol, with_controls(methods), threshold, steps, limit, batch_size, precision, seed
+        task,
+        protocol,
+        with_controls(methods),
+        threshold,
+        steps,
+        limit,
+        batch_size,
+        precision,
+        seed,
+        tuple(tests),
     )
     dataset = open_dataset(data, **(data_options or {})) if isinstance(data, str) else data
     loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)

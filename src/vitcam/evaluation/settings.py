@@ -16,7 +16,7 @@ from vitcam.errors import MethodError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.plan import Plan
-from vitcam.evaluation.protocol import Protocol, protocol_thresholds
+from vitcam.evaluation.protocol import Protocol, protocol_tests, protocol_thresholds
 from vitcam.evaluation.rows import TASKS, Task
 from vitcam.methods import canonical_name, find_method
 from vitcam.models import LoadedModel
@@ -44,6 +44,7 @@ class Settings:
         batch_size: photographs that go through the model at once.
         precision: of the forward passes.
         seed: of all that is drawn.
+        tests: names of the tests to be run; () for all of the protocol.
     """
 
     task: Task | Literal["all"]
@@ -55,6 +56,7 @@ class Settings:
     batch_size: int
     precision: Precision
     seed: int
+    tests: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check("task", self.task in (*TASKS, "all"), f"one of {', '.join(TASKS)}, all", self.task)
@@ -65,10 +67,14 @@ class Settings:
         _check("batch_size", self.batch_size > 0, "1 or more", self.batch_size)
         _check("precision", self.precision in ("fp32", "bf16", "fp16"), "fp32, bf16 or fp16", self.precision)
         _check("seed", self.seed >= 0, "0 or more", self.seed)
+        protocol_tests(self.protocol, self.tasks, self.tests)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
         return TASKS if self.task == "all" else (self.task,)
+
+    def tests_of(self, task: Task) -> tuple[str, ...]:
+        return protocol_tests(self.protocol, self.tasks, self.tests)[task]
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -103,6 +109,7 @@ def describe_run(
         "format": FORMAT,
         **asdict(settings),
         "methods": list(settings.methods),
+        "tests": [name for task in settings.tasks for name in settings.tests_of(task)],
         "thresholds": list(settings.thresholds),
         "fractions": list(settings.fractions),
         "data": data,

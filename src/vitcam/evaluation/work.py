@@ -101,5 +101,5 @@ def _buffered(
 
 def _columns(job: Job, task: Task) -> Mapping[str, Shape]:
     if task == "localization":
-        return localization_columns(job.settings.protocol, job.masks)
-    return perturbation_columns(job.settings.protocol)
+        return localization_columns(job.settings, job.masks)
+    return perturbation_columns(job.settings)

@@ -8,7 +8,6 @@ from importlib.resources import files
 from vitcam.evaluation.rows import TASKS, Task
 from vitcam.evaluation.statistics import RESAMPLES
 from vitcam.report.markup import Content, Markup, element
-from vitcam.report.measures import MAIN, MEASURES
 from vitcam.report.run import Run
 from vitcam.report.scores import read_scores
 from vitcam.report.sections.about import about
@@ -116,7 +115,7 @@ def _task(task: Task, runs: Sequence[Run], tables: Sequence[ScoreTable], styles:
     several = len(runs) > 1
     reference = own[0].reference
     scores = [(run, read_scores(run, task)) for run in runs if task in run.tasks]
-    main = next(measure for measure in MEASURES[task] if measure.key == MAIN[task])
+    main = own[0].measure
     drawn = plots(task, runs, styles, reference)
     contents: list[Content] = [
         element("h2", task.capitalize()),

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitcam.evaluation.metrics.maps import pixel_maps, pixel_ranks
+from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import (
     BATCH_SIZE,
     Removal,
@@ -49,10 +49,10 @@ class InsertionDeletion:
 
 def insertion_deletion(
     model: nn.Module,
-    images: Float[Tensor, "batch 3 height width"],
-    heatmaps: Float[Tensor, "batch rows columns"],
-    targets: Int[Tensor, " batch"],
-    fills: Float[Tensor, "batch 3 #height #width"],
+    images: Float[Tensor, "images 3 height width"],
+    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    targets: Int[Tensor, " heatmaps"],
+    fills: Float[Tensor, "images 3 #height #width"],
     steps: int = RISE_STEPS,
     *,
     precision: Precision = "fp32",
@@ -61,9 +61,9 @@ def insertion_deletion(
     """Insertion and deletion curves.
 
     At fraction f, deletion replaces the k = ⌊pixels·f⌋ most important pixels of the image with those of its
-    fill; insertion replaces those of the fill with those of the image. The curves share their ends: 2·steps
-    forward passes per image. Importance is the heatmap, upsampled to the image (bilinear); equal pixels go in
-    reading order.
+    fill; insertion replaces those of the fill with those of the image. The curves share their ends: 2·(steps −
+    1) forward passes per heatmap, and two per image. Importance is the heatmap, upsampled to the image
+    (bilinear); equal pixels go in reading order.
 
     Source: Petsiuk et al. 2018, RISE, arXiv 1806.07421. There deletion fills with a constant
     and insertion starts from a blurred image; here both use the given fill, so call it once per fill.
@@ -71,8 +71,9 @@ def insertion_deletion(
     Args:
         model: returns logits; left exactly as it was.
         images: normalised, on the model's device.
-        heatmaps: on the patch grid.
-        targets: the class whose probability is followed.
+        heatmaps: on the patch grid; one per image, or several: all images' by one method, then all by the
+            next. What they have in common is computed once.
+        targets: per heatmap, the class whose probability is followed.
         fills: what stands where the image is absent: ``blur_fill(images)``, ``mean_fill(images)``, or any.
         steps: 28 are RISE's steps of 1792 pixels at 224×224.
         precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
@@ -80,6 +81,7 @@ def insertion_deletion(
 
     Raises:
         ImageError: a heatmap isn't finite.
+        MetricError: images, heatmaps and targets don't belong together.
         TargetError: a target isn't one of the model's classes.
         ModelError: the model returns no logits.
 
@@ -89,17 +91,24 @@ def insertion_deletion(
         tensor(0.71, dtype=torch.float64)
     """
     ranks = pixel_ranks(pixel_maps(heatmaps, (images.shape[2], images.shape[3])))
-    batch, pixels = ranks.shape
-    counts = [pixels * step // steps for step in range(steps + 1)]
-    deletions = [Removal(i, partial(_before, ranks[i], count)) for i in range(batch) for count in counts]
-    insertions = [Removal(i, partial(_from, ranks[i], count)) for i in range(batch) for count in counts[1:-1]]
+    of = images_of(images, heatmaps, targets)
+    pixels = ranks.shape[1]
+    sizes = [pixels * step // steps for step in range(1, steps)]
+    ends = [Removal(image, every) for image in of for every in (False, True)]
+    between = [
+        Removal(image, partial(chosen, ranks[i], size))
+        for i, image in enumerate(of)
+        for chosen in (_before, _from)
+        for size in sizes
+    ]
     probabilities = removal_probabilities(
-        model, images, fills, deletions + insertions, precision=precision, batch_size=batch_size
+        model, images, fills, ends + between, precision=precision, batch_size=batch_size
     )
-    deleted, inserted = probabilities.split([len(deletions), len(insertions)])
-    deletion = of_targets(deleted.unflatten(0, (batch, steps + 1)), targets)
-    inner = of_targets(inserted.unflatten(0, (batch, steps - 1)), targets)
-    insertion = torch.cat([deletion[:, -1:], inner, deletion[:, :1]], dim=1)
+    whole = of_targets(probabilities[: len(ends)].unflatten(0, (-1, 2)), targets)
+    inner = of_targets(probabilities[len(ends) :].unflatten(0, (len(of), 2, steps - 1)), targets)
+    untouched, blank = whole[:, :1], whole[:, 1:]
+    deletion = torch.cat([untouched, inner[:, 0], blank], dim=1)
+    insertion = torch.cat([blank, inner[:, 1], untouched], dim=1)
     return InsertionDeletion(torch.linspace(0, 1, steps + 1, device=images.device), insertion, deletion)
 
 

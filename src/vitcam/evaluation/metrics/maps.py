@@ -7,6 +7,26 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitcam import heatmap
+from vitcam.evaluation.metrics.errors import MetricError
+
+
+def images_of(
+    images: Float[Tensor, "images 3 height width"],
+    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    targets: Int[Tensor, " targets"],
+) -> list[int]:
+    """The image of each heatmap: heatmap k is of image k mod images.
+
+    Raises:
+        MetricError: there aren't as many targets as heatmaps, or not equally many heatmaps of each image.
+    """
+    if len(targets) != len(heatmaps) or not len(images) or len(heatmaps) % len(images):
+        raise MetricError(
+            f"expected a target per heatmap and as many heatmaps as images, or a multiple of that (all images' "
+            f"by one method, then all by the next), got {len(images)} images, {len(heatmaps)} heatmaps and "
+            f"{len(targets)} targets"
+        )
+    return [heatmap % len(images) for heatmap in range(len(heatmaps))]
 
 
 def pixel_maps(

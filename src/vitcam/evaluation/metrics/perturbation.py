@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitcam.evaluation.metrics.curves import Curves
-from vitcam.evaluation.metrics.maps import pixel_maps
+from vitcam.evaluation.metrics.maps import images_of, pixel_maps
 from vitcam.evaluation.metrics.probabilities import (
     BATCH_SIZE,
     Removal,
@@ -21,9 +21,9 @@ from vitcam.recording import Precision
 
 def perturbation_curves(
     model: nn.Module,
-    images: Float[Tensor, "batch 3 height width"],
-    heatmaps: Float[Tensor, "batch rows columns"],
-    targets: Int[Tensor, " batch"],
+    images: Float[Tensor, "images 3 height width"],
+    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    targets: Int[Tensor, " heatmaps"],
     steps: int = 10,
     *,
     precision: Precision = "fp32",
@@ -37,7 +37,7 @@ def perturbation_curves(
     plain mean of the points, ABPC = AUC(LeRF) − AUC(MoRF).
 
     Both curves start at the untouched image and end at the all-zero one, which is the same for every image of
-    the batch: per image 2·(steps − 1) + 1 forward passes, and one for the batch.
+    the batch: per heatmap 2·(steps − 1) forward passes, one per image, and one for the batch.
 
     Upsampling makes runs of equal pixels (every corner of the map is one). Which of them go when not all fit
     in k is decided as in the published code: by ``torch.topk`` on the CPU, wherever the model runs.
@@ -47,14 +47,16 @@ def perturbation_curves(
     Args:
         model: returns logits; left exactly as it was.
         images: normalised, on the model's device.
-        heatmaps: on the patch grid.
-        targets: the class whose probability is followed; the ground truth in the paper.
+        heatmaps: on the patch grid; one per image, or several: all images' by one method, then all by the
+            next. What they have in common is computed once.
+        targets: per heatmap, the class whose probability is followed; the ground truth in the paper.
         steps: how finely 0..1 is divided.
         precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
         batch_size: images in one forward pass.
 
     Raises:
         ImageError: a heatmap isn't finite.
+        MetricError: images, heatmaps and targets don't belong together.
         TargetError: a target isn't one of the model's classes.
         ModelError: the model returns no logits.
 
@@ -64,15 +66,16 @@ def perturbation_curves(
         (torch.Size([8, 11]), tensor(0.23, dtype=torch.float64))
     """
     importance = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).flatten(1).cpu()
-    batch, pixels = importance.shape
-    counts = [pixels * step // steps for step in range(1, steps)]
-    removals = [Removal(0, partial(_extreme, importance[0], pixels, True))]
-    removals += [Removal(image, partial(_extreme, importance[image], 0, True)) for image in range(batch)]
+    of = images_of(images, heatmaps, targets)
+    count, pixels = importance.shape
+    sizes = [pixels * step // steps for step in range(1, steps)]
+    removals = [Removal(0, True)]
+    removals += [Removal(image, False) for image in of]
     removals += [
-        Removal(image, partial(_extreme, importance[image], count, largest))
-        for image in range(batch)
+        Removal(image, partial(_extreme, importance[i], size, largest))
+        for i, image in enumerate(of)
         for largest in (True, False)
-        for count in counts
+        for size in sizes
     ]
     probabilities = removal_probabilities(
         model,
@@ -82,9 +85,9 @@ def perturbation_curves(
         precision=precision,
         batch_size=batch_size,
     )
-    end, start, between = probabilities.split([1, batch, 2 * batch * len(counts)])
-    first, last = of_targets(start, targets), of_targets(end.expand(batch, -1), targets)
-    inner = of_targets(between.unflatten(0, (batch, 2, len(counts))), targets)
+    end, start, between = probabilities.split([1, count, 2 * count * len(sizes)])
+    first, last = of_targets(start, targets), of_targets(end.expand(count, -1), targets)
+    inner = of_targets(between.unflatten(0, (count, 2, len(sizes))), targets)
     morf, lerf = (torch.cat([first[:, None], inner[:, i], last[:, None]], dim=1) for i in (0, 1))
     return Curves(torch.linspace(0, 1, steps + 1, device=images.device), morf, lerf)
 

@@ -26,11 +26,12 @@ class Removal:
 
     Attributes:
         image: its index.
-        pixels: says which of its pixels (row · width + column) are replaced, when it is their turn.
+        pixels: says which of its pixels (row · width + column) are replaced, when it is their turn; True for
+            all of them, False for none.
     """
 
     image: int
-    pixels: Callable[[], Bool[Tensor, " pixels"]]
+    pixels: Callable[[], Bool[Tensor, " pixels"]] | bool
 
 
 def removal_probabilities(
@@ -42,14 +43,28 @@ def removal_probabilities(
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
 ) -> Float[Tensor, "removals classes"]:
-    """The class probabilities of every perturbed image, in fp32; removed pixels come from ``fills``."""
+    """The class probabilities of every perturbed image, in fp32; removed pixels come from ``fills``.
+
+    Equal removals are computed once, above all the untouched image, which every curve of it begins with.
+    """
+    distinct = list(dict.fromkeys(removals))
+    place = {removal: i for i, removal in enumerate(distinct)}
+    pixels = images.shape[-2] * images.shape[-1]
+
+    def removed(removal: Removal) -> Bool[Tensor, " pixels"]:
+        if isinstance(removal.pixels, bool):
+            return torch.full((pixels,), removal.pixels, device=images.device)
+        return removal.pixels().to(images.device)
 
     def perturbed(items: range) -> Float[Tensor, "items 3 height width"]:
-        chosen = [removals[item].image for item in items]
-        removed = torch.stack([removals[item].pixels() for item in items]).to(images.device)
-        return torch.where(removed.view(len(items), 1, *images.shape[-2:]), fills[chosen], images[chosen])
+        chosen = [distinct[item].image for item in items]
+        masks = torch.stack([removed(distinct[item]) for item in items])
+        return torch.where(masks.view(len(items), 1, *images.shape[-2:]), fills[chosen], images[chosen])
 
-    return class_probabilities(model, perturbed, len(removals), precision=precision, batch_size=batch_size)
+    probabilities = class_probabilities(
+        model, perturbed, len(distinct), precision=precision, batch_size=batch_size
+    )
+    return probabilities[[place[removal] for removal in removals]]
 
 
 def class_probabilities(
@@ -85,7 +100,7 @@ def class_probabilities(
 def of_targets(
     probabilities: Float[Tensor, "*points classes"], targets: Int[Tensor, " batch"]
 ) -> Float[Tensor, "*points"]:
-    """Each image's probability of its target class; the first of the dimensions is the batch.
+    """Each explanation's probability of its target class; the first dimension is the targets'.
 
     Raises:
         TargetError: a target isn't one of the model's classes.

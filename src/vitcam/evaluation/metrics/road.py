@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vitcam.evaluation.metrics.curves import Curves
 from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.imputation import linear_imputation
-from vitcam.evaluation.metrics.maps import pixel_maps, pixel_ranks
+from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.recording import Precision
 
@@ -20,9 +20,9 @@ PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 
 def road_curves(
     model: nn.Module,
-    images: Float[Tensor, "batch 3 height width"],
-    heatmaps: Float[Tensor, "batch rows columns"],
-    targets: Int[Tensor, " batch"],
+    images: Float[Tensor, "images 3 height width"],
+    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    targets: Int[Tensor, " heatmaps"],
     percentiles: Sequence[float] = PERCENTILES,
     *,
     noise: float = 0.01,
@@ -33,7 +33,7 @@ def road_curves(
     """MoRF and LeRF curves for which the k = ⌊pixels·p/100⌋ removed pixels are imputed from their neighbours.
 
     Black or grey pixels show the model the outline of what was removed, and so the heatmap's shape; imputed
-    ones don't (``linear_imputation``, plus noise). 2·len(percentiles) forward passes per image. Importance is
+    ones don't (``linear_imputation``, plus noise). 2·len(percentiles) forward passes per heatmap. Importance is
     the heatmap, upsampled to the image (bilinear); equal pixels go in reading order.
 
     The points are probabilities of the target class; the source takes the accuracy of a dataset, and
@@ -44,8 +44,9 @@ def road_curves(
     Args:
         model: returns logits; left exactly as it was.
         images: normalised, on the model's device.
-        heatmaps: on the patch grid.
-        targets: the class whose probability is followed.
+        heatmaps: on the patch grid; one per image, or several: all images' by one method, then all by the
+            next.
+        targets: per heatmap, the class whose probability is followed.
         percentiles: how much is removed, in per cent, between 0 and 100.
         noise: its standard deviation, in the unit of the normalised images.
         seed: of the noise, which is the same for every image and percentile.
@@ -53,7 +54,7 @@ def road_curves(
         batch_size: images in one forward pass.
 
     Raises:
-        MetricError: a percentile isn't between 0 and 100.
+        MetricError: a percentile isn't between 0 and 100; images, heatmaps and targets don't belong together.
         ImageError: a heatmap isn't finite.
         TargetError: a target isn't one of the model's classes.
         ModelError: the model returns no logits.
@@ -68,22 +69,23 @@ def road_curves(
         )
     height, width = images.shape[2], images.shape[3]
     ranks = pixel_ranks(pixel_maps(heatmaps, (height, width))).to(images.device)
-    batch, pixels = ranks.shape
+    of = images_of(images, heatmaps, targets)
+    pixels = ranks.shape[1]
     generator = torch.Generator().manual_seed(seed)
     noises = noise * torch.randn(images.shape[1:], generator=generator).to(images)
     counts = [int(pixels * percentile / 100) for percentile in percentiles]
-    plan = [(i, count, most) for i in range(batch) for most in (True, False) for count in counts]
+    plan = [(i, count, most) for i in range(len(of)) for most in (True, False) for count in counts]
 
     def imputed(items: range) -> Float[Tensor, "items 3 height width"]:
         chosen = [plan[item] for item in items]
         removed = torch.stack(
             [ranks[i] < count if most else ranks[i] >= pixels - count for i, count, most in chosen]
         ).view(-1, height, width)
-        filled = linear_imputation(images[[i for i, _, _ in chosen]], removed)
+        filled = linear_imputation(images[[of[i] for i, _, _ in chosen]], removed)
         return filled + noises * removed.unsqueeze(1)
 
     probabilities = class_probabilities(model, imputed, len(plan), precision=precision, batch_size=batch_size)
-    points = of_targets(probabilities.unflatten(0, (batch, 2, len(counts))), targets)
+    points = of_targets(probabilities.unflatten(0, (len(of), 2, len(counts))), targets)
     return Curves(
         torch.tensor(percentiles, dtype=torch.float32, device=images.device) / 100, points[:, 0], points[:, 1]
     )

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitcam.evaluation.metrics.insertion_deletion import mean_fill
-from vitcam.evaluation.metrics.maps import pixel_maps, pixel_ranks
+from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import (
     BATCH_SIZE,
     Removal,
@@ -21,15 +21,15 @@ from vitcam.recording import Precision
 
 def saco(
     model: nn.Module,
-    images: Float[Tensor, "batch 3 height width"],
-    heatmaps: Float[Tensor, "batch rows columns"],
-    targets: Int[Tensor, " batch"],
+    images: Float[Tensor, "images 3 height width"],
+    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    targets: Int[Tensor, " heatmaps"],
     groups: int = 10,
     *,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
-) -> Float[Tensor, " batch"]:
-    """The Salience-guided Faithfulness Coefficient of each image, in −1..1, float64; higher is better.
+) -> Float[Tensor, " heatmaps"]:
+    """The Salience-guided Faithfulness Coefficient of each heatmap, in −1..1, float64; higher is better.
 
     Pixels are sorted by heat into K groups G_1 (hottest) … G_K of equal size, each of which alone is replaced
     by the image's mean colour. With s_i the heat of a group and d_i the fall of the target class's
@@ -37,8 +37,8 @@ def saco(
 
         F = Σ_{i<j} ±(s_i − s_j) / Σ_{i<j} (s_i − s_j),   + where d_i ≥ d_j, − elsewhere.
 
-    K + 1 forward passes per image. s is the mean over the group, which where K divides the number of pixels
-    gives the same F as the paper's sum. 0 for a constant map, which claims nothing.
+    K forward passes per heatmap, and one per image. s is the mean over the group, which where K divides the
+    number of pixels gives the same F as the paper's sum. 0 for a constant map, which claims nothing.
 
     Source: Wu et al., CVPR 2024, "On the Faithfulness of Vision Transformer Explanations", arXiv 2404.01415.
 
@@ -46,13 +46,15 @@ def saco(
         model: returns logits; left exactly as it was.
         images: normalised, on the model's device.
         heatmaps: on the patch grid; upsampled to the image (bilinear) and min-maxed, which leaves F as it is.
-        targets: the class whose probability is followed; the predicted one in the paper.
+            One per image, or several: all images' by one method, then all by the next.
+        targets: per heatmap, the class whose probability is followed; the predicted one in the paper.
         groups: K.
         precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
         batch_size: images in one forward pass.
 
     Raises:
         ImageError: a heatmap isn't finite.
+        MetricError: images, heatmaps and targets don't belong together.
         TargetError: a target isn't one of the model's classes.
         ModelError: the model returns no logits.
 
@@ -62,18 +64,17 @@ def saco(
     """
     maps = pixel_maps(heatmaps, (images.shape[2], images.shape[3]))
     ranks = pixel_ranks(maps)
-    batch, pixels = ranks.shape
-    group = ranks * groups // pixels
-    nowhere = groups
+    of = images_of(images, heatmaps, targets)
+    group = ranks * groups // ranks.shape[1]
     removals = [
-        Removal(image, partial(_members, group[image], number))
-        for image in range(batch)
-        for number in [nowhere, *range(groups)]
+        Removal(image, partial(_members, group[i], number) if number < groups else False)
+        for i, image in enumerate(of)
+        for number in (groups, *range(groups))
     ]
     probabilities = removal_probabilities(
         model, images, mean_fill(images), removals, precision=precision, batch_size=batch_size
     )
-    scores = of_targets(probabilities.unflatten(0, (batch, groups + 1)), targets)
+    scores = of_targets(probabilities.unflatten(0, (len(of), groups + 1)), targets)
     falls = scores[:, :1] - scores[:, 1:]
     return _coefficient(_group_means(maps.flatten(1), group, groups), falls)
 

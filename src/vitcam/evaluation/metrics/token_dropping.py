@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from vitcam import heatmap
 from vitcam.errors import ModelError
 from vitcam.evaluation.metrics.curves import Curves
 from vitcam.evaluation.metrics.errors import MetricError
-from vitcam.evaluation.metrics.maps import pixel_ranks
+from vitcam.evaluation.metrics.maps import images_of, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.recording import Precision
 from vitcam.recording.blocks import block_input
@@ -21,9 +23,9 @@ def token_dropping_curves(
     model: nn.Module,
     block: nn.Module,
     grid: PatchGrid,
-    images: Float[Tensor, "batch 3 height width"],
-    heatmaps: Float[Tensor, "batch rows columns"],
-    targets: Int[Tensor, " batch"],
+    images: Float[Tensor, "images 3 height width"],
+    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    targets: Int[Tensor, " heatmaps"],
     steps: int = 10,
     *,
     precision: Precision = "fp32",
@@ -45,14 +47,15 @@ def token_dropping_curves(
         block: its first transformer block.
         grid: where the patch tokens stand in the sequence.
         images: normalised, on the model's device.
-        heatmaps: on the patch grid.
-        targets: the class whose probability is followed.
+        heatmaps: on the patch grid; one per image, or several: all images' by one method, then all by the
+            next. What they have in common is computed once.
+        targets: per heatmap, the class whose probability is followed.
         steps: how finely 0..1 is divided.
         precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
-        batch_size: images in one forward pass.
+        batch_size: images in one forward pass; up to four times as many where few of their tokens are left.
 
     Raises:
-        MetricError: the heatmaps aren't on this grid.
+        MetricError: the heatmaps aren't on this grid; images, heatmaps and targets don't belong together.
         ImageError: a heatmap isn't finite.
         ModelError: there is no prefix token, or the model doesn't run with fewer tokens.
         TargetError: a target isn't one of the model's classes.
@@ -64,35 +67,34 @@ def token_dropping_curves(
         tensor(0.19, dtype=torch.float64)
     """
     _check(grid, heatmaps)
+    of = images_of(images, heatmaps, targets)
     ranks = pixel_ranks(heatmap.normalize(heatmaps)).to(images.device)
-    counts = [grid.tokens * step // steps for step in range(steps + 1)]
+    sizes = [grid.tokens * step // steps for step in range(1, steps)]
+    every = grid.prefix + grid.tokens
 
-    def probabilities(dropped: Bool[Tensor, "batch patches"]) -> Float[Tensor, " batch"]:
-        return of_targets(_without(model, block, grid, images, dropped, precision, batch_size), targets)
+    def probabilities(
+        entries: Sequence[int], dropped: Bool[Tensor, "entries patches"]
+    ) -> Float[Tensor, "entries classes"]:
+        """With equally many patches dropped from every image."""
+        prefix = dropped.new_zeros(len(dropped), grid.prefix)
+        kept = (~torch.cat([prefix, dropped], dim=1)).nonzero()[:, 1].view(len(dropped), -1)
+        at_once = batch_size * min(4, every // kept.shape[1])
+        parts = zip(torch.tensor(entries).split(at_once), kept.split(at_once), strict=True)
+        return torch.cat(
+            [_of_kept(model, block, grid, images[part], index, precision) for part, index in parts]
+        )
 
-    morf = [probabilities(ranks < count) for count in counts]
-    lerf = [probabilities(ranks >= grid.tokens - count) for count in counts[1:-1]]
-    return Curves(
-        torch.linspace(0, 1, steps + 1, device=images.device),
-        torch.stack(morf, dim=1),
-        torch.stack([morf[0], *lerf, morf[-1]], dim=1),
-    )
+    def of_images(dropped: bool) -> Float[Tensor, "heatmaps 2"]:
+        whole = torch.full((len(images), grid.tokens), dropped, device=images.device)
+        return of_targets(probabilities(range(len(images)), whole)[of], targets)[:, None].expand(-1, 2)
 
+    def of_size(size: int) -> Float[Tensor, "heatmaps 2"]:
+        both = probabilities([*of, *of], torch.cat([ranks < size, ranks >= grid.tokens - size]))
+        return of_targets(both.unflatten(0, (2, -1)).transpose(0, 1), targets)
 
-def _without(
-    model: nn.Module,
-    block: nn.Module,
-    grid: PatchGrid,
-    images: Float[Tensor, "batch 3 height width"],
-    dropped: Bool[Tensor, "batch patches"],
-    precision: Precision,
-    batch_size: int,
-) -> Float[Tensor, "batch classes"]:
-    """Class probabilities with equally many patches dropped from every image."""
-    prefix = dropped.new_zeros(len(dropped), grid.prefix)
-    kept = (~torch.cat([prefix, dropped], dim=1)).nonzero()[:, 1].view(len(dropped), -1)
-    parts = zip(images.split(batch_size), kept.split(batch_size), strict=True)
-    return torch.cat([_of_kept(model, block, grid, part, index, precision) for part, index in parts])
+    points = [of_images(False), *map(of_size, sizes), of_images(True)]
+    morf, lerf = torch.stack(points, dim=2).unbind(1)
+    return Curves(torch.linspace(0, 1, steps + 1, device=images.device), morf, lerf)
 
 
 def _of_kept(
@@ -128,7 +130,7 @@ def _of_kept(
     return probabilities
 
 
-def _check(grid: PatchGrid, heatmaps: Float[Tensor, "batch rows columns"]) -> None:
+def _check(grid: PatchGrid, heatmaps: Float[Tensor, "heatmaps rows columns"]) -> None:
     if not grid.prefix:
         raise ModelError(
             "expected a model with a class token, but no token stands in front of its patches, so that "

@@ -1,0 +1,61 @@
+"""Heatmaps of several methods at once: the numbers of each alone, and what they share is computed once."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.evaluation.metrics.insertion_deletion import blur_fill, insertion_deletion
+from vitcam.evaluation.metrics.maps import images_of
+from vitcam.evaluation.metrics.perturbation import perturbation_curves
+from vitcam.evaluation.metrics.road import road_curves
+from vitcam.evaluation.metrics.saco import saco
+from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
+from vitcam.types import PatchGrid
+
+METHODS = 3
+
+
+def _tests(case):
+    """By name: the test, its curves, its forward passes per heatmap, and those per image that all share."""
+    grid = PatchGrid(height=4, width=3, prefix=1)
+    dropping = partial(token_dropping_curves, case.model, case.model.blocks[0], grid, case.images)
+    fills = blur_fill(case.images, kernel=5)
+    inserting = partial(insertion_deletion, case.model, case.images, fills=fills, steps=4)
+    return {
+        "perturbation": (
+            partial(perturbation_curves, case.model, case.images),
+            ("morf", "lerf"),
+            18,
+            1 + 1 / 3,
+        ),
+        "insertion": (inserting, ("insertion", "deletion"), 6, 2),
+        "road": (partial(road_curves, case.model, case.images, percentiles=(20, 70)), ("morf", "lerf"), 4, 0),
+        "dropping": (partial(dropping, steps=3), ("morf", "lerf"), 4, 2),
+        "saco": (partial(saco, case.model, case.images, groups=4), (), 4, 1),
+    }
+
+
+@pytest.mark.parametrize("name", ["perturbation", "insertion", "road", "dropping", "saco"])
+def test_equals_one_method_after_the_other(case, passes, name):
+    torch.manual_seed(1)
+    heatmaps = torch.rand(METHODS, 3, 4, 3)
+    function, curves, each, shared = _tests(case)[name]
+    together = function(heatmaps=heatmaps.flatten(0, 1), targets=case.targets.repeat(METHODS))
+    assert sum(passes) == round(3 * (METHODS * each + shared))
+    alone = [function(heatmaps=maps, targets=case.targets) for maps in heatmaps]
+    parts = [(together, alone)] if name == "saco" else []
+    parts += [(getattr(together, curve), [getattr(one, curve) for one in alone]) for curve in curves]
+    for stacked, separate in parts:
+        torch.testing.assert_close(stacked, torch.cat(separate), atol=1e-5, rtol=0)
+
+
+def test_what_does_not_belong_together_is_refused(case):
+    with pytest.raises(MetricError, match="got 3 images, 4 heatmaps and 4 targets"):
+        saco(case.model, case.images, torch.rand(4, 4, 3), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(MetricError, match="got 3 images, 6 heatmaps and 3 targets"):
+        images_of(case.images, torch.rand(6, 4, 3), case.targets)
+    assert images_of(case.images, torch.rand(6, 4, 3), torch.zeros(6).long()) == [0, 1, 2, 0, 1, 2]
