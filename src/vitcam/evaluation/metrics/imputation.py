@@ -93,29 +93,41 @@ def _preconditioned(residual: Planes, levels: Levels) -> Planes:
 
 def _neighbours(planes: Planes) -> Planes:
     """The weighted sum of the eight neighbours: ([1 2 1] ⊗ [1 2 1] without its middle) / 12."""
-    columns = F.pad(planes, (0, 0, 1, 1))
-    columns = columns[..., :-2, :] + columns[..., 2:, :] + 2 * planes
-    rows = F.pad(columns, (1, 1))
-    return (rows[..., :-2] + rows[..., 2:] + 2 * columns - 4 * planes) / 12
+    columns = 2 * planes
+    columns[..., 1:, :] += planes[..., :-1, :]
+    columns[..., :-1, :] += planes[..., 1:, :]
+    both = torch.sub(columns, planes, alpha=2).mul_(2)
+    both[..., 1:] += columns[..., :-1]
+    both[..., :-1] += columns[..., 1:]
+    return both.div_(12)
 
 
 def _to_coarse(planes: Planes) -> Float[Tensor, "batch _ rows columns"]:
-    height, width = planes.shape[2:]
-    even = F.pad(planes, (0, width % 2, 0, height % 2))
-    coarse: Tensor = F.conv2d(even.flatten(0, 1).unsqueeze(1), _bilinear(planes), stride=2, padding=1)
-    return coarse.squeeze(1).view(*planes.shape[:2], *coarse.shape[2:])
+    """Every second pixel along each side, with the weights [1 3 3 1] / 4."""
+    return _halved(_halved(planes, 2), 3)
 
 
 def _to_fine(planes: Float[Tensor, "batch _ rows columns"], shape: torch.Size) -> Planes:
     """The transpose of ``_to_coarse``, without which conjugate gradients wouldn't converge."""
-    stacked = planes.flatten(0, 1).unsqueeze(1)
-    fine: Tensor = F.conv_transpose2d(stacked, _bilinear(planes), stride=2, padding=1)
-    return fine.view(*planes.shape[:2], *fine.shape[2:])[..., : shape[2], : shape[3]]
+    return _doubled(_doubled(planes, 2), 3)[..., : shape[2], : shape[3]]
 
 
-def _bilinear(like: Tensor) -> Float[Tensor, "1 1 4 4"]:
-    weights = like.new_tensor([1.0, 3.0, 3.0, 1.0]) / 4
-    return weights.outer(weights).view(1, 1, 4, 4)
+def _halved(planes: Float[Tensor, "batch _ _ _"], dim: int) -> Float[Tensor, "batch _ _ _"]:
+    padded = _padded(planes, dim, 1, 1 + planes.shape[dim] % 2)
+    before, first, second, after = padded.unfold(dim, 4, 2).unbind(-1)
+    return (first + second).mul_(0.75).add_(before + after, alpha=0.25)
+
+
+def _doubled(planes: Float[Tensor, "batch _ _ _"], dim: int) -> Float[Tensor, "batch _ _ _"]:
+    padded, near = _padded(planes, dim, 1, 1), 0.75 * planes
+    sides = [near.add(padded.narrow(dim, start, near.shape[dim]), alpha=0.25) for start in (0, 2)]
+    return torch.stack(sides, dim + 1).flatten(dim, dim + 1)
+
+
+def _padded(
+    planes: Float[Tensor, "batch _ _ _"], dim: int, low: int, high: int
+) -> Float[Tensor, "batch _ _ _"]:
+    return F.pad(planes, (0, 0, low, high) if dim == 2 else (low, high))
 
 
 def _dot(a: Planes, b: Planes) -> Float[Tensor, "batch channels 1 1"]:
