@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from vitcam import __version__
+from vitcam.cli.app import app
 from vitcam.cli.evaluate import evaluate
 from vitcam.cli.explain import explain
 from vitcam.cli.export import export
@@ -48,6 +49,7 @@ program.command(no_args_is_help=True)(train_head)
 program.command(no_args_is_help=True)(export)
 program.command()(methods)
 program.command()(models)
+program.command()(app)
 
 
 def _version(wanted: bool) -> bool:

@@ -1,0 +1,96 @@
+"""What the page shows as HTML. Whatever a visitor, a file or a model has named is escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+
+from PIL import Image
+
+from vitcam.app.answering import Answer
+from vitcam.app.drawing import Look, kept_overlay, layer_overlays, notes, overlays, percent
+from vitcam.app.heads import Heads
+from vitcam.app.photograph import reduced
+from vitcam.decomposing import Decomposition
+
+
+def maps_html(answer: Answer, look: Look) -> str:
+    """The grid of maps as a table: methods across, classes down."""
+    photograph = _image(reduced(answer.first.photographs[0], 320), answer.subject.photograph.name)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("photograph", *answer.explanations))
+    rows = []
+    for name, share, pictures in zip(answer.names, answer.probabilities, overlays(answer, look), strict=True):
+        maps = "".join(
+            f"<td>{_image(picture, f'{method} for {name}')}</td>"
+            for method, picture in zip(answer.explanations, pictures, strict=True)
+        )
+        rows.append(
+            f'<tr class="class"><th scope="rowgroup" colspan="{len(pictures) + 1}">'
+            f"<span>{escape(name)} <small>{escape(percent(share))}</small></span></th></tr>"
+            f"<tr><td>{photograph}</td>{maps}</tr>"
+        )
+    spec = escape(answer.subject.spec)
+    note = "".join(f'<p class="vitcam-note">{escape(note)}</p>' for note in notes(answer))
+    return (
+        f'<div class="vitcam-maps" tabindex="0" role="region" aria-label="Maps of {spec}"><table>'
+        f"<caption><span>{spec}</span></caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+        f"</table>{note}</div>"
+    )
+
+
+def kept_html(answer: Answer, parts: Decomposition, heads: Heads, look: Look) -> str:
+    """The map of the heads that are switched on, beside the whole."""
+    name, target = answer.names[heads.target], heads.target
+    figures = [
+        (kept_overlay(answer, parts, target, on, look), label)
+        for on, label in (
+            (heads.all_on, "all layers and heads: 100 %"),
+            (heads.on, f"those switched on: {percent(heads.share)}"),
+        )
+    ]
+    return _figures([(picture, f"{label} of agcam for {name}", label) for picture, label in figures], "kept")
+
+
+def layers_html(answer: Answer, parts: Decomposition, heads: Heads, look: Look) -> str:
+    """Each layer's own map, with its share of the whole."""
+    name = answer.names[heads.target]
+    pictures = layer_overlays(answer, parts, heads.target, look)
+    labels = [
+        f"layer {index}: {percent(share)}" for index, share in enumerate(heads.shares.sum(axis=1).tolist())
+    ]
+    return _figures(
+        [
+            (picture, f"{label} of agcam for {name}", label)
+            for picture, label in zip(pictures, labels, strict=True)
+        ],
+        "layers",
+    )
+
+
+def paragraphs(text: str) -> str:
+    """A plain text as HTML, its line breaks kept.
+
+    Example:
+        >>> paragraphs("<b>\\nfat")
+        '&lt;b&gt;<br>fat'
+    """
+    return escape(text).replace("\n", "<br>")
+
+
+def _figures(figures: list[tuple[Image.Image, str, str]], kind: str) -> str:
+    inner = "".join(
+        f"<figure>{_image(picture, alt)}<figcaption>{escape(label)}</figcaption></figure>"
+        for picture, alt, label in figures
+    )
+    return f'<div class="vitcam-figures {kind}">{inner}</div>'
+
+
+def _image(picture: Image.Image, alt: str) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=88)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f'<img src="data:image/jpeg;base64,{data}" alt="{escape(alt)}" '
+        f'width="{picture.width}" height="{picture.height}">'
+    )

@@ -1,0 +1,80 @@
+"""A visitor's photograph."""
+
+from __future__ import annotations
+
+import filecmp
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from vitcam.errors import ImageError
+from vitcam.images import open_image
+from vitcam.photos import PHOTOS, photo_path
+
+SIDE = 1024
+"""Pixels of the longer side of what is kept of a photograph to draw on."""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph's file.
+
+    Attributes:
+        path: where it lies on the server.
+        shipped: its name among the photographs that come with vitcam; None if it is the visitor's own.
+    """
+
+    path: Path
+    shipped: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the visitor knows it by."""
+        return self.path.name
+
+    def opened(self, max_megapixels: float) -> Image.Image:
+        """The photograph, upright RGB.
+
+        Raises:
+            ImageError: it can't be read, has too many pixels, or is gone. The message has its name and not its
+                place on the server.
+        """
+        if not self.path.is_file():
+            raise _gone(self.name)
+        try:
+            return open_image(self.path, max_pixels=int(max_megapixels * 1e6))
+        except ImageError as error:
+            text = str(error).replace(str(self.path), self.name)
+            text = text.partition(" Make it smaller")[0] + (
+                " Make it smaller, or start the app with a larger --max-megapixels."
+                if "Make it smaller" in text
+                else ""
+            )
+            raise ImageError(text) from error
+
+
+def photograph(path: str | None) -> Photograph:
+    """The photograph of a path that the browser sent.
+
+    Raises:
+        ImageError: there is none, or it isn't kept any more.
+    """
+    if not path:
+        raise ImageError("There is no photograph yet. Drop or paste one, or choose one of vitcam's own.")
+    file = Path(path)
+    if not file.is_file():
+        raise _gone(file.name)
+    same = (name for name in PHOTOS if filecmp.cmp(file, photo_path(name), shallow=False))
+    return Photograph(file, next(same, None))
+
+
+def _gone(name: str) -> ImageError:
+    return ImageError(f"{name} isn't kept any more. Drop it again.")
+
+
+def reduced(picture: Image.Image, side: int = SIDE) -> Image.Image:
+    """The picture with no side longer than ``side`` pixels, by default what is enough to draw on."""
+    small = picture.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return small

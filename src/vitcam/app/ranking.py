@@ -1,0 +1,118 @@
+"""What a model takes a photograph for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+
+from vitcam.app.photograph import Photograph
+from vitcam.app.policy import MAX_CLASSES
+from vitcam.errors import ModelError, TargetError
+from vitcam.models import LoadedModel
+from vitcam.recording import logits_of
+
+LISTED = 8
+"""Classes that are listed of a model that has its own."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A photograph as one model sees it.
+
+    Attributes:
+        photograph: the photograph.
+        spec: the model's specification.
+        prompts: the texts that are the classes of a model that compares images with texts; () for others.
+    """
+
+    photograph: Photograph
+    spec: str
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The most probable classes.
+
+    Attributes:
+        subject: of what.
+        promptable: whether the classes are the visitor's texts.
+        classes: their indices, the most probable first.
+        names: of these classes.
+        probabilities: of these classes.
+    """
+
+    subject: Subject
+    promptable: bool
+    classes: tuple[int, ...]
+    names: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def first_choice(self) -> tuple[int, ...]:
+        """What is explained if the visitor ticks nothing: the predicted class, or all texts that fit."""
+        return self.classes[:MAX_CLASSES] if self.promptable else self.classes[:1]
+
+
+def classifier(loaded: LoadedModel, prompts: Sequence[str]) -> LoadedModel:
+    """The model with its classes: its own, or the texts that it compares images with.
+
+    Raises:
+        TargetError: it needs texts, and there are none.
+    """
+    if not loaded.promptable:
+        return loaded
+    if not prompts:
+        raise TargetError(
+            f"{loaded.spec} compares images with texts and has no classes of its own. Write the texts, one per "
+            "line, such as: a photo of a cat"
+        )
+    return replace(loaded.with_prompts(prompts), text_encoder=None)
+
+
+def rank(loaded: LoadedModel, subject: Subject, picture: Image.Image) -> Ranking:
+    """The most probable classes of a picture.
+
+    Args:
+        loaded: the model of the subject.
+        subject: what it is.
+        picture: the subject's photograph.
+
+    Returns:
+        No classes if the model needs texts, and there are none.
+
+    Raises:
+        ModelError: its logits aren't finite.
+    """
+    if loaded.promptable and not subject.prompts:
+        return Ranking(subject, True, (), (), ())
+    named = classifier(loaded, subject.prompts)
+    with torch.inference_mode():
+        logits = logits_of(named.module(named.preprocess(picture)))[0].float()
+    if not logits.isfinite().all():
+        raise ModelError(
+            f"{loaded.spec} gave logits for {subject.photograph.name} that aren't finite (NaN or infinite). "
+            "Its weights are damaged, or it isn't made for such images."
+        )
+    top = logits.softmax(dim=0).topk(len(logits) if loaded.promptable else min(LISTED, len(logits)))
+    classes = tuple(top.indices.tolist())
+    return Ranking(
+        subject,
+        loaded.promptable,
+        classes,
+        tuple(class_name(named, index) for index in classes),
+        tuple(top.values.tolist()),
+    )
+
+
+def class_name(loaded: LoadedModel, index: int) -> str:
+    """What a class is called.
+
+    Example:
+        >>> class_name(vitcam.load_model("embedded:photo"), 1)
+        'cat'
+    """
+    return loaded.class_names[index] if loaded.class_names else f"class {index}"

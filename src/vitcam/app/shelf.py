@@ -1,0 +1,54 @@
+"""The models that are in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from vitcam.models import LoadedModel
+
+
+class ModelShelf:
+    """Keeps the models that were used last, and lets one visitor at a time use them.
+
+    Args:
+        load: from a specification to a model.
+        room: how many models are kept. The one that was used longest ago makes room before the next is
+            loaded, so that there are never more.
+
+    Example:
+        >>> shelf = ModelShelf(vitcam.load_model, room=2)
+        >>> with shelf.model("embedded:photo") as model:
+        ...     vitcam.explain(model, "cat.jpg")
+    """
+
+    def __init__(self, load: Callable[[str], LoadedModel], room: int) -> None:
+        self._load = load
+        self._room = room
+        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._turn = threading.RLock()
+
+    @contextmanager
+    def model(self, spec: str) -> Iterator[LoadedModel]:
+        """The model, loaded if it isn't in memory; inside the ``with``, nobody else computes.
+
+        One at a time, because a model that runs already uses every core, and so that no more memory is needed
+        than one explanation takes.
+
+        Raises:
+            VitcamError: it can't be loaded. What failed isn't kept: the next attempt loads again.
+        """
+        with self._turn:
+            if spec not in self._models:
+                while len(self._models) >= self._room:
+                    self._models.popitem(last=False)
+                self._models[spec] = self._load(spec)
+            self._models.move_to_end(spec)
+            yield self._models[spec]
+
+    @property
+    def specs(self) -> list[str]:
+        """What is in memory, the one used last at the end."""
+        return list(self._models)

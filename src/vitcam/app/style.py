@@ -1,0 +1,60 @@
+"""How the page looks, in light and dark. Fonts are the system's: nothing is fetched from anywhere."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+CSS = """
+.gradio-container { overflow: clip !important; } /* hidden would keep the button from sticking */
+#title { padding: 4px 0 0; }
+#title h1 { margin: 0; }
+#title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
+#look .form { background: var(--block-background-fill); align-items: center; }
+#boxes { flex: 0 1 110px; }
+[data-testid="status-tracker"] .error, [data-testid="status-tracker"] .clear-status { display: none; }
+#explain { position: sticky; bottom: 8px; z-index: 40; box-shadow: 0 0 0 6px var(--body-background-fill); }
+#shipped .gallery { gap: 6px; }
+#shipped .gallery-item .container { width: 72px; height: 72px; }
+.classes .wrap { flex-direction: column; align-items: stretch; gap: 4px; }
+.vitcam-hint { padding: 48px 16px; text-align: center; color: var(--body-text-color-subdued); }
+.vitcam-maps { overflow-x: auto; }
+.vitcam-maps table { border-collapse: collapse; width: 100%; }
+.vitcam-maps caption { text-align: left; padding-bottom: 10px; }
+.vitcam-maps caption span { position: sticky; left: 0; }
+.vitcam-note { color: var(--body-text-color-subdued); font-size: 0.85em; margin: 8px 0 0; }
+.vitcam-maps thead th { text-align: left; font-weight: 600; padding: 0 8px 2px 0; }
+.vitcam-maps td { padding: 0 8px 0 0; min-width: 100px; max-width: 320px; vertical-align: top; }
+.vitcam-maps .class th { text-align: left; padding: 12px 0 4px; font-weight: 600; }
+.vitcam-maps .class span { position: sticky; left: 0; }
+.vitcam-maps small { font-weight: 400; color: var(--body-text-color-subdued); margin-left: 6px; }
+.vitcam-maps img, .vitcam-figures img { width: 100%; height: auto; border-radius: 4px; display: block; }
+.vitcam-figures { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); }
+.vitcam-figures.kept { grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); max-width: 660px; }
+.vitcam-figures figure { margin: 0; }
+.vitcam-figures figcaption { font-size: 0.85em; padding-top: 4px; }
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
+"""
+
+
+def theme() -> gr.themes.Base:
+    """gradio's own, with the system's fonts."""
+    return gr.themes.Default(
+        primary_hue=gr.themes.colors.orange,
+        neutral_hue=gr.themes.colors.zinc,
+        font=("system-ui", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
+    ).set(  # gradio's greys are too pale to be read by everyone
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        block_label_text_color="*neutral_600",
+        block_title_text_color="*neutral_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="white",
+    )

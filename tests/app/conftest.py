@@ -1,0 +1,42 @@
+import shutil
+
+import pytest
+from visitors import load, quiet
+
+from vitcam.app.answering import Question, answer
+from vitcam.app.photograph import photograph
+from vitcam.app.policy import policy_for
+from vitcam.app.ranking import Subject
+from vitcam.app.shelf import ModelShelf
+from vitcam.photos import photo_path
+
+
+@pytest.fixture
+def shelf():
+    return ModelShelf(load, room=2)
+
+
+@pytest.fixture
+def policy():
+    return policy_for("127.0.0.1", [])
+
+
+@pytest.fixture
+def ask(shelf, policy):
+    """Asks about a shipped photograph."""
+
+    def ask(*ticked, photo="cat_and_cup", spec="embedded:photo", methods=("agcam", "rollout"), texts=()):
+        subject = Subject(photograph(str(photo_path(photo))), spec, tuple(texts))
+        return answer(Question(subject, tuple(methods), ticked), shelf, policy, quiet)
+
+    return ask
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A photograph of the visitor's own: no shipped one has these bytes."""
+    path = tmp_path / "my cat.jpg"
+    shutil.copy(photo_path("cat"), path)
+    with path.open("ab") as file:
+        file.write(b"\0")
+    return path

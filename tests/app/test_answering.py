@@ -1,0 +1,154 @@
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from visitors import EMBEDDED, quiet
+
+import vitcam
+from vitcam.app.answering import Question, answer, look, take_apart
+from vitcam.app.photograph import Photograph, photograph
+from vitcam.app.policy import MAX_CLASSES, policy_for
+from vitcam.app.ranking import LISTED, Subject
+from vitcam.app.shelf import ModelShelf
+from vitcam.errors import ImageError, MethodError, ModelError, TargetError, VitcamError
+from vitcam.models import load_model
+from vitcam.photos import photo_path
+
+
+def test_the_maps_are_those_of_compare(ask):
+    given = ask(1, 42)
+    both = vitcam.compare(EMBEDDED, photo_path("cat_and_cup"), ["agcam", "rollout"], [[1, 42]])
+    assert list(given.explanations) == ["agcam", "rollout"]
+    assert given.names == ["cat", "cup"]
+    for name, one in both.items():
+        torch.testing.assert_close(given.explanations[name].heatmaps, one.heatmaps)
+    assert given.probabilities == pytest.approx(both["agcam"].probabilities[0, [1, 42]].tolist())
+
+
+def test_nothing_ticked_is_the_predicted_class(ask):
+    given = ask(photo="cat")
+    assert given.names == ["cat"]
+    assert given.ranking.names[0] == "cat"
+    assert len(given.ranking.classes) == LISTED
+    assert list(given.ranking.probabilities) == sorted(given.ranking.probabilities, reverse=True)
+
+
+def test_typed_classes_are_explained_besides(ask):
+    assert ask(42, texts=["CAT", "cup", "0"]).names == ["cup", "cat", "dog"]
+
+
+def test_what_is_kept_of_a_photograph_is_small(shelf, policy, tmp_path):
+    Image.new("RGB", (3000, 1500), "red").save(tmp_path / "wide.png")
+    subject = Subject(photograph(str(tmp_path / "wide.png")), "embedded:photo")
+
+    given = answer(Question(subject, ("agcam",)), shelf, policy, quiet)
+    assert max(given.first.photographs[0].size) <= 1024
+
+
+def test_prompts_are_the_classes_of_clip(ask):
+    given = ask(spec="open_clip:fake", texts=["a cat", "a dog", "a cup"], methods=["agcam"])
+    assert sorted(given.names) == ["a cat", "a cup", "a dog"]
+    assert sum(given.probabilities) == pytest.approx(1)
+    some = ask(2, spec="open_clip:fake", texts=["a cat", "a dog", "a cup"], methods=["agcam"])
+    assert some.names == ["a cup"]
+    index = given.names.index("a cup")
+    torch.testing.assert_close(some.first.heatmaps[0, 0], given.first.heatmaps[0, index])
+
+
+def test_clip_without_prompts(ask, shelf, policy):
+    with pytest.raises(TargetError, match=r"no classes of its own. Write the texts, one per line"):
+        ask(spec="open_clip:fake")
+    subject = Subject(photograph(str(photo_path("cat"))), "open_clip:fake")
+    assert look(Question(subject, ()), shelf, policy, quiet).classes == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "text"),
+    [
+        ({"texts": ["catt"]}, TargetError, "no class called 'catt'. Nearest: 'cat'"),
+        ({"texts": ["999"]}, TargetError, "62 classes, 0 to 61; there is no class 999"),
+        ({"spec": "timm:nonsense_vit"}, ModelError, "timm has no model called 'nonsense_vit'"),
+        ({"spec": "nonsense"}, ModelError, "doesn't say where the model is from"),
+        ({"methods": ["agcan"]}, MethodError, "Did you mean 'agcam'"),
+        ({"methods": ["attention(layer=77)"]}, MethodError, "layer"),
+        ({"methods": []}, MethodError, "No method is chosen"),
+        (
+            {"texts": [str(i) for i in range(MAX_CLASSES + 1)]},
+            TargetError,
+            "At most 8 classes .* 9 are chosen",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(ask, asked, error, text):
+    with pytest.raises(error, match=text):
+        ask(**asked)
+
+
+def broken(path, kind):
+    data = photo_path("cat").read_bytes()
+    path.write_bytes({"truncated": data[: len(data) // 2], "empty": b"", "text": b"hello"}[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("truncated", "truncated"), ("empty", r"empty \(0 bytes\)"), ("text", "not an image")]
+)
+def test_a_broken_photograph_is_named_without_its_place(tmp_path, kind, text):
+    path = tmp_path / "holiday.jpg"
+    broken(path, kind)
+    with pytest.raises(ImageError, match=text) as caught:
+        photograph(str(path)).opened(50)
+    assert "holiday.jpg" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_huge_photograph(tmp_path):
+    Image.new("L", (2000, 1001)).save(tmp_path / "huge.png")
+    with pytest.raises(ImageError, match=r"huge.png is 2000×1001: .* a larger --max-megapixels"):
+        photograph(str(tmp_path / "huge.png")).opened(2)
+    assert photograph(str(tmp_path / "huge.png")).opened(2.01).size == (2000, 1001)
+
+
+def test_no_photograph(tmp_path):
+    with pytest.raises(ImageError, match=r"no photograph yet"):
+        photograph(None)
+    with pytest.raises(ImageError, match=r"gone.jpg isn't kept any more. Drop it again"):
+        photograph(str(tmp_path / "gone.jpg"))
+    with pytest.raises(ImageError, match=r"isn't kept any more"):
+        Photograph(tmp_path / "gone.jpg").opened(50)
+
+
+def test_a_model_that_gives_nan(policy):
+
+    ill = replace(EMBEDDED, module=deepcopy(EMBEDDED.module))
+    ill.module.head.weight.data[0] = float("nan")
+    subject = Subject(photograph(str(photo_path("cat"))), "embedded:photo")
+    with pytest.raises(ModelError, match=r"aren't finite"):
+        look(Question(subject, ()), ModelShelf(lambda _: ill, 1), policy, quiet)
+
+
+def test_not_a_transformer(policy):
+
+    shelf = ModelShelf(lambda _: load_model("timm:resnet10t", pretrained=False, num_classes=5), 1)
+    subject = Subject(photograph(str(photo_path("cat"))), "timm:resnet10t")
+    with pytest.raises(ModelError, match=r"no attention was seen"):
+        answer(Question(subject, ("agcam",)), shelf, policy, quiet)
+
+
+def test_strangers_cannot_name_models(shelf):
+    subject = Subject(photograph(str(photo_path("cat"))), "timm:vit_tiny_patch16_224@/etc/passwd")
+    with pytest.raises(VitcamError, match=r"offers only embedded:photo"):
+        look(Question(subject, ()), shelf, policy_for("0.0.0.0", []), quiet)
+    assert shelf.specs == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "texts"), [("embedded:photo", ["cat", "cup"]), ("open_clip:fake", ["a", "b"])]
+)
+def test_parts_add_up_to_the_map(ask, shelf, policy, spec, texts):
+    given = ask(spec=spec, texts=texts, methods=["agcam"])
+    parts = take_apart(given, shelf, policy, quiet)
+    torch.testing.assert_close(parts.total(), given.first.heatmaps, rtol=1e-4, atol=1e-6)
+    assert np.isclose(float(parts.shares[0, 1].sum()), 1)

@@ -1,0 +1,73 @@
+import ast
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vitcam.app.answering import Question, answer
+from vitcam.app.drawing import Look
+from vitcam.app.photograph import photograph
+from vitcam.app.ranking import Subject
+from vitcam.app.script import script
+from vitcam.render import Cell, panel
+
+
+def run(code, folder):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True, timeout=120)
+    return np.load(folder / "maps.npz"), Image.open(folder / "panel.png")
+
+
+def test_gives_the_same_maps_and_picture(ask, tmp_path):
+    given = ask(1, 42, methods=["agcam", "attention(layer=3)"])
+    maps, picture = run(script(given, Look(opacity=0.6, boxes=True, threshold=0.4)), tmp_path)
+    assert sorted(maps) == ["agcam", "attention(layer=3)"]
+    for name, one in given.explanations.items():
+        np.testing.assert_allclose(maps[name], one.heatmaps[0].numpy(), rtol=1e-4, atol=1e-7)
+    rows = [
+        [Cell(e.upsampled()[0, t].numpy(), boxes=e.boxes(0.4)[0][t]) for e in given.explanations.values()]
+        for t in range(2)
+    ]
+    labels = [f"{name}\n{share:.1%}" for name, share in zip(given.names, given.probabilities, strict=True)]
+    expected = panel(
+        given.first.photographs[0],
+        rows,
+        row_labels=labels,
+        column_labels=list(given.explanations),
+        opacity=0.6,
+    )
+    assert picture.size == expected.size
+    assert np.abs(np.asarray(picture).astype(int) - np.asarray(expected)).mean() < 1
+
+
+def test_own_photographs_are_read_where_the_script_runs(shelf, policy, mine, tmp_path):
+    subject = Subject(photograph(str(mine)), "embedded:photo")
+    given = answer(Question(subject, ("gradcam",), (1,)), shelf, policy, lambda *_: None)
+    code = script(given, Look())
+    assert str(mine.parent) not in code
+    maps, _ = run(code, mine.parent)
+    np.testing.assert_allclose(maps["gradcam"], given.first.heatmaps[0].numpy(), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "text", ['"); import os; os.system("x") #', "a\\", "'''\"\"\"", "{x} %s", "ä\u2028b"]
+)
+def test_what_visitors_typed_stays_text(ask, text):
+    given = ask(spec="open_clip:fake", texts=[text, "b"], methods=["agcam"])
+    tree = ast.parse(script(given, Look()))
+    strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    assert text in strings
+    imports = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    assert imports == {"numpy", "vitcam"}
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert "os.system" not in calls
+
+
+def test_prompts(ask):
+    code = script(ask(1, spec="open_clip:fake", texts=["a cat", "a dog"], methods=["agcam"]), Look())
+    assert "load_model('open_clip:fake').with_prompts(['a cat', 'a dog'])" in code
+    assert "targets=[[1]])  # 'a dog'" in code
+    assert "boxes" not in code
