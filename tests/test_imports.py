@@ -39,7 +39,7 @@ MAY_IMPORT = {
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
     "report": VALUES | {"render", "evaluation", "lazy"},
     "export": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
-    "bench": VALUES | INPUT | FOUND | JOINED | {"evaluation", "export", "photos"},
+    "bench": VALUES | INPUT | FOUND | JOINED | {"evaluation", "export", "photos", "lazy", "__init__"},
     "app": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
     "cli": VALUES
     | INPUT

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from vitcam import __version__
 from vitcam.cli.app import app
+from vitcam.cli.bench import bench
 from vitcam.cli.evaluate import evaluate
 from vitcam.cli.explain import explain
 from vitcam.cli.export import export
@@ -47,6 +48,7 @@ program.command(no_args_is_help=True)(evaluate)
 program.command(no_args_is_help=True)(report)
 program.command(no_args_is_help=True)(train_head)
 program.command(no_args_is_help=True)(export)
+program.command()(bench)
 program.command()(methods)
 program.command()(models)
 program.command()(app)

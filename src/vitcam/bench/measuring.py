@@ -1,0 +1,116 @@
+"""From entries to rows: times in turns, peak memory, other values, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from vitcam.bench.limits import check
+from vitcam.bench.machine import Machine
+from vitcam.bench.memory import MIB, peak_bytes
+from vitcam.bench.results import Row
+from vitcam.bench.settings import Settings
+from vitcam.bench.statistics import per_image, ratios
+from vitcam.bench.subject import Subject, load_subject
+from vitcam.bench.timing import ENDLESS, IMPORTING, Entry, Outcome, interleave
+
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Bench:
+    """What the parts of a benchmark share.
+
+    Attributes:
+        settings: what is asked for.
+        machine: where it runs.
+        tell: is told how far it is.
+    """
+
+    settings: Settings
+    machine: Machine
+    tell: Tell
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The model that is benchmarked."""
+        self.tell(f"loading {self.settings.model}")
+        return load_subject(self.settings.model, self.settings.precision, self.settings.device)
+
+    def measure(
+        self, title: str, entries: Sequence[Entry], *, rounds: int | None = None, weigh: bool = True
+    ) -> tuple[Row, ...]:
+        """Runs entries in turns.
+
+        Args:
+            title: of the group, to tell how far it is.
+            entries: what is measured.
+            rounds: at most so many.
+            weigh: whether to find out their peak memory.
+        """
+
+        def tell(sentence: str) -> None:
+            self.tell(f"{title}: {sentence}")
+
+        repeats = self.settings.repeats if rounds is None else min(rounds, self.settings.repeats)
+        outcomes = interleave(entries, repeats, synchronize=self.synchronize, tell=tell)
+        first = min(outcomes[entries[0].name].seconds, default=0.0)
+        quick = [entry for entry in entries if _within(outcomes[entry.name], max(ENDLESS * first, IMPORTING))]
+        tell("peak memory")
+        peaks = {entry.name: peak_bytes(entry.run, self.subject.device) for entry in quick} if weigh else {}
+        return rows_of(entries, outcomes, {name: peak for name, peak in peaks.items() if peak is not None})
+
+    def synchronize(self) -> None:
+        """Waits for the device."""
+        kind = self.subject.device.type
+        if kind == "cuda":
+            torch.cuda.synchronize(self.subject.device)
+        elif kind == "mps":
+            torch.mps.synchronize()
+
+
+def _within(outcome: Outcome, seconds: float) -> bool:
+    return bool(outcome.seconds) and min(outcome.seconds) <= seconds
+
+
+def rows_of(
+    entries: Sequence[Entry], outcomes: Mapping[str, Outcome], peaks: Mapping[str, int] | None = None
+) -> tuple[Row, ...]:
+    """The rows of entries that have run.
+
+    Args:
+        entries: in the order of the rows.
+        outcomes: what became of each of them.
+        peaks: bytes at the peak, of those of which it is known.
+    """
+    times = {name: outcome.seconds for name, outcome in outcomes.items() if outcome.seconds}
+    each = per_image(times, {entry.name: entry.images for entry in entries})
+    return tuple(_row(entry, outcomes[entry.name], each, peaks or {}) for entry in entries)
+
+
+def _row(
+    entry: Entry, outcome: Outcome, each: Mapping[str, Sequence[float]], peaks: Mapping[str, int]
+) -> Row:
+    if outcome.problem is not None:
+        return Row(entry.name, "failed", outcome.problem, entry.note, entry.images, entry.reference)
+    memory = None
+    if entry.reference is not None and entry.name in peaks and entry.reference in peaks:
+        memory = (peaks[entry.name] - peaks[entry.reference]) / entry.images / MIB
+    reference = each.get(entry.reference or "")
+    values = {name: value() for name, value in entry.values.items()}
+    known = values if memory is None else {**values, "memory": memory}
+    checks = (check(limit, entry.name, entry.reference, each, known) for limit in entry.limits)
+    return Row(
+        name=entry.name,
+        note=entry.note,
+        images=entry.images,
+        reference=entry.reference,
+        seconds=outcome.seconds,
+        ratios=ratios(each[entry.name], [reference]) if reference else (),
+        memory=memory,
+        values=values,
+        checks=tuple(found for found in checks if found is not None),
+    )

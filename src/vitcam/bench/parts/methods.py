@@ -1,0 +1,106 @@
+"""Every method against the model's own forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from vitcam.bench.measuring import Bench
+from vitcam.bench.results import Group
+from vitcam.bench.targets import agcam_limits, bf16_limits, method_limits, top5_limits
+from vitcam.bench.timing import Entry
+from vitcam.methods import METHODS, canonical_name, find_method
+from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.preserved import preserved
+
+FORWARD = "forward"
+
+
+def methods(bench: Bench) -> Iterator[Group]:
+    """One group per batch.
+
+    captum's methods take one image at a time whatever the batch, and most of them minutes: unless they are asked
+    for, they run at the smallest batch only.
+    """
+    asked = [canonical_name(*find_method(name)) for name in bench.settings.methods]
+    for batch in dict.fromkeys(bench.settings.batches):
+        everything = [
+            name for name in METHODS if not _of_captum(name) or batch == min(bench.settings.batches)
+        ]
+        title = f"Methods, batch {batch}, {bench.settings.precision}"
+        entries = method_entries(bench, batch, asked or everything)
+        yield Group("methods", title, bench.measure(title, entries))
+
+
+def method_entries(bench: Bench, batch: int, names: list[str]) -> list[Entry]:
+    """The forward pass, AGCAM in its variants, and the other methods."""
+    subject, precision = bench.subject, bench.settings.precision
+    images = subject.images(batch)
+    pixels = images.shape[-2] * images.shape[-1]
+    entries = [Entry(FORWARD, subject.forward(images), batch)]
+    if precision == "fp32" and images.device.type == "cpu":
+        note = "the same with linear layers by oneDNN, as vitcam runs them"
+        fast = _with_fast_linear(subject.module, subject.forward(images))
+        entries.append(Entry("forward, oneDNN", fast, batch, FORWARD, note=note))
+    for name in names:
+        limits = agcam_limits(batch, pixels) if name == "agcam" else method_limits(name)
+        entries.append(Entry(name, subject.explain(images, name), batch, FORWARD, limits))
+        if name == "agcam":
+            entries += _variants(bench, images)
+    return entries
+
+
+def _variants(bench: Bench, images: Tensor) -> list[Entry]:
+    """AGCAM for five classes per image, and in bfloat16."""
+    subject, batch = bench.subject, len(images)
+    top = min(5, subject.classes())
+    targets = torch.arange(top, device=images.device).expand(batch, -1)
+    variants = [
+        Entry(
+            f"agcam, {top} classes",
+            subject.explain(images, "agcam", targets=targets),
+            batch,
+            FORWARD,
+            top5_limits(batch),
+        )
+    ]
+    if bench.settings.precision == "fp32":
+        in_bf16 = subject.explain(images, "agcam", precision="bf16")
+
+        def alike() -> float:
+            predicted = subject.explain(images, "agcam")()
+            again = subject.explain(images, "agcam", precision="bf16", targets=predicted.targets)()
+            return rank_correlation(predicted.heatmaps, again.heatmaps)
+
+        limits = bf16_limits(bench.machine.bf16)
+        variants.append(
+            Entry("agcam, bf16", in_bf16, batch, FORWARD, limits, values={"rank correlation": alike})
+        )
+    return variants
+
+
+def rank_correlation(maps: Tensor, others: Tensor) -> float:
+    """Spearman's rank correlation of each map with its other, on average.
+
+    Example:
+        >>> rank_correlation(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[[[1.0, 8.0, 9.0]]]]))
+        1.0
+    """
+    ranks = [each.flatten(2).argsort(-1).argsort(-1).double() for each in (maps, others)]
+    first, second = (each - each.mean(-1, keepdim=True) for each in ranks)
+    norms = first.norm(dim=-1) * second.norm(dim=-1)
+    return float(((first * second).sum(-1) / norms).mean())
+
+
+def _with_fast_linear(module: nn.Module, run: Callable[[], object]) -> Callable[[], object]:
+    def fast() -> object:
+        with preserved(module), fast_linear():
+            return run()
+
+    return fast
+
+
+def _of_captum(name: str) -> bool:
+    return name.startswith("captum:")

@@ -1,0 +1,74 @@
+"""Runs a benchmark, group by group."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+
+from vitcam.bench.machine import this_machine
+from vitcam.bench.measuring import Bench, Tell
+from vitcam.bench.parts.comparing import comparing
+from vitcam.bench.parts.evaluation import evaluation
+from vitcam.bench.parts.folder import folder
+from vitcam.bench.parts.methods import methods
+from vitcam.bench.parts.peers import peers
+from vitcam.bench.parts.scaling import scaling
+from vitcam.bench.parts.start import start
+from vitcam.bench.results import Group
+from vitcam.bench.settings import Settings
+from vitcam.methods import find_method
+from vitcam.models.device import find_device
+
+_PARTS: Mapping[str, Callable[[Bench], Iterator[Group]]] = {
+    "methods": methods,
+    "compare": comparing,
+    "peers": peers,
+    "scaling": scaling,
+    "evaluation": evaluation,
+    "folder": folder,
+    "start": start,
+}
+
+
+def run_bench(settings: Settings, tell: Tell = lambda sentence: None) -> Iterator[Group]:
+    """Runs a benchmark; gives each group as soon as it is measured.
+
+    An entry that fails is a row that says why. While a group is being measured, torch computes with
+    ``settings.threads`` threads; in between and afterwards with as many as before.
+
+    Args:
+        settings: what is asked for.
+        tell: is told how far it is.
+
+    Raises:
+        ModelError: there is no such model or device, or the model can't be explained.
+        MethodError: there is no such method.
+
+    Example:
+        >>> for group in run_bench(Settings(model="embedded:photo", parts=("methods",), repeats=1)):
+        ...     print(group.title, [row.name for row in group.rows])
+    """
+    for name in settings.methods:
+        find_method(name)
+    device = find_device("cpu" if settings.device is None else settings.device)
+    bench = Bench(settings, this_machine(device, settings.threads), tell)
+    for part in dict.fromkeys(settings.parts):
+        groups = _PARTS[part](bench)
+        while True:
+            with _threads(settings.threads):
+                group = next(groups, None)
+            if group is None:
+                break
+            yield group
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
