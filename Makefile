@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: explain test lint web clean
+.PHONY: explain test lint web docs clean
 
 ## explain the shipped photographs with the embedded model; pictures go to vitcam-output/
 explain: .venv/installed
@@ -25,8 +25,12 @@ web: .venv/installed-for-web
 	$(BIN)/vitcam export --model embedded:photo --classes all --no-timing --output web/dist/model/model.onnx
 	$(BIN)/python web/pack.py web/dist/model/model.onnx
 
+## build the documentation; it goes to site/
+docs: .venv/installed-for-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv vitcam-output test-output web/dist web/node_modules
+	rm -rf .venv vitcam-output test-output site web/dist web/node_modules
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -42,3 +46,7 @@ clean:
 .venv/installed-for-web: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[export]'
 	touch .venv/installed $@
+
+.venv/installed-for-docs: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
