@@ -172,6 +172,7 @@ def _explanation(
         image_size=(batch.tensor.shape[-2], batch.tensor.shape[-1]),
         photographs=batch.photographs,
         class_names=loaded.class_names if loaded is not None else None,
+        multi_label=loaded is not None and loaded.multi_label,
     )
 
 

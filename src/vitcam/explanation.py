@@ -33,6 +33,7 @@ class Explanation:
         photographs: per image what the model saw of it, as a picture at the photograph's own resolution. Those
             given as files are read again whenever they are asked for.
         class_names: in the order of the logits; None if the model has none.
+        multi_label: whether an image can have several of the classes.
 
     Example:
         >>> e = vitcam.explain(model, "cat.jpg", targets="top5")
@@ -47,17 +48,18 @@ class Explanation:
     image_size: tuple[int, int]
     photographs: Sequence[Image]
     class_names: tuple[str, ...] | None = None
+    multi_label: bool = False
 
     @property
     def probabilities(self) -> Float[Tensor, "batch classes"]:
-        """Softmax of the logits.
+        """Softmax of the logits; where an image can have several classes, their sigmoid.
 
         Raises:
             VitcamError: the model gave no logits.
         """
         if self.logits is None:
             raise VitcamError("this model gave no logits, so there are no probabilities")
-        return self.logits.softmax(dim=1)
+        return self.logits.sigmoid() if self.multi_label else self.logits.softmax(dim=1)
 
     def label(self, i: int = 0, t: int = 0) -> str:
         """The name of image ``i``'s target ``t``; its index where the model has no names."""

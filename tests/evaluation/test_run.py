@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -414,6 +415,22 @@ def test_every_class_of_a_photograph_is_perturbed(run, folder):
     assert rows["class_name"].to_list() == ["cat", "hen"] * 5
     correct = [predicted in (0, 2) for predicted in rows["predicted"]]
     assert rows["correct"].to_list() == correct
+
+
+def test_a_model_of_several_labels_is_scored_by_sigmoids(run, folder, model):
+    samples = [Sample(f"{i}", None, (0, 2), pixels=partial(noise, i)) for i in range(2)]
+    several = replace(model, multi_label=True)
+    run("perturbation", data=made(samples), model=several, methods=["rollout"], steps=2)
+    rows = folder.read().filter(method="rollout").sort("image", "target").to_dicts()
+    with torch.no_grad():
+        logits = model.module(torch.stack([model.preprocess(noise(i))[0] for i in range(2)]))
+    wanted = logits.sigmoid()[:, [0, 2]].flatten().tolist()
+    assert [row["morf"][0] for row in rows] == pytest.approx(wanted, abs=1e-5)
+    assert vitcam.explain(several, noise(0)).probabilities[0].tolist() == pytest.approx(
+        logits[0].sigmoid().tolist(), abs=1e-5
+    )
+    with pytest.raises(RunError, match=r"model\.multi_label: True in the run, False now"):
+        run("perturbation", data=made(samples), methods=["rollout"], steps=2)
 
 
 def test_a_model_that_reads_is_asked_about_the_datasets_classes(run, folder):

@@ -113,6 +113,7 @@ def test_several_labels_get_sigmoids(tmp_path):
     assert trained.multi_label
     assert trained.mean_average_precision > 0.95
     own = with_head(miniature.make_model(), read_head(trained.path), "own")
+    assert own.multi_label
     logits = own.module(own.preprocess([_Pixels((0, 1))(), _Pixels((2,))()]))
     assert (logits > 0).tolist() == [[True, True, False], [False, False, True]]
 

@@ -79,7 +79,13 @@ def test_a_classifier(tmp_path: Path) -> None:
     assert model.wordnet_ids is None
     assert model.class_index("mug") == 2
     assert not model.promptable
+    assert not model.multi_label
     torch.testing.assert_close(model.module(IMAGES).logits, reference(IMAGES).logits, rtol=0, atol=0)
+
+
+def test_a_classifier_of_several_labels(tmp_path: Path) -> None:
+    save_classifier(tmp_path, problem_type="multi_label_classification")
+    assert load_model(f"hf:{tmp_path}").multi_label
 
 
 def test_half_precision_weights_are_loaded_as_fp32(tmp_path: Path) -> None:

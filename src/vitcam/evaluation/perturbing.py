@@ -96,6 +96,7 @@ def _paper(given: _Given, job: Job) -> Numbers:
         given.heatmaps,
         given.targets,
         job.settings.steps,
+        multi_label=job.model.multi_label,
         precision=job.settings.precision,
     )
     return _curve_numbers("", curves)
@@ -111,6 +112,7 @@ def _insertion_deletion(given: _Given, job: Job) -> Numbers:
             given.targets,
             fill(given.images),
             job.settings.steps,
+            multi_label=job.model.multi_label,
             precision=job.settings.precision,
         )
         numbers |= {
@@ -129,6 +131,7 @@ def _road(given: _Given, job: Job) -> Numbers:
         given.heatmaps,
         given.targets,
         seed=job.settings.seed,
+        multi_label=job.model.multi_label,
         precision=job.settings.precision,
     )
     return _curve_numbers("road_", curves)
@@ -150,6 +153,7 @@ def _token_dropping(given: _Given, job: Job) -> Numbers:
             given.heatmaps,
             given.targets,
             job.settings.steps,
+            multi_label=job.model.multi_label,
             precision=job.settings.precision,
         )
     except ModelError:
@@ -159,7 +163,12 @@ def _token_dropping(given: _Given, job: Job) -> Numbers:
 
 def _saco(given: _Given, job: Job) -> Numbers:
     scores = saco(
-        job.model.module, given.images, given.heatmaps, given.targets, precision=job.settings.precision
+        job.model.module,
+        given.images,
+        given.heatmaps,
+        given.targets,
+        multi_label=job.model.multi_label,
+        precision=job.settings.precision,
     )
     return {"saco": scores.tolist()}
 

@@ -125,6 +125,7 @@ def describe_run(
             "weights": weights_fingerprint(model.module),
             "input": {"width": width, "height": height},
             "preprocessing": str(model.preprocessing),
+            "multi_label": model.multi_label,
         },
         "class_match": match.sentence,
         "images": len(plan.indices),

@@ -66,6 +66,7 @@ def _classifier(spec: Spec, config: Any, pretrained: bool, num_classes: int | No
         class_names=None if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names,
         wordnet_ids=imagenet_wordnet_ids(names),
         spec=str(spec),
+        multi_label=config.problem_type == "multi_label_classification",
     )
 
 

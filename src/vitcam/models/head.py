@@ -176,6 +176,7 @@ def with_head(model: LoadedModel, head: Head, spec: str) -> LoadedModel:
         wordnet_ids=head.wordnet_ids,
         text_encoder=None,
         spec=spec,
+        multi_label=head.multi_label,
     )
 
 

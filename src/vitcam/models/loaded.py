@@ -38,6 +38,8 @@ class LoadedModel:
         text_encoder: for a model that compares images with texts (CLIP, SigLIP): from texts to their
             features (texts, dim) of unit length.
         spec: the specification that it was loaded by.
+        multi_label: whether an image can have several classes, so that a class's probability is the sigmoid of
+            its logit instead of a share of the softmax.
 
     Example:
         >>> own = LoadedModel(torch.nn.Identity(), Preprocessing.paper(), class_names=("dog", "cat, tabby"))
@@ -51,6 +53,7 @@ class LoadedModel:
     wordnet_ids: tuple[tuple[str, ...], ...] | None = None
     text_encoder: Callable[[Sequence[str]], Tensor] | None = None
     spec: str = "custom"
+    multi_label: bool = False
 
     @property
     def promptable(self) -> bool:

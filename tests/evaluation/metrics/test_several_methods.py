@@ -53,6 +53,26 @@ def test_equals_one_method_after_the_other(case, passes, name):
         torch.testing.assert_close(stacked, torch.cat(separate), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["perturbation", "insertion", "road", "dropping", "saco"])
+def test_several_labels_have_sigmoids(case, name):
+    """Any other class's logit leaves the numbers as they are, which with a softmax it wouldn't."""
+    function, curves, *_ = _tests(case)[name]
+
+    def numbers(multi_label):
+        found = function(heatmaps=case.heatmaps, targets=torch.tensor([0, 3, 3]), multi_label=multi_label)
+        return torch.stack([getattr(found, curve) for curve in curves]) if curves else found
+
+    before = {multi_label: numbers(multi_label) for multi_label in (False, True)}
+    if name in ("perturbation", "insertion", "dropping"):
+        with torch.no_grad():
+            logits = case.model(case.images)[range(3), [0, 3, 3]]
+        untouched = before[True][1, :, 0]  # LeRF and deletion begin with it
+        torch.testing.assert_close(untouched, logits.sigmoid(), atol=1e-5, rtol=0)
+    torch.nn.init.constant_(case.model.head.weight[1], 3.0)
+    torch.testing.assert_close(numbers(True), before[True], atol=1e-5, rtol=0)
+    assert not torch.allclose(numbers(False), before[False], atol=1e-3)
+
+
 def test_what_does_not_belong_together_is_refused(case):
     with pytest.raises(MetricError, match="got 3 images, 4 heatmaps and 4 targets"):
         saco(case.model, case.images, torch.rand(4, 4, 3), torch.zeros(4, dtype=torch.long))

@@ -55,6 +55,7 @@ def insertion_deletion(
     fills: Float[Tensor, "images 3 #height #width"],
     steps: int = RISE_STEPS,
     *,
+    multi_label: bool = False,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
 ) -> InsertionDeletion:
@@ -76,6 +77,7 @@ def insertion_deletion(
         targets: per heatmap, the class whose probability is followed.
         fills: what stands where the image is absent: ``blur_fill(images)``, ``mean_fill(images)``, or any.
         steps: 28 are RISE's steps of 1792 pixels at 224×224.
+        multi_label: a probability is the sigmoid of the class's own logit, instead of a share of the softmax.
         precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
         batch_size: images in one forward pass.
 
@@ -102,7 +104,13 @@ def insertion_deletion(
         for size in sizes
     ]
     probabilities = removal_probabilities(
-        model, images, fills, ends + between, precision=precision, batch_size=batch_size
+        model,
+        images,
+        fills,
+        ends + between,
+        multi_label=multi_label,
+        precision=precision,
+        batch_size=batch_size,
     )
     whole = of_targets(probabilities[: len(ends)].unflatten(0, (-1, 2)), targets)
     inner = of_targets(probabilities[len(ends) :].unflatten(0, (len(of), 2, steps - 1)), targets)

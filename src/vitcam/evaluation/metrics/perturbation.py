@@ -26,6 +26,7 @@ def perturbation_curves(
     targets: Int[Tensor, " heatmaps"],
     steps: int = 10,
     *,
+    multi_label: bool = False,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
 ) -> Curves:
@@ -33,7 +34,7 @@ def perturbation_curves(
 
     For f = 0, 1/steps, …, 1 the k = ⌊pixels·f⌋ most (MoRF) or least (LeRF) important pixels are set to 0
     **after** normalisation, which is mid-grey with mean = std = 0.5. Importance is the heatmap, upsampled to
-    the image (bilinear) and min-maxed. Each point is the softmax probability of the target class; AUC is the
+    the image (bilinear) and min-maxed. Each point is the target class's probability (softmax); AUC is the
     plain mean of the points, ABPC = AUC(LeRF) − AUC(MoRF).
 
     Both curves start at the untouched image and end at the all-zero one, which is the same for every image of
@@ -51,6 +52,7 @@ def perturbation_curves(
             next. What they have in common is computed once.
         targets: per heatmap, the class whose probability is followed; the ground truth in the paper.
         steps: how finely 0..1 is divided.
+        multi_label: a probability is the sigmoid of the class's own logit, instead of a share of the softmax.
         precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
         batch_size: images in one forward pass.
 
@@ -82,6 +84,7 @@ def perturbation_curves(
         images,
         torch.zeros_like(images[..., :1, :1]),
         removals,
+        multi_label=multi_label,
         precision=precision,
         batch_size=batch_size,
     )

@@ -40,6 +40,7 @@ def removal_probabilities(
     fills: Float[Tensor, "batch 3 #height #width"],
     removals: Sequence[Removal],
     *,
+    multi_label: bool = False,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
 ) -> Float[Tensor, "removals classes"]:
@@ -62,7 +63,7 @@ def removal_probabilities(
         return torch.where(masks.view(len(items), 1, *images.shape[-2:]), fills[chosen], images[chosen])
 
     probabilities = class_probabilities(
-        model, perturbed, len(distinct), precision=precision, batch_size=batch_size
+        model, perturbed, len(distinct), multi_label=multi_label, precision=precision, batch_size=batch_size
     )
     return probabilities[[place[removal] for removal in removals]]
 
@@ -72,15 +73,17 @@ def class_probabilities(
     images_of: Callable[[range], Float[Tensor, "items 3 height width"]],
     count: int,
     *,
+    multi_label: bool = False,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
 ) -> Float[Tensor, "count classes"]:
-    """softmax(logits) in fp32 of images that are made only when it is their turn.
+    """softmax(logits), or with ``multi_label`` sigmoid(logits), in fp32, of images made when it is their turn.
 
     Args:
         model: returns logits; left exactly as it was.
         images_of: from a range of at most ``batch_size`` items to their images.
         count: how many items there are.
+        multi_label: whether classes don't exclude each other, so that each has a probability of its own.
         precision: of the forward pass; "bf16" and "fp16" by autocast.
         batch_size: images in one forward pass.
     """
@@ -92,7 +95,7 @@ def class_probabilities(
             images = images_of(items).to(dtype)
             with _arithmetic(images.device, precision):
                 logits = logits_of(model(images))
-            probabilities.append(logits.float().softmax(dim=-1))
+            probabilities.append(logits.float().sigmoid() if multi_label else logits.float().softmax(dim=-1))
     # Out of inference mode, a copy is an ordinary tensor again.
     return torch.cat(probabilities).clone()
 

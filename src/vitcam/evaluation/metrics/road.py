@@ -27,6 +27,7 @@ def road_curves(
     *,
     noise: float = 0.01,
     seed: int = 0,
+    multi_label: bool = False,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
 ) -> Curves:
@@ -50,6 +51,7 @@ def road_curves(
         percentiles: how much is removed, in per cent, between 0 and 100.
         noise: its standard deviation, in the unit of the normalised images.
         seed: of the noise, which is the same for every image and percentile.
+        multi_label: a probability is the sigmoid of the class's own logit, instead of a share of the softmax.
         precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
         batch_size: images in one forward pass.
 
@@ -84,7 +86,9 @@ def road_curves(
         filled = linear_imputation(images[[of[i] for i, _, _ in chosen]], removed)
         return filled + noises * removed.unsqueeze(1)
 
-    probabilities = class_probabilities(model, imputed, len(plan), precision=precision, batch_size=batch_size)
+    probabilities = class_probabilities(
+        model, imputed, len(plan), multi_label=multi_label, precision=precision, batch_size=batch_size
+    )
     points = of_targets(probabilities.unflatten(0, (len(of), 2, len(counts))), targets)
     return Curves(
         torch.tensor(percentiles, dtype=torch.float32, device=images.device) / 100, points[:, 0], points[:, 1]

@@ -26,6 +26,7 @@ def saco(
     targets: Int[Tensor, " heatmaps"],
     groups: int = 10,
     *,
+    multi_label: bool = False,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
 ) -> Float[Tensor, " heatmaps"]:
@@ -49,6 +50,7 @@ def saco(
             One per image, or several: all images' by one method, then all by the next.
         targets: per heatmap, the class whose probability is followed; the predicted one in the paper.
         groups: K.
+        multi_label: a probability is the sigmoid of the class's own logit, instead of a share of the softmax.
         precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
         batch_size: images in one forward pass.
 
@@ -72,7 +74,13 @@ def saco(
         for number in (groups, *range(groups))
     ]
     probabilities = removal_probabilities(
-        model, images, mean_fill(images), removals, precision=precision, batch_size=batch_size
+        model,
+        images,
+        mean_fill(images),
+        removals,
+        multi_label=multi_label,
+        precision=precision,
+        batch_size=batch_size,
     )
     scores = of_targets(probabilities.unflatten(0, (len(of), groups + 1)), targets)
     falls = scores[:, :1] - scores[:, 1:]

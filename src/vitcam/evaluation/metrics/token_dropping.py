@@ -28,6 +28,7 @@ def token_dropping_curves(
     targets: Int[Tensor, " heatmaps"],
     steps: int = 10,
     *,
+    multi_label: bool = False,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
 ) -> Curves:
@@ -51,6 +52,7 @@ def token_dropping_curves(
             next. What they have in common is computed once.
         targets: per heatmap, the class whose probability is followed.
         steps: how finely 0..1 is divided.
+        multi_label: a probability is the sigmoid of the class's own logit, instead of a share of the softmax.
         precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
         batch_size: images in one forward pass; up to four times as many where few of their tokens are left.
 
@@ -81,7 +83,10 @@ def token_dropping_curves(
         at_once = batch_size * min(4, every // kept.shape[1])
         parts = zip(torch.tensor(entries).split(at_once), kept.split(at_once), strict=True)
         return torch.cat(
-            [_of_kept(model, block, grid, images[part], index, precision) for part, index in parts]
+            [
+                _of_kept(model, block, grid, images[part], index, multi_label, precision)
+                for part, index in parts
+            ]
         )
 
     def of_images(dropped: bool) -> Float[Tensor, "heatmaps 2"]:
@@ -103,6 +108,7 @@ def _of_kept(
     grid: PatchGrid,
     images: Float[Tensor, "batch 3 height width"],
     kept: Int[Tensor, "batch kept"],
+    multi_label: bool,
     precision: Precision,
 ) -> Float[Tensor, "batch classes"]:
     met = []
@@ -115,7 +121,12 @@ def _of_kept(
     with block_input(block, "", batch, every, keep):
         try:
             probabilities = class_probabilities(
-                model, lambda items: images, batch, precision=precision, batch_size=batch
+                model,
+                lambda items: images,
+                batch,
+                multi_label=multi_label,
+                precision=precision,
+                batch_size=batch,
             )
         except RuntimeError as error:
             raise ModelError(
