@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import miniature
 import pytest
@@ -51,6 +53,31 @@ def test_evaluate(data, tmp_path):
     status, output = vitcam(*command, "-o", tmp_path / "run")
     assert status == 0
     assert "4 of 4 images of the localization task are stored already" in output
+
+
+@pytest.mark.parametrize(
+    ("blocked", "words", "remedy"),
+    [
+        ("polars", ["report", "run"], "need Polars, which isn't installed: pip install 'vitcam[eval]'"),
+        ("polars", ["evaluate", "all"], "need Polars, which isn't installed: pip install 'vitcam[eval]'"),
+        (
+            "ray",
+            ["evaluate", "all", "--cluster", "local"],
+            "needs Ray, which isn't installed: pip install 'vitcam",
+        ),
+    ],
+)
+def test_says_what_to_install(data, tmp_path, blocked, words, remedy):
+    if words[0] == "evaluate":
+        words = [*words, "--data", f"folder:{data}", "-o", "run"]
+    code = f"import sys; sys.modules[{blocked!r}] = None; from vitcam.cli import main; main()"
+    found = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 1
+    assert remedy in " ".join(found.stderr.split())
+    assert "Traceback" not in found.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_wrong_usage(data, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -24,7 +25,40 @@ def start(data: Path, output: Path, task: str) -> subprocess.Popen[bytes]:
         [sys.executable, miniature.__file__, str(data), str(output), task],
         env={**os.environ, "PYTHONPATH": paths},
         stderr=subprocess.PIPE,
+        start_new_session=True,  # so that what it leaves behind can be found
     )
+
+
+def of_session(leader: int) -> list[int]:
+    """The processes of a session, ended ones apart."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, session = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:  # it has just ended
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_a_killed_run_leaves_no_process_behind(tmp_path):
+    """Whatever reads photographs ahead must die with the run, and not wait forever for it."""
+    data = miniature.make_dataset(tmp_path / "data", images=41)
+    process = start(data, tmp_path / "run", "localization")
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "run" / "rows").glob("part-*")):
+            assert time.monotonic() < deadline, "it stores nothing"
+            time.sleep(0.01)
+        assert process.pid in of_session(process.pid)
+        assert int(re.search(r"Threads:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())[1]) > 1
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == -9
+    assert of_session(process.pid) == []
 
 
 def kill_at(process: subprocess.Popen[bytes], rows: Path, parts: int, delay: float) -> bool:

@@ -262,6 +262,23 @@ def test_other_settings_are_refused_field_by_field(run, folder):
         run(limit=4, model=changed)
 
 
+def test_another_number_of_threads_is_said(run, folder):
+    run(limit=4)
+    settings = folder.settings()
+    settings["environment"]["threads"] += 3
+    (folder.path / "run.json").write_text(json.dumps(settings))
+    told = []
+    run(limit=4, tell=told.append)
+    threads = torch.get_num_threads()
+    assert any(
+        f"begun on {threads + 3} threads and goes on with {threads}, on which" in each for each in told
+    )
+    settings["environment"].pop("threads")
+    (folder.path / "run.json").write_text(json.dumps(settings))
+    run(limit=4, tell=told.append)
+    assert sum("threads" in each for each in told) == 1
+
+
 def test_a_moved_dataset_goes_on(run, data, tmp_path):
     run(limit=4)
     (tmp_path / "moved").symlink_to(data)

@@ -140,6 +140,26 @@ def test_several_runs(tmp_path, folder):
     assert "dino: agcam" in text
 
 
+def test_a_run_per_model(tmp_path, folder):
+    """Both models' methods stand in one table, each compared with the reference of its own run."""
+    model = {"spec": "timm:other", "weights": "0badf00d"}
+    rows = rows_of(seed=5, methods=("agcam", "lrp")) + rows_of(
+        "perturbation", methods=("agcam", "lrp"), seed=5
+    )
+    other = write_run(tmp_path / "other", rows, model=model, methods=["agcam", "lrp"], task="all")
+    runs = read_runs([folder, other])
+    table = next(table for table in score_tables(runs) if table.measure.key == "iou")
+    assert [(row.run, row.method) for row in table.rows] == [
+        *(("deit", method) for method in ("agcam", "rollout", "random")),
+        *(("other", method) for method in ("agcam", "lrp")),
+    ]
+    alone = next(table for table in score_tables(read_runs([other])) if table.measure.key == "iou")
+    assert table.rows[3:] == alone.rows
+    text = " ".join(read(page_of(folder, other)).text)
+    for part in ("deit: rollout", "other: lrp", "timm:other", "embedded:photo", "checksum 0badf00d"):
+        assert part in text
+
+
 def test_a_run_of_one_method_without_a_reference(tmp_path):
     text = " ".join(read(page_of(write_run(tmp_path / "run", rows_of(methods=("rollout",))))).text)
     assert "it is the only method" in text

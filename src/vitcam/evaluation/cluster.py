@@ -116,12 +116,22 @@ def _result(ray: Any, ready: Any, shard: Sequence[Sequence[int]]) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def _connected(address: str) -> Iterator[Any]:
+def find_ray() -> Any:
+    """The library.
+
+    Raises:
+        RunError: it isn't installed.
+    """
     try:
         import ray
     except ImportError as error:
         raise RunError("a cluster needs Ray, which isn't installed: pip install 'vitcam[cluster]'") from error
+    return ray
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    ray = find_ray()
     if ray.is_initialized():  # by the program that vitcam is a part of
         yield ray
         return

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 from PIL import Image
 
+from vitcam.evaluation.frames import pl
 from vitcam.evaluation.rows import KEY, Row, Task
 
 FOLDER = "gallery"

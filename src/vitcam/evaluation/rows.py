@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import polars as pl
+from vitcam.evaluation.frames import pl
 
 Task = Literal["localization", "perturbation"]
 TASKS: tuple[Task, ...] = ("localization", "perturbation")

@@ -125,6 +125,10 @@ def evaluate(
         seed,
         tuple(tests),
     )
+    if cluster is not None:  # before anything is loaded or written
+        from vitcam.evaluation.cluster import find_ray
+
+        find_ray()
     dataset = open_dataset(data, **(data_options or {})) if isinstance(data, str) else data
     loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)
     match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, _logits(loaded))
@@ -138,7 +142,8 @@ def evaluate(
     job = Job(settings, dataset, loaded, match.model_indices, plan.masks, gallery)
     here = device if cluster is None else None
     with locked(folder.lock), on_device(loaded.module, here):
-        folder.begin(described)
+        for sentence in folder.begin(described):
+            tell(sentence)
         for each in settings.tasks:
             pending, report = _pending(folder, plan, job, each, progress, tell)
             if cluster is None:

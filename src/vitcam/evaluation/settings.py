@@ -166,6 +166,17 @@ def check_same(stored: Mapping[str, Any], asked: Mapping[str, Any], where: str) 
         )
 
 
+def environment_notes(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """What differs between the machine that began a run and this one so that it shows in the numbers."""
+    before, now = (settings.get("environment", {}).get("threads") for settings in (stored, asked))
+    if before in (None, now):
+        return []
+    return [
+        f"The run was begun on {before} threads and goes on with {now}, on which the last digits of what is computed "
+        f"depend: OMP_NUM_THREADS={before} gives the same ones"
+    ]
+
+
 def weights_fingerprint(module: nn.Module) -> str:
     """8 hexadecimal digits of a model's weights and buffers."""
     checksum = 0

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import FOLDER as GALLERY
 from vitcam.evaluation.rows import COLUMNS, KEY, Task
-from vitcam.evaluation.settings import check_same
+from vitcam.evaluation.settings import check_same, environment_notes
 from vitcam.evaluation.writing import TEMPORARY, write_whole
 
 
@@ -51,8 +50,11 @@ class RunFolder:
             )
         _make(rows)
 
-    def begin(self, described: Mapping[str, Any]) -> None:
+    def begin(self, described: Mapping[str, Any]) -> list[str]:
         """Writes ``run.json``, or checks that it says the same; clears what an interrupted write left.
+
+        Returns:
+            What people should know about the way in which the run goes on.
 
         Raises:
             RunError: the settings differ, or ``run.json`` can't be read or written.
@@ -61,11 +63,13 @@ class RunFolder:
             left.unlink(missing_ok=True)
         file = self.path / "run.json"
         if file.exists():
-            check_same(self.settings(), described, str(self.path))
-        elif self._parts():
+            stored = self.settings()
+            check_same(stored, described, str(self.path))
+            return environment_notes(stored, described)
+        if self._parts():
             raise RunError(f"{self.path} has rows, but no run.json that says of what: take another folder")
-        else:
-            write_whole(file, _as_json(described))
+        write_whole(file, _as_json(described))
+        return []
 
     def settings(self) -> dict[str, Any]:
         """What ``run.json`` holds.

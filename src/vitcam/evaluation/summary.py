@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
+from vitcam.evaluation.frames import pl
 from vitcam.evaluation.metrics.max_box_accuracy import max_box_accuracy, max_box_accuracy_v2
 from vitcam.evaluation.rows import COLUMNS, Task
 from vitcam.evaluation.statistics import bootstrap_interval

@@ -6,9 +6,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import polars as pl
-
 from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import to_pictures
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Failed, Item, load_batches

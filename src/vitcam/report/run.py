@@ -9,8 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from vitcam.evaluation.frames import pl
 from vitcam.evaluation.rows import COLUMNS, KEY, TASKS, Task
 from vitcam.report.errors import ReportError
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
+from vitcam.evaluation.frames import pl
 from vitcam.evaluation.rows import COLUMNS, Task
 from vitcam.report.errors import ReportError
 from vitcam.report.run import Run, scored_rows
