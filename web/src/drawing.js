@@ -11,16 +11,22 @@ const HALO = "rgb(10 10 14)";
 const LINE = "white";
 
 /**
- * Draw the part of a photograph that the model sees.
- * @returns {ImageData} what was drawn
+ * The part of a photograph that the model sees, as large as the pictures on the page.
+ * @returns {ImageData}
  */
-export function drawPhotograph(canvas, bitmap, part) {
+export function photographSeen(bitmap, part) {
   const scale = LONG_EDGE / Math.max(part.width, part.height);
-  canvas.width = Math.max(1, Math.round(part.width * scale));
-  canvas.height = Math.max(1, Math.round(part.height * scale));
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+  const [width, height] = [part.width, part.height].map((length) => Math.max(1, Math.round(length * scale)));
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   drawOnWhite(context, bitmap, part);
-  return context.getImageData(0, 0, canvas.width, canvas.height);
+  return context.getImageData(0, 0, width, height);
+}
+
+/** @param {HTMLCanvasElement} canvas @param {ImageData} photograph */
+export function drawPhotograph(canvas, photograph) {
+  canvas.width = photograph.width;
+  canvas.height = photograph.height;
+  canvas.getContext("2d").putImageData(photograph, 0, 0);
 }
 
 /** A map over the whole picture, 0..1: stretched first, then scaled, as in Python. */
@@ -35,12 +41,9 @@ export function heatOver(map, { width, height }) {
  * @param {{shown: boolean, opacity: number, threshold: number | null}} look
  */
 export function drawMap(canvas, photograph, heat, { shown, opacity, threshold }) {
-  canvas.width = photograph.width;
-  canvas.height = photograph.height;
-  const context = canvas.getContext("2d");
   const picture = shown ? new ImageData(overlay(photograph.data, heat.values, opacity), heat.width) : photograph;
-  context.putImageData(picture, 0, 0);
-  if (shown && threshold !== null) drawOutline(context, heat, threshold);
+  drawPhotograph(canvas, picture);
+  if (shown && threshold !== null) drawOutline(canvas.getContext("2d"), heat, threshold);
 }
 
 function drawOutline(context, heat, threshold) {

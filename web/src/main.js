@@ -1,7 +1,8 @@
 /** The page: a photograph comes in, the engine explains it, the visitor looks at its classes. */
-import { drawMap, drawPhotograph, drawScale, heatOver } from "./drawing.js";
+import { drawMap, drawPhotograph, drawScale, heatOver, photographSeen } from "./drawing.js";
 import { Engine } from "./engine.js";
 import { PageError } from "./errors.js";
+import { fetchFound } from "./model.js";
 import { softmax } from "./numbers.js";
 import { openPhotograph } from "./photograph.js";
 import { region } from "./preprocessing.js";
@@ -29,7 +30,8 @@ async function start() {
   engine = new Engine();
   return engine.load((received, total) => {
     view.setProgress(received, total);
-    view.setStatus(`Loading the model: ${megabytes(received)}${total ? ` of ${megabytes(total)}` : ""} MB`);
+    const loading = `Loading the model: ${megabytes(received)}${total ? ` of ${megabytes(total)}` : ""} MB`;
+    view.setStatus(received === total ? "Starting the model…" : loading);
   });
 }
 
@@ -82,10 +84,10 @@ async function take(file, name) {
     if (overtaken()) return;
     view.setStatus(`Explaining ${name}…`);
     const { width, height } = bitmap;
-    const photograph = drawPhotograph($("photograph"), bitmap, region(description.preprocessing, bitmap));
-    view.captionPhotograph(name, width, height);
+    const photograph = photographSeen(bitmap, region(description.preprocessing, bitmap));
     const answer = await engine.explain(bitmap);
     if (overtaken()) return;
+    view.captionPhotograph(name, width, height);
     show(name, photograph, answer, description);
   } catch (error) {
     if (!overtaken()) complain(error);
@@ -109,6 +111,7 @@ function show(name, photograph, answer, description) {
   current = { name, photograph, classes, chosen: classes[0] };
   shared.result = { name, probabilities, milliseconds: answer.milliseconds, classes };
   $("answer").hidden = false;
+  drawPhotograph($("photograph"), photograph);
   view.showClasses(classes, current.chosen.index);
   choose(current.chosen);
   const { prepare, model } = answer.milliseconds;
@@ -154,11 +157,7 @@ function takeFrom(transfer, otherwise) {
   else if (otherwise) complain(new PageError(otherwise));
 }
 
-async function example(name) {
-  const response = await fetch(`photos/${name}`);
-  if (!response.ok) throw new PageError(`The server has no photos/${name} (it answered ${response.status}).`);
-  return response.blob();
-}
+const example = async (name) => (await fetchFound(new URL(`photos/${name}`, location.href))).blob();
 
 function listen() {
   $("file").addEventListener("change", () => {

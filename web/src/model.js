@@ -37,7 +37,7 @@ function parsed(address, base) {
  * @returns {Promise<Uint8Array>}
  */
 export async function fetchBytes(address, progress = () => {}) {
-  const response = await found(address);
+  const response = await fetchFound(address, EXPORTED);
   const total = Number(response.headers.get("Content-Length")) || 0;
   const chunks = [];
   let received = 0;
@@ -61,7 +61,14 @@ export async function fetchBytes(address, progress = () => {}) {
   return bytes;
 }
 
-async function found(address) {
+const EXPORTED = "`make web` exports the model and puts it there.";
+
+/**
+ * @param {URL} address
+ * @param {string} hint what to do if it isn't there
+ * @returns {Promise<Response>}
+ */
+export async function fetchFound(address, hint = "Build the page again: make web.") {
   let response;
   try {
     response = await fetch(address);
@@ -69,15 +76,12 @@ async function found(address) {
     throw new PageError(`${address.pathname} can't be loaded: the server doesn't answer. Reload the page to try again.`);
   }
   if (response.ok) return response;
-  throw new PageError(
-    `The server has no ${address.pathname} (it answered ${response.status}). ` +
-      "`make web` exports the model and puts it there.",
-  );
+  throw new PageError(`The server has no ${address.pathname} (it answered ${response.status}). ${hint}`);
 }
 
 /** model.json: what the exported model takes and gives. */
 export async function fetchDescription(address) {
-  const response = await found(address);
+  const response = await fetchFound(address, EXPORTED);
   let description;
   try {
     description = await response.json();
