@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "vitcam"
 
 VALUES = {"types", "errors"}
 INPUT = {"images"}
+OUTPUT = {"writing"}
 FOUND = {"recording", "heatmap", "boxes"}
 JOINED = {"models", "methods", "targets", "inputs", "explanation", "explaining", "decomposing", "render"}
 
@@ -23,6 +24,7 @@ MAY_IMPORT = {
     "lazy": set(),
     "threads": set(),
     "images": VALUES,
+    "writing": VALUES,
     "photos": VALUES,
     "models": VALUES | INPUT | {"lazy"},
     "recording": VALUES,
@@ -35,7 +37,7 @@ MAY_IMPORT = {
     "explanation": VALUES | {"heatmap", "boxes", "render"},
     "explaining": VALUES | INPUT | FOUND | JOINED,
     "decomposing": VALUES | FOUND | {"models", "methods", "targets", "inputs"},
-    "evaluation": VALUES | INPUT | FOUND | JOINED | {"lazy"},
+    "evaluation": VALUES | INPUT | OUTPUT | FOUND | JOINED | {"lazy"},
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
     "report": VALUES | {"render", "evaluation", "lazy"},
     "export": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
@@ -43,6 +45,7 @@ MAY_IMPORT = {
     "app": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
     "cli": VALUES
     | INPUT
+    | OUTPUT
     | FOUND
     | JOINED
     | {"evaluation", "report", "export", "bench", "app", "photos", "threads", "__init__"},
@@ -61,7 +64,7 @@ VENDORS = {
     "onnxruntime": {"export"},
     "gradio": {"app"},
 }
-NO_TORCH = {"report", "types", "errors", "render", "images", "photos", "__init__"}
+NO_TORCH = {"report", "types", "errors", "render", "images", "writing", "photos", "__init__"}
 
 
 def imports_of(file: Path) -> set[str]:

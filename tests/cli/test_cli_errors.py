@@ -6,8 +6,8 @@ import resource
 import pytest
 
 from vitcam.cli.explaining import batches, saving
-from vitcam.cli.writing import write_whole
 from vitcam.errors import VitcamError
+from vitcam.writing import write_whole
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,8 @@ def _slowly(path: Path, content: bytes) -> None:
 
 
 def main(dataset: str, output: str, task: str) -> None:
-    from vitcam.evaluation import evaluate, writing
+    from vitcam import writing
+    from vitcam.evaluation import evaluate
 
     torch.set_num_threads(1)
     writing.write_durably = _slowly

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import vitcam
+from vitcam import writing
 from vitcam.errors import MethodError
 from vitcam.evaluation import (
     Dataset,
@@ -26,7 +27,6 @@ from vitcam.evaluation import (
     localization_scores,
     open_dataset,
     perturbation_curves,
-    writing,
 )
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.gallery import read_pictures, to_pictures

@@ -11,7 +11,7 @@ import typer
 
 from vitcam.cli.options import Device, Precision, PrecisionOption
 from vitcam.cli.terminal import counted, stderr, stdout
-from vitcam.cli.writing import write_whole
+from vitcam.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

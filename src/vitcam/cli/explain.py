@@ -22,7 +22,7 @@ from vitcam.cli.options import (
     Threshold,
 )
 from vitcam.cli.terminal import complain, counted, progress_bar, stderr, stdout
-from vitcam.cli.writing import write_whole
+from vitcam.writing import write_whole
 
 if TYPE_CHECKING:
     from vitcam.cli.explaining.photographs import Photograph

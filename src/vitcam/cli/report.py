@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitcam.cli.terminal import PIPED_WIDTH, stderr, stdout
+from vitcam.writing import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,7 +77,7 @@ def report(
         _deliver(texts[format](), output)
     if not no_html:
         page = html or (runs[0].path / "report.html" if len(runs) == 1 else Path("report.html"))
-        _write(page, report_page(runs, tables))
+        write_whole(page, report_page(runs, tables).encode())
         stderr().print(f"The page is in {page}", soft_wrap=True)
 
 
@@ -94,7 +95,7 @@ def _print_tables(runs: Sequence[Run], tables: Sequence[ScoreTable], output: Pat
         console.print(_table(table, len(runs) > 1))
     console.print(LEGEND, style="dim")
     if output is not None:
-        _write(output, text.getvalue())
+        write_whole(output, text.getvalue().encode())
 
 
 def _table(table: ScoreTable, several_runs: bool) -> Table:
@@ -128,14 +129,4 @@ def _deliver(text: str, output: Path | None) -> None:
     if output is None:
         typer.echo(text, nl=False)
     else:
-        _write(output, text)
-
-
-def _write(file: Path, text: str) -> None:
-    from vitcam.report import ReportError
-
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ReportError(f"can't write {file}: {error.strerror or error}") from error
+        write_whole(output, text.encode())

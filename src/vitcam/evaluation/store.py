@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitcam.errors import VitcamError
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import FOLDER as GALLERY
 from vitcam.evaluation.rows import COLUMNS, KEY, Task
 from vitcam.evaluation.settings import check_same, environment_notes
-from vitcam.evaluation.writing import TEMPORARY, write_whole
+from vitcam.writing import TEMPORARY, write_whole
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class RunFolder:
                 f"{self.path} holds files, but no run: expected a folder with run.json, an empty one, or a new "
                 "name"
             )
-        _make(rows)
+        try:
+            rows.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"can't make the folder {rows}: {error.strerror}") from error
 
     def begin(self, described: Mapping[str, Any]) -> list[str]:
         """Writes ``run.json``, or checks that it says the same; clears what an interrupted write left.
@@ -68,7 +72,7 @@ class RunFolder:
             return environment_notes(stored, described)
         if self._parts():
             raise RunError(f"{self.path} has rows, but no run.json that says of what: take another folder")
-        write_whole(file, _as_json(described))
+        _write(file, _as_json(described))
         return []
 
     def settings(self) -> dict[str, Any]:
@@ -95,9 +99,8 @@ class RunFolder:
         """
         name = f"part-{len(self._parts()):06d}-{uuid.uuid4().hex[:8]}.parquet"
         if pictures is not None and pictures.height:
-            _make(self.path / GALLERY)
-            write_whole(self.path / GALLERY / name, _as_parquet(pictures))
-        write_whole(self.path / "rows" / name, _as_parquet(rows))
+            _write(self.path / GALLERY / name, _as_parquet(pictures))
+        _write(self.path / "rows" / name, _as_parquet(rows))
 
     def read(self) -> pl.DataFrame:
         """All rows, each once, in an order that doesn't depend on how they came.
@@ -125,7 +128,7 @@ class RunFolder:
         Raises:
             RunError: it can't be written.
         """
-        write_whole(self.path / "summary.json", _as_json(summary))
+        _write(self.path / "summary.json", _as_json(summary))
 
     def _parts(self) -> list[Path]:
         return sorted((self.path / "rows").glob("part-*.parquet"))
@@ -145,11 +148,13 @@ def _read(part: Path, columns: list[str] | None = None) -> pl.DataFrame:
         ) from error
 
 
-def _make(folder: Path) -> None:
+def _write(path: Path, content: bytes) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"can't make the folder {folder}: {error.strerror}") from error
+        write_whole(path, content)
+    except VitcamError as error:
+        raise RunError(
+            f"{error}. What was stored before is whole; once this is put right, the same command goes on from there"
+        ) from error
 
 
 def _as_parquet(table: pl.DataFrame) -> bytes:

@@ -19,9 +19,9 @@ from vitcam.evaluation.datasets import Dataset, open_dataset
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.loading import Item, Photographs, load_batches
 from vitcam.evaluation.settings import weights_fingerprint
-from vitcam.evaluation.writing import write_whole
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.head import Head, feature_extractor, find_classifier, head_bytes
+from vitcam.writing import write_whole
 
 _ITERATIONS = 300
 

@@ -14,10 +14,10 @@ from vitcam.cli.explaining.boxes import to_photograph
 from vitcam.cli.explaining.figure import Boxes, figure
 from vitcam.cli.explaining.manifest import Entry, Explained, Failed, Score, Target
 from vitcam.cli.explaining.run import Run
-from vitcam.cli.writing import write_whole
 from vitcam.errors import ImageError
 from vitcam.explanation import Explanation
 from vitcam.types import Box
+from vitcam.writing import write_whole
 
 PNG = {"compress_type": zlib.Z_RLE, "compress_level": 1}
 """For photographs, the size of Pillow's default in a third of its time."""
