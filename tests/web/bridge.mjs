@@ -5,6 +5,7 @@ const at = (name) => import(new URL(`../../web/src/${name}.js`, import.meta.url)
 const { normalize, upsample } = await at("heatmap");
 const { INFERNO } = await at("inferno");
 const { checked, modelAddress } = await at("model");
+const { sigmoid, softmax } = await at("numbers");
 const { outline } = await at("outline");
 const { overlay } = await at("overlay");
 const { modelInput, region } = await at("preprocessing");
@@ -22,6 +23,7 @@ const CALLS = {
   overlay: ({ rgba, heat, opacity }) => overlay(Uint8ClampedArray.from(rgba), Float32Array.from(heat), opacity),
   outline: ({ heatmap, threshold }) => outline(map(heatmap), threshold),
   colors: () => INFERNO,
+  probabilities: ({ logits }) => ({ softmax: softmax(logits), sigmoid: sigmoid(logits) }),
   address: ({ page }) => modelAddress(page),
   checked: ({ description }) => checked(description, "model.json"),
 };

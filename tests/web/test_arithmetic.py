@@ -153,6 +153,13 @@ def test_overlays_as_render_to_the_bit(opacity: float) -> None:
     assert np.array_equal(np.reshape(drawn, expected.shape), expected)
 
 
+def test_probabilities_of_large_logits_stay_finite() -> None:
+    logits = torch.tensor([-1000.0, 3.0, 2.5, 800.0, 799.0], dtype=torch.float64)
+    told = value("probabilities", logits=logits.tolist())
+    assert told["softmax"] == pytest.approx(logits.softmax(0).tolist())
+    assert told["sigmoid"] == pytest.approx(logits.sigmoid().tolist())
+
+
 def test_colours_are_render_s() -> None:
     assert value("colors") == color_table("inferno").ravel().tolist()
 

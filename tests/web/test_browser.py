@@ -47,6 +47,8 @@ def test_a_dropped_photograph_is_explained_as_in_python(page: Page, model: vitca
     page.drop(PHOTO)
     assert page.error == ""
     probability, heat = differences(page, model, PHOTO)
+    print(f"probabilities within {probability:.0e}, maps within {heat:.0e}")  # pytest -rP shows it
+    print(page.tab.text_content("#time"), page.tab.text_content("#model"))
     assert probability < 1e-4
     assert heat < 1e-3
     assert page.tab.text_content("#map-caption") == "Where it looks for cat, 26.3 %"

@@ -3,7 +3,7 @@ import { drawMap, drawPhotograph, drawScale, heatOver, photographSeen } from "./
 import { Engine } from "./engine.js";
 import { PageError } from "./errors.js";
 import { fetchFound } from "./model.js";
-import { softmax } from "./numbers.js";
+import { sigmoid, softmax } from "./numbers.js";
 import { openPhotograph } from "./photograph.js";
 import { region } from "./preprocessing.js";
 import * as view from "./view.js";
@@ -95,7 +95,7 @@ async function take(file, name) {
 }
 
 function show(name, photograph, answer, description) {
-  const probabilities = softmax(answer.logits);
+  const probabilities = (description.multi_label ? sigmoid : softmax)(answer.logits);
   const cells = answer.rows * answer.columns;
   const classes = answer.targets.map((index, place) => ({
     index,

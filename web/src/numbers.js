@@ -12,3 +12,8 @@ export function softmax(logits) {
   const sum = exponentials.reduce((total, value) => total + value, 0);
   return exponentials.map((value) => value / sum);
 }
+
+/** Each class on its own, where a photograph can have several. @returns {number[]} */
+export function sigmoid(logits) {
+  return Array.from(logits, (logit) => 1 / (1 + Math.exp(-logit)));
+}
