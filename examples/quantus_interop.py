@@ -34,16 +34,16 @@ def main() -> None:
     classes = np.array([model.class_index(name) for name in ("cat", "cup", "face")])
 
     # Does the score fall most where the map is hottest? The correlation over random sets of pixels.
-    # Twenty sets on three photographs are enough to see that it runs, and for nothing else.
+    # Ten sets on three photographs are enough to see that it runs, and for nothing else.
     measure = quantus.FaithfulnessCorrelation(
-        nr_runs=20,
+        nr_runs=10,
         subset_size=2000,
         perturb_baseline="mean",
         similarity_func=quantus.similarity_func.correlation_pearson,
         return_aggregate=False,
         disable_warnings=True,
     )
-    for method in ("agcam", "gradcam", "rollout", "random"):
+    for method in ("agcam", "rollout", "random"):
         np.random.seed(0)
         scores = measure(
             model=model.module,
