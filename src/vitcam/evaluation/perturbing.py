@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -28,6 +30,7 @@ from vitcam.recording.preserved import preserved
 from vitcam.targets import score_of
 
 Numbers = dict[str, list[float] | list[list[float]]]
+Result = TypeVar("Result")
 
 _NUMBER: Shape = "number"
 _CURVE: Shape = "curve"
@@ -89,32 +92,29 @@ def perturbation_rows(items: Sequence[Item], job: Job) -> list[Row]:
     return rows
 
 
-def _paper(given: _Given, job: Job) -> Numbers:
-    curves = perturbation_curves(
-        job.model.module,
+def _measured(test: Callable[..., Result], given: _Given, job: Job, *options: Any, **more: Any) -> Result:
+    """What a test says about the given explanations."""
+    return test(
         given.images,
         given.heatmaps,
         given.targets,
-        job.settings.steps,
+        *options,
         multi_label=job.model.multi_label,
         precision=job.settings.precision,
+        **more,
     )
-    return _curve_numbers("", curves)
+
+
+def _paper(given: _Given, job: Job) -> Numbers:
+    test = partial(perturbation_curves, job.model.module)
+    return _curve_numbers("", _measured(test, given, job, job.settings.steps))
 
 
 def _insertion_deletion(given: _Given, job: Job) -> Numbers:
+    test = partial(insertion_deletion, job.model.module)
     numbers: Numbers = {}
     for name, fill in _FILLS.items():
-        both = insertion_deletion(
-            job.model.module,
-            given.images,
-            given.heatmaps,
-            given.targets,
-            fill(given.images),
-            job.settings.steps,
-            multi_label=job.model.multi_label,
-            precision=job.settings.precision,
-        )
+        both = _measured(test, given, job, fill(given.images), job.settings.steps)
         numbers |= {
             f"insertion_{name}": both.insertion.tolist(),
             f"deletion_{name}": both.deletion.tolist(),
@@ -125,52 +125,26 @@ def _insertion_deletion(given: _Given, job: Job) -> Numbers:
 
 
 def _road(given: _Given, job: Job) -> Numbers:
-    curves = road_curves(
-        job.model.module,
-        given.images,
-        given.heatmaps,
-        given.targets,
-        seed=job.settings.seed,
-        multi_label=job.model.multi_label,
-        precision=job.settings.precision,
-    )
-    return _curve_numbers("road_", curves)
+    test = partial(road_curves, job.model.module)
+    return _curve_numbers("road_", _measured(test, given, job, seed=job.settings.seed))
 
 
 def _token_dropping(given: _Given, job: Job) -> Numbers:
-    """None where it isn't defined: a model without a class token, or whose attention takes all tokens only."""
+    """Nothing where it isn't defined: a model without a class token, or whose attention takes all tokens only."""
     module = job.model.module
     with preserved(module):
         layout = know(module, given.images, score_of(None, len(given.images), None), Overrides()).layout
     if not layout.blocks:
         return {}
+    test = partial(token_dropping_curves, module, module.get_submodule(layout.blocks[0]), layout.grid)
     try:
-        curves = token_dropping_curves(
-            module,
-            module.get_submodule(layout.blocks[0]),
-            layout.grid,
-            given.images,
-            given.heatmaps,
-            given.targets,
-            job.settings.steps,
-            multi_label=job.model.multi_label,
-            precision=job.settings.precision,
-        )
+        return _curve_numbers("token_", _measured(test, given, job, job.settings.steps))
     except ModelError:
         return {}
-    return _curve_numbers("token_", curves)
 
 
 def _saco(given: _Given, job: Job) -> Numbers:
-    scores = saco(
-        job.model.module,
-        given.images,
-        given.heatmaps,
-        given.targets,
-        multi_label=job.model.multi_label,
-        precision=job.settings.precision,
-    )
-    return {"saco": scores.tolist()}
+    return {"saco": _measured(partial(saco, job.model.module), given, job).tolist()}
 
 
 _TESTS: Mapping[str, Callable[[_Given, Job], Numbers]] = {

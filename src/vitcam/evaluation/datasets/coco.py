@@ -14,7 +14,7 @@ from typing import Any
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.coco_masks import CocoSegmentation, Shape
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass, keep_labelled
-from vitcam.evaluation.datasets.photographs import open_as_stored
+from vitcam.evaluation.datasets.photographs import photograph_of_objects
 from vitcam.evaluation.datasets.reading import PHOTOGRAPHS, corners, list_files, require, require_listed
 from vitcam.evaluation.datasets.sample import Sample
 from vitcam.types import Box
@@ -141,15 +141,5 @@ def _record(item: Any, where: str, shapes: tuple[Shape, ...]) -> _Record:
 
 
 def _read(images: Path, record: _Record) -> Sample:
-    path = images / record.image
-    return Sample(
-        id=record.id,
-        path=path,
-        labels=record.labels,
-        boxes=record.boxes,
-        box_labels=record.box_labels,
-        width=record.width,
-        height=record.height,
-        segmentation=CocoSegmentation(record.height, record.width, record.shapes),
-        pixels=partial(open_as_stored, path),
-    )
+    segmentation = CocoSegmentation(record.height, record.width, record.shapes)
+    return photograph_of_objects(record, images / record.image, segmentation)

@@ -2,12 +2,50 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from PIL.Image import Image, Transpose
 from PIL.Image import open as open_header
 
+from vitcam.evaluation.datasets.sample import Sample, Segmentation
+from vitcam.types import Box
+
 _ORIENTATION = 0x0112
+
+
+@runtime_checkable
+class ObjectsRecord(Protocol):
+    """What a dataset's annotations say about a photograph of objects; the fields are those of ``Sample``."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def labels(self) -> tuple[int, ...]: ...
+    @property
+    def boxes(self) -> tuple[Box, ...]: ...
+    @property
+    def box_labels(self) -> tuple[int, ...]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+
+def photograph_of_objects(record: ObjectsRecord, path: Path, segmentation: Segmentation | None) -> Sample:
+    """A sample whose photograph is a file, in the pixels as stored."""
+    return Sample(
+        id=record.id,
+        path=path,
+        labels=record.labels,
+        boxes=record.boxes,
+        box_labels=record.box_labels,
+        width=record.width,
+        height=record.height,
+        segmentation=segmentation,
+        pixels=partial(open_as_stored, path),
+    )
 
 
 def open_as_stored(path: Path) -> Image:

@@ -13,7 +13,7 @@ from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass, keep_labelled
 from vitcam.evaluation.datasets.masks import read_indices
 from vitcam.evaluation.datasets.pascal_xml import read_annotation
-from vitcam.evaluation.datasets.photographs import open_as_stored
+from vitcam.evaluation.datasets.photographs import photograph_of_objects
 from vitcam.evaluation.datasets.reading import list_files, read_table, require, require_listed
 from vitcam.evaluation.datasets.sample import Sample
 from vitcam.types import Box
@@ -147,15 +147,5 @@ def _record(path: Path, has_mask: bool) -> _Record:
 
 
 def _read(images: Path, masks: Path, record: _Record) -> Sample:
-    path = images / f"{record.id}.jpg"
-    return Sample(
-        id=record.id,
-        path=path,
-        labels=record.labels,
-        boxes=record.boxes,
-        box_labels=record.box_labels,
-        width=record.width,
-        height=record.height,
-        segmentation=_Segmentation(masks / f"{record.id}.png") if record.has_mask else None,
-        pixels=partial(open_as_stored, path),
-    )
+    segmentation = _Segmentation(masks / f"{record.id}.png") if record.has_mask else None
+    return photograph_of_objects(record, images / f"{record.id}.jpg", segmentation)

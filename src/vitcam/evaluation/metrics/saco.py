@@ -10,12 +10,7 @@ from torch import Tensor, nn
 
 from vitcam.evaluation.metrics.insertion_deletion import mean_fill
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
-from vitcam.evaluation.metrics.probabilities import (
-    BATCH_SIZE,
-    Removal,
-    of_targets,
-    removal_probabilities,
-)
+from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, Removal, of_targets, removal_probabilities
 from vitcam.recording import Precision
 
 
