@@ -16,7 +16,7 @@ SIZE = (32, 48)
 
 def timm_vit() -> nn.Module:
     return timm.create_model(
-        "vit_tiny_patch16_224", img_size=SIZE, depth=3, embed_dim=24, num_heads=3, num_classes=7
+        "vit_tiny_patch16_224", img_size=SIZE, depth=2, embed_dim=24, num_heads=3, num_classes=7
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import exported_models as models
 import numpy as np
@@ -11,15 +13,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 import vitcam
-from vitcam.export import export_onnx
+from vitcam.export import Exported, describe, export_onnx, exporting
+from vitcam.export.description import resized
 from vitcam.models.loaded import LoadedModel
+from vitcam.types import PatchGrid
 
 
 @dataclass(frozen=True)
 class Case:
-    build: object
+    build: Callable[[], nn.Module]
     method: str
     classes: str
     size: tuple[int, int]
@@ -32,69 +37,76 @@ CASES = {
         models.torchvision_vit, "agcam", "all", (32, 32), [0, 1, 2, 3]
     ),
     "Hugging Face, class and distillation token": Case(models.hf_deit, "agcam", "top1", (32, 32), None),
-    "Hugging Face, class token and patches": Case(models.hf_dinov2, "agcam", "top5", (32, 32), "top5"),
-    "rollout": Case(models.timm_vit, "rollout", "top1", models.SIZE, None),
+    "Hugging Face, without gradients": Case(models.hf_dinov2, "rollout", "top1", (32, 32), None),
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
-def exported(request, tmp_path_factory):
-    case = CASES[request.param]
-    model = models.far_from_zero(case.build())
-    path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    result = export_onnx(model, path, case.method, case.classes, image_size=case.size)
-    return case, model, result
+@pytest.fixture(scope="module")
+def export(tmp_path_factory) -> Callable[[str], tuple[LoadedModel | nn.Module, Exported]]:
+    """Exports a case, once. A model of another size than ``models.SIZE`` is given as a bare module."""
+
+    @cache
+    def once(name):
+        case = CASES[name]
+        path = tmp_path_factory.mktemp("exported") / "new" / "model.onnx"
+        model = models.far_from_zero(case.build())
+        if case.size == models.SIZE:
+            model = models.loaded(model)
+            return model, export_onnx(model, path, case.method, case.classes)
+        return model, export_onnx(model, path, case.method, case.classes, image_size=case.size)
+
+    return once
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_answers_as_explain_does(exported, batch):
-    case, model, result = exported
-    images = torch.randn(batch, 3, *case.size, generator=torch.Generator().manual_seed(7))
+@pytest.mark.parametrize("name", CASES)
+def test_answers_as_explain_does(name, export):
+    case, (model, result) = CASES[name], export(name)
     session = onnxruntime.InferenceSession(result.path, providers=["CPUExecutionProvider"])
-    logits, targets, heatmaps = session.run(["logits", "targets", "heatmaps"], {"images": images.numpy()})
-    of_each = [case.targets] * batch if isinstance(case.targets, list) else case.targets
-    expected = vitcam.explain(model, images, method=case.method, targets=of_each)
-    assert np.array_equal(targets, expected.targets.numpy())
-    np.testing.assert_allclose(logits, expected.logits.numpy(), atol=1e-5)
-    np.testing.assert_allclose(
-        heatmaps, expected.heatmaps.numpy(), atol=1e-5 * float(expected.heatmaps.max())
-    )
-    assert (logits.dtype, targets.dtype, heatmaps.dtype) == (np.float32, np.int64, np.float32)
+    for batch in (1, 3):
+        images = torch.randn(batch, 3, *case.size, generator=torch.Generator().manual_seed(7))
+        logits, targets, heatmaps = session.run(["logits", "targets", "heatmaps"], {"images": images.numpy()})
+        of_each = [case.targets] * batch if isinstance(case.targets, list) else case.targets
+        expected = vitcam.explain(model, images, method=case.method, targets=of_each)
+        assert np.array_equal(targets, expected.targets.numpy())
+        np.testing.assert_allclose(logits, expected.logits.numpy(), atol=1e-5)
+        highest = float(expected.heatmaps.max())
+        np.testing.assert_allclose(heatmaps, expected.heatmaps.numpy(), atol=1e-5 * highest)
+        assert (logits.dtype, targets.dtype, heatmaps.dtype) == (np.float32, np.int64, np.float32)
 
 
-def test_file_needs_no_operators_but_the_standard_ones(exported):
-    model = onnx.load(exported[2].path)
-    onnx.checker.check_model(model)
-    assert {(opset.domain, opset.version) for opset in model.opset_import} == {("", 20)}
-    assert [output.name for output in model.graph.output] == ["logits", "targets", "heatmaps"]
-    dimensions = model.graph.input[0].type.tensor_type.shape.dim
+@pytest.mark.parametrize("name", CASES)
+def test_file_needs_nothing_but_standard_operators(name, export):
+    file = onnx.load(export(name)[1].path)
+    onnx.checker.check_model(file)
+    assert {(opset.domain, opset.version) for opset in file.opset_import} == {("", 20)}
+    assert [output.name for output in file.graph.output] == ["logits", "targets", "heatmaps"]
+    dimensions = file.graph.input[0].type.tensor_type.shape.dim
     assert [bool(dimension.dim_param) for dimension in dimensions] == [True, False, False, False]
 
 
-def test_agreement_is_told(exported):
-    agreement = exported[2].agreement
-    assert 0 <= agreement.heatmaps < 1e-4
-    assert 0 <= agreement.logits < 1e-4
+def test_agreement_is_told(export):
+    agreement = export("timm, class token")[1].agreement
+    assert 0 < agreement.heatmaps < 1e-4
+    assert 0 < agreement.logits < 1e-4
 
 
-def test_model_is_left_as_it_was(exported):
-    _, model, _ = exported
+def test_model_is_left_as_it_was(export):
+    model, _ = export("torchvision, nn.MultiheadAttention")
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
-def test_description_says_all_that_is_needed(tmp_path):
-    model = models.loaded(models.far_from_zero(models.timm_vit()))
-    result = export_onnx(model, tmp_path / "new" / "m.onnx", "attention", "top1", verify=False)
-    described = json.loads((tmp_path / "new" / "m.json").read_text(encoding="utf-8"))
+def test_description_says_all_that_is_needed(export):
+    _, result = export("timm, class token")
+    described = json.loads(result.path.with_suffix(".json").read_text(encoding="utf-8"))
     assert described == result.description
     (inside,) = onnx.load(result.path).metadata_props
     assert (inside.key, json.loads(inside.value)) == ("vitcam", described)
     assert described == {
         "vitcam": vitcam.__version__,
         "spec": "timm:tiny",
-        "method": "attention",
-        "classes": "top1",
+        "method": "agcam",
+        "classes": "top5",
         "grid": [2, 3],
         "input": {"height": 32, "width": 48},
         "preprocessing": {
@@ -112,24 +124,38 @@ def test_description_says_all_that_is_needed(tmp_path):
         "class_names": ["ant", "bee", "cat", "dog", "élan", "fly, midge", "gnu"],
         "wordnet_ids": [[f"n0000000{index}"] for index in range(7)],
     }
-    assert result.agreement is None
-    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["m.json", "m.onnx"]
+    assert sorted(file.name for file in result.path.parent.iterdir()) == ["model.json", "model.onnx"]
+
+
+def test_models_that_say_less():
+    grid = PatchGrid(2, 3, 1)
+    bare = LoadedModel(torch.nn.Identity(), models.loaded(torch.nn.Identity()).preprocessing)
+    described = describe(bare, "unused", "agcam", "all", grid, models.SIZE)
+    assert (described["spec"], described["class_names"], described["wordnet_ids"]) == ("custom", None, None)
+    of_module = describe(None, "MyModel", "agcam", "all", grid, models.SIZE)
+    assert (of_module["spec"], of_module["preprocessing"]) == ("MyModel", None)
 
 
 def test_another_size_keeps_the_share_that_is_cropped():
-    from vitcam.export.description import resized
-
     prepare = models.loaded(torch.nn.Identity()).preprocessing
-    assert (resized(prepare, (64, 96)).size, resized(prepare, (64, 96)).resize) == ((64, 96), (80, 120))
+    larger = resized(prepare, (64, 96))
+    assert (larger.size, larger.resize, larger.mean) == ((64, 96), (80, 120), prepare.mean)
     assert resized(prepare, models.SIZE) is prepare
 
 
-def test_loaded_model_without_names():
-    from vitcam.export import describe
-    from vitcam.types import PatchGrid
-
-    bare = LoadedModel(torch.nn.Identity(), models.loaded(torch.nn.Identity()).preprocessing)
-    described = describe(bare, "unused", "agcam", "all", PatchGrid(2, 3, 1), models.SIZE)
-    assert (described["spec"], described["class_names"], described["wordnet_ids"]) == ("custom", None, None)
-    of_module = describe(None, "MyModel", "agcam", "all", PatchGrid(2, 3, 1), models.SIZE)
-    assert (of_module["spec"], of_module["preprocessing"]) == ("MyModel", None)
+def test_nothing_is_written_that_does_not_answer_as_pytorch(export, tmp_path, monkeypatch):
+    """The new file answers for another model; what was there before stays."""
+    _, result = export("timm, class token")
+    answers = exporting.run_file(result.path)
+    monkeypatch.setattr(exporting, "write_graph", lambda *args: None)
+    monkeypatch.setattr(exporting, "run_file", lambda path: answers)
+    other = models.loaded(models.far_from_zero(models.timm_vit()))
+    with torch.no_grad():
+        other.module.blocks[1].attn.proj.weight.mul_(1.01)
+    (tmp_path / "m.onnx").write_text("what was there before")
+    with pytest.raises(
+        vitcam.export.ExportError, match="doesn't answer as PyTorch does: its heatmaps differ by"
+    ):
+        export_onnx(other, tmp_path / "m.onnx", "agcam", "top5")
+    assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
+    assert (tmp_path / "m.onnx").read_text() == "what was there before"

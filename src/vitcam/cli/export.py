@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from vitcam.cli.options import EMBEDDED, ModelSpec
 from vitcam.cli.terminal import stderr, stdout
 
 
@@ -24,9 +25,7 @@ def export(
         Path,
         typer.Option("--output", "-o", metavar="FILE.onnx", help="The model; its description is FILE.json."),
     ],
-    model: Annotated[
-        str, typer.Option("--model", "-m", metavar="SPEC", help="See `vitcam models`.")
-    ] = "embedded:photo",
+    model: ModelSpec = EMBEDDED,
     method: Annotated[str, typer.Option(metavar="NAME", help="agcam, rollout or attention.")] = "agcam",
     classes: Annotated[
         ClassesName, typer.Option(help="Explained of each image: the most probable ones, or all.")

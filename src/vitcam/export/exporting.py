@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitcam.errors import MethodError, ModelError, TargetError, VitcamError
+from vitcam.errors import ModelError, VitcamError
 from vitcam.explaining import AnyModel
 from vitcam.export.description import Classes, describe, resized
 from vitcam.export.errors import ExportError
 from vitcam.export.explaining_model import ExplainingModel
+from vitcam.export.exportable import check_method, choice_of, structure
 from vitcam.export.graph import require, write_graph
-from vitcam.export.maps import EXPORTABLE
 from vitcam.export.tracing import trace
 from vitcam.export.verification import Agreement, compare_answers, run_file
 from vitcam.images import open_image
-from vitcam.methods import find_method
 from vitcam.models.device import on_device
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
 from vitcam.photos import photo_path
-from vitcam.recording import Overrides, Score
-from vitcam.recording.known import Known, know
 from vitcam.recording.preserved import preserved
 
 Size = tuple[int, int]
@@ -77,7 +75,7 @@ def export_onnx(
     Raises:
         ModelError: the model has no logits, or no attention that this can express.
         MethodError: the method can't be exported.
-        TargetError: ``classes`` is none of the three, or there are fewer than five.
+        TargetError: ``classes`` is none of the three, or doesn't fit the number of classes.
         ExportError: a package is missing, the file can't be written, torch can't export the model, or the
             exported model doesn't answer as PyTorch does.
 
@@ -86,8 +84,8 @@ def export_onnx(
         'photo.onnx'
     """
     loaded, module = (model, model.module) if isinstance(model, LoadedModel) else (None, model)
-    _check_method(method)
-    choose = _choice(classes)
+    check_method(method)
+    choose = choice_of(classes)
     path = _checked_path(path)
     require("onnx", "onnxscript", *(["onnxruntime"] if verify else []))
     images = _images(loaded, image_size)
@@ -98,44 +96,15 @@ def export_onnx(
         torch.enable_grad(),
         on_device(module, "cpu"),
         preserved(module),
+        _written_whole(path) as (file, described),
     ):
-        known = _known(module, images)
-        graph = _traced(ExplainingModel(module, known, method, choose), images[:2])
-    description = describe(loaded, type(module).__name__, method, classes, known.layout.grid, size)
-    with _folder(path) as folder:
-        file = Path(folder) / path.name
-        write_graph(graph, images[:2], ("logits", "targets", "heatmaps"), file, description)
+        known = structure(module, images[:1], classes)
+        description = describe(loaded, type(module).__name__, method, classes, known.layout.grid, size)
+        _write(ExplainingModel(module, known, method, choose), images[:2], file, description)
         agreement = compare_answers(run_file(file), model, images, method) if verify else None
-        described = file.with_suffix(".json")
-        described.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        for written in (described, file):
-            written.replace(path.with_name(written.name))
+        text = json.dumps(description, indent=2, ensure_ascii=False)
+        described.write_text(f"{text}\n", encoding="utf-8")
     return Exported(path, description, agreement)
-
-
-def _check_method(name: str) -> None:
-    method, options = find_method(name)
-    if method.name not in EXPORTABLE or options != method.options:
-        raise MethodError(
-            f"{name!r} can't be exported; what can are {', '.join(EXPORTABLE)}, with their default options. "
-            "Other methods need gradients through the whole model, or passes of their own"
-        )
-
-
-def _choice(classes: str) -> Callable[[Tensor], Tensor]:
-    def choose(logits: Tensor) -> Tensor:
-        batch, count = logits.shape
-        if classes == "all":
-            return torch.arange(count, device=logits.device).expand(batch, count)
-        if classes == "top1":
-            return logits.argmax(dim=1, keepdim=True)
-        if count < 5:
-            raise TargetError(f"classes='top5' asks for 5 classes; this model has {count}")
-        return logits.topk(5, dim=1).indices
-
-    if classes not in get_args(Classes):
-        raise TargetError(f"classes must be one of {', '.join(get_args(Classes))}; got {classes!r}")
-    return choose
 
 
 def _checked_path(path: str | Path) -> Path:
@@ -145,13 +114,21 @@ def _checked_path(path: str | Path) -> Path:
     return path
 
 
-def _folder(path: Path) -> TemporaryDirectory[str]:
-    """A folder beside the file, on the same disk, so that what is in it can be moved into place."""
+@contextmanager
+def _written_whole(path: Path) -> Iterator[tuple[Path, Path]]:
+    """Where to write the file and its description; they are moved into place if all went well.
+
+    In a folder beside them, on the same disk; nothing is left of it otherwise.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+        with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            files = Path(folder) / path.name, Path(folder) / path.with_suffix(".json").name
+            yield files
+            for file in reversed(files):
+                file.replace(path.with_name(file.name))
     except OSError as error:
-        raise ExportError(f"can't write {path}: {error.strerror}") from error
+        raise ExportError(f"can't write {path}: {error.strerror or error}") from error
 
 
 def _images(loaded: LoadedModel | None, size: Size | None) -> Tensor:
@@ -174,36 +151,18 @@ def _images(loaded: LoadedModel | None, size: Size | None) -> Tensor:
     return torch.cat([prepare(photograph)[None], noise])
 
 
-def _known(module: nn.Module, images: Tensor) -> Known:
-    kinds = {weight.dtype for weight in module.parameters()}
-    if kinds - {torch.float32}:
-        found = ", ".join(str(kind).removeprefix("torch.") for kind in kinds)
-        raise ModelError(
-            f"only models in fp32 can be exported; this one's weights are {found}: model.float()"
-        )
-    known = know(module, images[:1], Score(choose=_choice("top1")), Overrides())
-    layout = known.layout
-    obstacle = layout.obstacle
-    if known.pools:
-        obstacle = "its head reads the tokens through an attention of its own"
-    elif not obstacle and not layout.blocks:
-        obstacle = "its transformer blocks weren't found"
-    if obstacle:
-        raise ModelError(
-            f"{type(module).__name__} can't be exported: {obstacle}. What can are Vision Transformers whose "
-            "layers all attend over the same tokens, with a head that reads the class token or the mean"
-        )
-    return known
-
-
-def _traced(model: ExplainingModel, images: Tensor) -> torch.fx.GraphModule:
+def _write(model: ExplainingModel, images: Tensor, file: Path, description: dict[str, Any]) -> None:
     try:
-        return trace(model, images)
-    except VitcamError:
+        write_graph(trace(model, images), images, ("logits", "targets", "heatmaps"), file, description)
+    except (VitcamError, OSError):
         raise
     except Exception as error:
-        # Whatever torch raises about a model whose operations depend on values or on the batch size.
+        # Whatever torch raises about a model whose operations depend on values or on the batch size, or
+        # aren't in ONNX.
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        reason = next(iter(str(cause).strip().splitlines()), type(cause).__name__)
         raise ExportError(
-            f"{type(model.model).__name__} can't be turned into a graph for any batch size: "
-            f"{error or type(error).__name__}"
+            f"{type(model.model).__name__} can't be turned into an ONNX graph for any batch size: {reason}"
         ) from error

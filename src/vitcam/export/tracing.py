@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, fx, nn
 
 
@@ -19,7 +22,13 @@ def trace(model: nn.Module, images: Tensor) -> fx.GraphModule:
     sizes = [DimDynamic.DYNAMIC, DimDynamic.STATIC, DimDynamic.STATIC, DimDynamic.STATIC]
     with FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True) as mode:
         fake = mode.from_tensor(images, symbolic_context=StatelessSymbolicContext(dynamic_sizes=sizes))
-        graph = make_fx(model, tracing_mode="real")(fake)
+        graph = make_fx(model, decomposition_table=_gradients())(fake)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph.eval()
+
+
+def _gradients() -> dict[Any, Any]:
+    """What the gradients of operators are made of. ONNX has hardly any of them as one operator."""
+    known = torch.export.default_decompositions()
+    return {operator: known[operator] for operator in known if "backward" in str(operator)}

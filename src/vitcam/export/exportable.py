@@ -1,0 +1,93 @@
+"""What can be exported, and errors that say so before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitcam.errors import MethodError, ModelError, TargetError
+from vitcam.export.description import Classes
+from vitcam.export.maps import EXPORTABLE
+from vitcam.methods import find_method
+from vitcam.recording import Overrides, Score, logits_of
+from vitcam.recording.known import Known, know
+
+LARGEST_MAP = 2**30  # bytes per image and layer
+
+_CHOICES: dict[Classes, Callable[[Tensor], Tensor]] = {
+    "top1": lambda logits: logits.argmax(dim=1, keepdim=True),
+    "top5": lambda logits: logits.topk(5, dim=1).indices,
+    "all": lambda logits: torch.arange(logits.shape[1]).expand(logits.shape[0], -1),
+}
+
+
+def check_method(name: str) -> None:
+    """Raises MethodError where a method, or its options, can't be exported."""
+    method, options = find_method(name)
+    if method.name not in EXPORTABLE or options != method.options:
+        raise MethodError(
+            f"{name!r} can't be exported; what can are {', '.join(EXPORTABLE)}, with their default options. "
+            "Other methods need gradients through the whole model, or passes of their own"
+        )
+
+
+def choice_of(classes: str) -> Callable[[Tensor], Tensor]:
+    """From logits (batch, classes) to the indices (batch, targets) of the classes to explain.
+
+    Raises:
+        TargetError: it is none of the three.
+    """
+    for known, choose in _CHOICES.items():
+        if classes == known:
+            return choose
+    raise TargetError(f"classes must be one of {', '.join(get_args(Classes))}; got {classes!r}")
+
+
+def structure(module: nn.Module, image: Float[Tensor, "1 3 height width"], classes: str) -> Known:
+    """What is known about a model that can be exported.
+
+    Args:
+        module: in the state in which it is explained.
+        image: any, of the size that is to be exported.
+        classes: which are to be explained.
+
+    Raises:
+        ModelError: the model isn't in fp32, gives no logits, or isn't made of layers that all attend over the
+            same tokens.
+        TargetError: it has fewer than five classes, or too many to explain all of them at once.
+    """
+    kinds = {weight.dtype for weight in module.parameters()} - {torch.float32}
+    if kinds:
+        found = ", ".join(str(kind).removeprefix("torch.") for kind in kinds)
+        raise ModelError(
+            f"only models in fp32 can be exported; this one has weights in {found}: model.float()"
+        )
+    known = know(module, image, Score(choose=_CHOICES["top1"]), Overrides())
+    if reason := _obstacle(known):
+        raise ModelError(
+            f"{type(module).__name__} can't be exported: {reason}. What can are Vision Transformers whose "
+            "layers all attend over the same tokens, with a head that reads the class token or the mean"
+        )
+    with torch.no_grad():
+        count = logits_of(module(image)).shape[1]
+    if classes == "top5" and count < 5:
+        raise TargetError(f"classes='top5' asks for 5 classes; this model has {count}")
+    size = 4 * count * known.layout.tokens**2
+    if classes == "all" and not known.replays and size > LARGEST_MAP:
+        raise TargetError(
+            f"all {count} classes at once would take {size / 2**30:.0f} GiB per image and head, since this model's "
+            "head reads all tokens; use 'top5'"
+        )
+    return known
+
+
+def _obstacle(known: Known) -> str:
+    if known.layout.obstacle:
+        return known.layout.obstacle
+    if known.pools:
+        return "its head reads the tokens through an attention of its own"
+    return "" if known.layout.blocks else "its transformer blocks weren't found"

@@ -1,0 +1,69 @@
+"""``vitcam export``, on the embedded model."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from typer.testing import CliRunner
+
+import vitcam
+from vitcam.photos import photo_path
+
+
+@pytest.fixture(scope="module")
+def command():
+    from vitcam.cli.program import program
+
+    return lambda *arguments: CliRunner().invoke(
+        program, ["export", *map(str, arguments)], prog_name="vitcam"
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(command, tmp_path_factory):
+    path = tmp_path_factory.mktemp("command") / "photo.onnx"
+    return path, command("--classes", "all", "-o", path)
+
+
+def test_it_says_how_close_it_is_and_what_it_costs(exported):
+    _, result = exported
+    assert result.exit_code == 0, result.output
+    assert re.search(
+        r"photo.onnx \(4\d MB\) answers as PyTorch does: heatmaps within \de-0[4-9]", result.stdout
+    )
+    assert re.search(
+        r"one thread: [\d.]+ ms for logits alone, [\d.]+ ms with heatmaps: \d\.\d\d×", result.stdout
+    )
+
+
+def test_file_alone_explains_a_photograph(exported):
+    """As somebody would who has neither vitcam nor PyTorch, but for the preparation of the photograph."""
+    path, _ = exported
+    described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    model = vitcam.load_model("embedded:photo")
+    images = model.preprocess(photo_path("cat")).numpy()
+    session = onnxruntime.InferenceSession(path)
+    logits, _, heatmaps = session.run(None, {"images": images})
+    assert described["class_names"][logits.argmax()] == "cat"
+    assert heatmaps.shape == (1, len(described["class_names"]), *described["grid"])
+    cat = vitcam.explain(model, photo_path("cat"), targets="cat")
+    found = heatmaps[:, [described["class_names"].index("cat")]]
+    np.testing.assert_allclose(found, cat.heatmaps.numpy(), atol=1e-4 * float(cat.heatmaps.max()))
+
+
+def test_file_holds_every_weight_once(exported):
+    weights = sum(weight.numel() for weight in vitcam.load_model("embedded:photo").module.parameters())
+    held = sum(np.prod(initializer.dims) for initializer in onnx.load(exported[0]).graph.initializer)
+    assert weights < held < 1.01 * weights
+
+
+def test_what_cannot_be_exported_is_said_in_one_line(command, tmp_path):
+    result = command("--method", "lrp", "-o", tmp_path / "m.onnx")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: 'lrp' can't be exported; what can are agcam, attention, rollout")
+    assert not list(tmp_path.iterdir())
