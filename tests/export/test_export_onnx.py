@@ -122,6 +122,7 @@ def test_description_says_all_that_is_needed(export):
             "std": [0.2, 0.2, 0.3],
         },
         "class_names": ["ant", "bee", "cat", "dog", "élan", "fly, midge", "gnu"],
+        "multi_label": False,
         "wordnet_ids": [[f"n0000000{index}"] for index in range(7)],
     }
     assert sorted(file.name for file in result.path.parent.iterdir()) == ["model.json", "model.onnx"]

@@ -33,7 +33,8 @@ def describe(
     Returns:
         ``vitcam`` (the version), ``spec``, ``method``, ``classes``, ``grid`` (rows, columns), ``input`` (height,
         width), ``preprocessing`` (every setting of :class:`vitcam.models.Preprocessing`, or None),
-        ``class_names`` and ``wordnet_ids`` (one per logit, or None).
+        ``class_names`` and ``wordnet_ids`` (one per logit, or None), ``multi_label`` (whether probabilities are
+        sigmoids of the logits instead of their softmax).
     """
     return {
         "vitcam": __version__,
@@ -44,6 +45,7 @@ def describe(
         "input": {"height": size[0], "width": size[1]},
         "preprocessing": _declared(resized(loaded.preprocessing, size)) if loaded else None,
         "class_names": list(loaded.class_names) if loaded and loaded.class_names else None,
+        "multi_label": loaded is not None and loaded.multi_label,
         "wordnet_ids": [list(ids) for ids in loaded.wordnet_ids] if loaded and loaded.wordnet_ids else None,
     }
 
