@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+from running import serving
 from visitors import load, quiet
 
 from vitcam.app.answering import Question, answer
@@ -40,3 +41,19 @@ def mine(tmp_path):
     with path.open("ab") as file:
         file.write(b"\0")
     return path
+
+
+@pytest.fixture(scope="session")
+def log(tmp_path_factory):
+    """What the app writes."""
+    return tmp_path_factory.mktemp("app") / "log"
+
+
+@pytest.fixture(scope="session")
+def address(log):
+    """Where an app answers that offers a CLIP besides the embedded model and takes 1 MB."""
+    with serving(
+        log, "--model", "embedded:photo", "--model", "open_clip:fake/clip", "--max-upload-mb", "1"
+    ) as url:
+        yield url
+    assert "OUTSIDE" not in log.read_text(), "the app connected to another host"

@@ -23,6 +23,7 @@ from vitcam.app.saving import maps_npz, png
 from vitcam.app.script import script
 from vitcam.app.shelf import ModelShelf
 from vitcam.decomposing import Decomposition
+from vitcam.photos import PHOTOS, photo_path
 
 HINT = '<p class="vitcam-hint">The maps will be here. Choose a photograph, then press <b>Explain</b>.</p>'
 
@@ -52,6 +53,8 @@ class Desk:
         self._shelf = shelf
         self._policy = policy
         self._files = files
+        self.shipped = [shutil.copy(photo_path(name), files) for name in PHOTOS]
+        """Copies of vitcam's own photographs, where the server may serve them."""
 
     def rank(
         self,

@@ -33,7 +33,8 @@ def maps_html(answer: Answer, look: Look) -> str:
     spec = escape(answer.subject.spec)
     note = "".join(f'<p class="vitcam-note">{escape(note)}</p>' for note in notes(answer))
     return (
-        f'<div class="vitcam-maps" tabindex="0" role="region" aria-label="Maps of {spec}"><table>'
+        f'<div class="vitcam-maps" tabindex="0" role="region" aria-label="Maps of {spec}">'
+        f'<table style="min-width: {108 * (len(answer.explanations) + 1)}px">'
         f"<caption><span>{spec}</span></caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         f"</table>{note}</div>"
     )

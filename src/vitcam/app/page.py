@@ -13,29 +13,30 @@ from vitcam.app.desk import HINT, NO_PHOTOGRAPH, Desk, forget
 from vitcam.app.head_grid import head_grid
 from vitcam.app.policy import Policy
 from vitcam.methods import METHODS
-from vitcam.photos import PHOTOS, photo_path
+from vitcam.photos import PHOTOS
 from vitcam.render.overlay import DEFAULT_OPACITY
 
 TITLE = """# vitcam
 Where a Vision Transformer looks when it decides."""
 FIRST_METHODS = ["agcam", "gradcam", "rollout"]
-RUNNING: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
+SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+RUNNING: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
 """Events that run a model: one after the other."""
 DRAWING: dict[str, Any] = {
     "concurrency_id": "drawing",
     "concurrency_limit": 2,
-    "show_progress": "hidden",
+    **SILENT,
 }
 """Events that only draw; they don't wait for models."""
 SETTLED: dict[str, Any] = {"trigger_mode": "always_last"}
 """While a slider moves, what counts is where it ends up."""
 
 TO_ANSWERS = """() => {
-    const answers = document.querySelector('#answers');
-    if (answers.getBoundingClientRect().top > window.innerHeight / 2) answers.scrollIntoView();
+    const [questions, answers] = ['questions', 'answers'].map(id => document.getElementById(id));
+    if (answers.getBoundingClientRect().left <= questions.getBoundingClientRect().left) answers.scrollIntoView();
     return [];
 }"""
-"""On a narrow screen the answers are below everything else."""
+"""On a narrow screen the answers are below the questions, out of sight."""
 
 ON_LOAD = """() => {
     document.addEventListener('paste', event => {
@@ -87,7 +88,7 @@ def build_page(desk: Desk, policy: Policy) -> gr.Blocks:
         codes = [_code(0), _code(1)]
         with gr.Row():
             with gr.Column(scale=2, min_width=320, elem_id="questions"):
-                photograph = _photograph()
+                photograph = _photograph(desk)
                 first = _asked(policy, gr.State(True), "Model", policy.specs[0])
                 methods = Choices(
                     list(METHODS),
@@ -122,8 +123,7 @@ def build_page(desk: Desk, policy: Policy) -> gr.Blocks:
             lambda on: (gr.update(visible=on), gr.update(visible=on)),
             comparing,
             [second_box, right_box],
-            api_visibility="private",
-            show_progress="hidden",
+            **SILENT,
         )
         _connect_answers(desk, button, photograph, methods, drawn, tabs, sides)
         _connect_layers(desk, layers_tab, apart, drawn, sides)
@@ -132,7 +132,7 @@ def build_page(desk: Desk, policy: Policy) -> gr.Blocks:
     return page
 
 
-def _photograph() -> Any:
+def _photograph(desk: Desk) -> Any:
     box = PhotographBox(
         type="filepath",
         sources=["upload", "clipboard"],
@@ -141,14 +141,14 @@ def _photograph() -> Any:
         buttons=["fullscreen"],
         elem_id="photograph",
     )
-    gr.Examples(
-        [[str(photo_path(name))] for name in PHOTOS],
-        inputs=box,
+    shipped = gr.Dataset(
+        components=[box],
+        samples=[[path] for path in desk.shipped],
         label="Or one of these",
-        cache_examples=False,
-        api_visibility="private",
+        type="index",
         elem_id="shipped",
     )
+    shipped.click(lambda index: desk.shipped[index], shipped, box, **SILENT)
     return box
 
 
@@ -255,7 +255,6 @@ def _connect_classes(desk: Desk, photograph: Any, sides: list[tuple[Asked, Shown
             [asked.wanted, photograph, asked.spec, asked.text, asked.ranking],
             [asked.ranking, asked.ticks],
             show_progress_on=asked.ticks,
-            api_visibility="private",
             **SETTLED,
             **RUNNING,
         )
@@ -270,43 +269,27 @@ def _connect_answers(
     tabs: Any,
     sides: list[tuple[Asked, Shown]],
 ) -> None:
-    step = button.click(
+    busy = button.click(
         lambda: (gr.update(selected="maps"), gr.update(value="Explaining …", interactive=False)),
         None,
         [tabs, button],
         js=TO_ANSWERS,
-        show_progress="hidden",
-        api_visibility="private",
+        **SILENT,
     )
     for asked, shown in sides:
-        step = step.then(
+        run = busy.then(
             desk.explain,
             [asked.wanted, photograph, asked.spec, asked.text, asked.ticks, methods, asked.ranking],
             [shown.answer, asked.ranking, asked.ticks],
             show_progress_on=shown.maps,
-            api_visibility="private",
             **RUNNING,
         )
-    step = step.then(
-        lambda: gr.update(value="Explain", interactive=True),
-        None,
-        button,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    moved = gr.on([control.change for control in drawn], **SETTLED, **_drawing(desk, drawn, sides[0][1]))
-    for step_before in (step, moved):
-        step = step_before
-        for _, shown in sides if step_before is not moved else sides[1:]:
-            step = step.then(**_drawing(desk, drawn, shown))
-        for _, shown in sides:
-            step = step.then(
-                desk.pack,
-                [shown.answer, shown.folder, *drawn],
-                [shown.folder, shown.downloads, *shown.files, shown.code],
-                api_visibility="private",
-                **DRAWING,
-            )
+        run.success(**_drawing(desk, drawn, shown)).then(**_packing(desk, drawn, shown))
+    for finished in (run.success, run.failure):  # `then` is not told of failures (gradio 6.31)
+        finished(lambda: gr.update(value="Explain", interactive=True), None, button, **SILENT)
+    moved = [control.change for control in drawn]
+    for _, shown in sides:
+        gr.on(moved, **SETTLED, **_drawing(desk, drawn, shown)).then(**_packing(desk, drawn, shown))
 
 
 def _drawing(desk: Desk, drawn: list[Any], shown: Shown) -> dict[str, Any]:
@@ -314,7 +297,15 @@ def _drawing(desk: Desk, drawn: list[Any], shown: Shown) -> dict[str, Any]:
         "fn": desk.draw,
         "inputs": [shown.answer, *drawn],
         "outputs": shown.maps,
-        "api_visibility": "private",
+        **DRAWING,
+    }
+
+
+def _packing(desk: Desk, drawn: list[Any], shown: Shown) -> dict[str, Any]:
+    return {
+        "fn": desk.pack,
+        "inputs": [shown.answer, shown.folder, *drawn],
+        "outputs": [shown.folder, shown.downloads, *shown.files, shown.code],
         **DRAWING,
     }
 
@@ -329,7 +320,6 @@ def _connect_layers(
         [*answers, apart.side, apart.target, apart.state, *drawn],
         [apart.state, apart.side, apart.target, apart.grid, apart.kept, apart.layers],
         show_progress_on=apart.kept,
-        api_visibility="private",
         **RUNNING,
     )
     gr.on(
@@ -337,7 +327,6 @@ def _connect_layers(
         desk.switch,
         [apart.state, apart.grid, *drawn],
         [apart.state, apart.kept],
-        api_visibility="private",
         **SETTLED,
         **DRAWING,
     )

@@ -30,7 +30,7 @@ def readable_errors() -> Iterator[None]:
     except gr.Error:
         raise
     except VitcamError as error:
-        raise _shown(str(error), "That doesn't work") from error
+        raise _shown(str(error)) from error
     except MemoryError as error:
         raise _shown("There isn't enough memory for this. Try a smaller model, or fewer classes.") from error
     except Exception as error:
@@ -42,5 +42,5 @@ def readable_errors() -> Iterator[None]:
         ) from error
 
 
-def _shown(text: str, title: str = "Something went wrong") -> gr.Error:
-    return gr.Error(paragraphs(text), duration=SECONDS, title=title, print_exception=False)
+def _shown(text: str) -> gr.Error:
+    return gr.Error(paragraphs(text), duration=SECONDS, print_exception=False)

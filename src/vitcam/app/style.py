@@ -18,20 +18,23 @@ CSS = """
 .classes .wrap { flex-direction: column; align-items: stretch; gap: 4px; }
 .vitcam-hint { padding: 48px 16px; text-align: center; color: var(--body-text-color-subdued); }
 .vitcam-maps { overflow-x: auto; }
-.vitcam-maps table { border-collapse: collapse; width: 100%; }
+.vitcam-maps table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 .vitcam-maps caption { text-align: left; padding-bottom: 10px; }
 .vitcam-maps caption span { position: sticky; left: 0; }
 .vitcam-note { color: var(--body-text-color-subdued); font-size: 0.85em; margin: 8px 0 0; }
-.vitcam-maps thead th { text-align: left; font-weight: 600; padding: 0 8px 2px 0; }
-.vitcam-maps td { padding: 0 8px 0 0; min-width: 100px; max-width: 320px; vertical-align: top; }
+.vitcam-maps thead th { text-align: left; font-weight: 600; padding: 0 8px 2px 0; overflow-wrap: anywhere;
+  vertical-align: bottom; }
+.vitcam-maps td { padding: 0 8px 0 0; vertical-align: top; }
 .vitcam-maps .class th { text-align: left; padding: 12px 0 4px; font-weight: 600; }
 .vitcam-maps .class span { position: sticky; left: 0; }
 .vitcam-maps small { font-weight: 400; color: var(--body-text-color-subdued); margin-left: 6px; }
-.vitcam-maps img, .vitcam-figures img { width: 100%; height: auto; border-radius: 4px; display: block; }
+.vitcam-maps img, .vitcam-figures img { width: 100%; max-width: 320px; height: auto; border-radius: 4px;
+  display: block; }
 .vitcam-figures { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); }
 .vitcam-figures.kept { grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); max-width: 660px; }
 .vitcam-figures figure { margin: 0; }
 .vitcam-figures figcaption { font-size: 0.85em; padding-top: 4px; }
+@media (max-width: 760px) { #answers { min-height: 100vh; } } /* so that one can scroll to their top */
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 """
 
