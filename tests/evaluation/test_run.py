@@ -150,8 +150,8 @@ def test_pictures_are_few_bytes_and_can_be_left_out(run, folder, data, model):
     photograph = Image.effect_noise((500, 375), 60).convert("RGB")
     heatmaps = [np.random.default_rng(i).random((14, 14)) for i in range(7)]
     rows = [{"image": "a", "method": f"{i}", "target": 0} for i in range(7)]
-    stored = to_pictures("localization", {"a": photograph}, rows, heatmaps)["picture"]
-    assert stored.bin.size().sum() < 10_000  # of noise; half as much of a photograph
+    stored = to_pictures("localization", {"a": photograph}, rows, heatmaps)
+    assert sum(len(picture) for *_, picture in stored) < 10_000  # of noise; half as much of a photograph
 
 
 def test_unreadable_images_are_rows_with_an_error(run, folder):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from report_runs import HOSTILE, row, rows_of, write_run
 
-from vitcam.evaluation.gallery import to_pictures
+from vitcam.evaluation.gallery import pictures_frame, to_pictures
 from vitcam.report import read_runs, report_page, score_tables
 from vitcam.report.chart import ticks
 from vitcam.report.classes import class_differences
@@ -191,7 +191,7 @@ def test_gallery_shows_stored_heatmaps_and_else_photographs(tmp_path):
     left, grey = np.zeros((4, 4)), Image.new("RGB", (60, 40), (128, 128, 128))
     left[:, 0] = 3.0
     key = {"image": "cat/7.png", "method": "agcam", "target": 0}
-    stored = to_pictures("localization", {"cat/7.png": grey}, [key], [left])
+    stored = pictures_frame(to_pictures("localization", {"cat/7.png": grey}, [key], [left]))
     stored.write_parquet(folder / "gallery" / "part-000000-00000000.parquet")
     html = page_of(folder)
     assert html.count('src="data:image/jpeg;base64,') == 6

@@ -29,14 +29,17 @@ SCHEMA: Mapping[str, Any] = {
 }
 """What a picture is known by, as a row is; ``method`` and ``target`` are null for the photograph itself."""
 
+Picture = tuple[Task, str, str | None, int | None, bytes]
+"""A row of the stored table."""
+
 
 def to_pictures(
     task: Task,
     photographs: Mapping[str, Image.Image],
     rows: Sequence[Row],
     heatmaps: Sequence[Float[np.ndarray, "rows columns"]],
-) -> pl.DataFrame:
-    """The pictures of a batch, as a table.
+) -> list[Picture]:
+    """The pictures of a batch.
 
     A photograph becomes a JPEG of at most ``SIDE`` pixels (3 to 4 kB), a heatmap a grey PNG with one pixel
     per patch, min-maxed (about 250 bytes for 14×14): enough to draw the heatmap over the photograph.
@@ -47,12 +50,20 @@ def to_pictures(
         rows: what the heatmaps are of; only their keys are looked at.
         heatmaps: one per row, on the patch grid.
     """
-    entries = [(task, image, None, None, _jpeg(picture)) for image, picture in photographs.items()]
-    heat = [
+    pictures: list[Picture] = [
+        (task, image, None, None, _jpeg(picture)) for image, picture in photographs.items()
+    ]
+    pictures += [
         (task, row["image"], row["method"], row["target"], _grey_png(heatmap))
         for row, heatmap in zip(rows, heatmaps, strict=True)
     ]
-    return pl.DataFrame([*entries, *heat], schema=dict(SCHEMA), orient="row")
+    return pictures
+
+
+def pictures_frame(pictures: Sequence[Picture]) -> pl.DataFrame:
+    """A table of pictures."""
+    columns = zip(*pictures, strict=True) if pictures else ((),) * len(SCHEMA)
+    return pl.DataFrame(dict(zip(SCHEMA, map(list, columns), strict=True)), schema=dict(SCHEMA))
 
 
 def read_pictures(run: Path, task: Task, images: Collection[str]) -> dict[tuple[Any, ...], bytes]:

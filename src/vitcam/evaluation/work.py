@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from vitcam.evaluation.errors import RunError
-from vitcam.evaluation.frames import pl
-from vitcam.evaluation.gallery import to_pictures
+from vitcam.evaluation.gallery import Picture, pictures_frame, to_pictures
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Failed, Item, load_batches
 from vitcam.evaluation.localizing import localization_columns, localization_rows
@@ -57,32 +56,32 @@ def batch_rows(batch: Sequence[Item | Failed], job: Job, task: Task) -> list[Row
 
 def batch_pictures(
     batch: Sequence[Item | Failed], rows: Sequence[Row], job: Job, task: Task
-) -> list[pl.DataFrame]:
-    """The pictures of the rows that have scores: a table, or none if there is nothing to be stored."""
+) -> list[Picture]:
+    """The pictures of the rows that have scores, if they are to be stored."""
     scored = [row for row in rows if "heatmap" in row] if job.gallery else []
     shown = {row["image"] for row in scored}
     photographs = {item.id: job.seen(item) for item in batch if isinstance(item, Item) and item.id in shown}
-    return [to_pictures(task, photographs, scored, [row["heatmap"] for row in scored])] if scored else []
+    return to_pictures(task, photographs, scored, [row["heatmap"] for row in scored])
 
 
 @contextlib.contextmanager
 def _buffered(
     folder: RunFolder, columns: Mapping[str, Shape], store_every: float
-) -> Iterator[Callable[[list[Row], list[pl.DataFrame]], None]]:
+) -> Iterator[Callable[[list[Row], list[Picture]], None]]:
     """Stores the rows of whole batches every few seconds, and what is left at the end or when interrupted."""
     waiting: list[Row] = []
-    pictures: list[pl.DataFrame] = []
+    pictures: list[Picture] = []
     stored = time.monotonic()
 
     def store() -> None:
         nonlocal stored
         if waiting:
-            folder.append(to_frame(waiting, columns), pl.concat(pictures) if pictures else None)
+            folder.append(to_frame(waiting, columns), pictures_frame(pictures))
             waiting.clear()
             pictures.clear()
         stored = time.monotonic()
 
-    def add(rows: list[Row], of_them: list[pl.DataFrame]) -> None:
+    def add(rows: list[Row], of_them: list[Picture]) -> None:
         waiting.extend(rows)
         pictures.extend(of_them)
         if time.monotonic() - stored >= store_every:
