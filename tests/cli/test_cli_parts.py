@@ -74,6 +74,19 @@ def test_photographs_are_read_one_batch_ahead_and_kept_small(run, tmp_path, monk
     assert 3 <= len(opened) <= 3 + 3
 
 
+def test_settings_reach_the_model(run, tmp_path, monkeypatch):
+    given = {}
+
+    def spy(*args, compare=batches.compare, **settings):
+        given.update(settings)
+        return compare(*args, **{**settings, "compile": False})
+
+    monkeypatch.setattr(batches, "compare", spy)
+    photo = photograph(tmp_path, "photo", (60, 40))
+    list(explain_in_batches([photo], replace(run, compile=True, precision="bf16")))
+    assert given == {"compile": True, "precision": "bf16"}
+
+
 def test_infinite_maps_fail_their_photograph_only(run, tmp_path):
     (result,) = explain_in_batches([photograph(tmp_path, "photo", (60, 40))], run)
     explanation = result.explanations["agcam"]

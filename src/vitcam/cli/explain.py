@@ -69,6 +69,9 @@ def explain(
     precision: PrecisionOption = Precision.FP32,
     batch_size: BatchSize = 8,
     device: Device = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", metavar="", help="Compile the model: for GPUs; takes a minute.")
+    ] = False,
 ) -> None:
     """Show where a model looks in photographs when it decides.
 
@@ -100,6 +103,7 @@ def explain(
         precision=precision.value,
         batch_size=batch_size,
         device=device,
+        compile=compile,
     )
     start = time.monotonic()
     entries = _explain_and_write(found, missing, run)

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 _linear = F.linear
+# Found once, since the compiler stumbles over the question.
+_AVAILABLE = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
 
 
 def fast_linear() -> AbstractContextManager[object]:
@@ -63,8 +65,7 @@ def _helps(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
         and not (torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (weight, bias)))
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkl.is_available()
+        and _AVAILABLE
     )
 
 

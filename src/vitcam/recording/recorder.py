@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -50,6 +50,7 @@ def record(
     precision: Precision = "fp32",
     given: Overrides | None = None,
     allow_replay: bool = True,
+    compile: bool = False,
 ) -> Recording:
     """Runs a model on a batch and records what methods need.
 
@@ -61,10 +62,11 @@ def record(
         precision: of the forward pass; "bf16" and "fp16" by autocast.
         given: structure given by the user instead of being found.
         allow_replay: False forbids the replay on prefix tokens, so that all tokens take part; same maps, more work.
+        compile: whether the forward pass is compiled, where no gradient goes back through it.
 
     Raises:
-        ModelError: the model calls no attention, its tokens don't fit a grid, its output isn't finite, or
-            the score doesn't depend on any attention layer.
+        ModelError: the model calls no attention, its tokens don't fit a grid, its output isn't finite, the score
+            doesn't depend on any attention layer, or the model can't be compiled.
 
     Example:
         >>> recording = record(model, images, Score(lambda logits: logits.argmax(1, True)), Need.SKIP_GRADIENT)
@@ -76,7 +78,7 @@ def record(
         known = know(model, images, score, given or Overrides())
         if known.layout.obstacle:
             needs &= Need.BLOCK_NORM
-        recorder = _Recorder(model, images, score, needs, known, precision)
+        recorder = _Recorder(model, images, score, needs, known, precision, compile)
         return (
             recorder.with_replay() if allow_replay and known.replays else None
         ) or recorder.with_all_tokens()
@@ -90,6 +92,7 @@ class _Recorder:
     needs: Need
     known: Known
     precision: Precision
+    compile: bool
 
     def with_replay(self) -> Recording | None:
         """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
@@ -135,11 +138,19 @@ class _Recorder:
         if needs & (Need.GRADIENT | _LAYERWISE):
             return tracked_pass(model, images, layout)
         if needs & (Need.MAPS | Need.SKIP_GRADIENT):
+            run = self._untracked_pass()
             if keep_rows is None or needs & Need.MAPS:
-                return plain_pass(model, images, layout)
-            return plain_pass(model, images, layout, partial(first_rows, rows=keep_rows))
+                return run(model, images, layout)
+            return run(model, images, layout, partial(first_rows, rows=keep_rows))
         with torch.enable_grad(), fast_linear(), intercept(AttentionCall.run):
             return Pass(model(images), ())
+
+    def _untracked_pass(self) -> Callable[..., Pass]:
+        if not self.compile or self.needs & Need.BLOCK_NORM:
+            return plain_pass
+        from vitcam.recording.compiled import compiled_pass  # the compiler takes seconds to import
+
+        return compiled_pass
 
     def _targets(self, run: Pass) -> tuple[Int[Tensor, "batch targets"], Scorer]:
         logits = find_logits(run.output)

@@ -88,6 +88,7 @@ def _explained(batch: Sequence[_Ready], run: Run) -> Iterable[Result]:
         run.methods,
         [run.targets] * len(batch) if isinstance(run.targets, list) else run.targets,
         precision=run.precision,
+        compile=run.compile,
     )
     for i, one in enumerate(batch):
         alone = {name: _only(of_all, i, one.small) for name, of_all in explanations.items()}

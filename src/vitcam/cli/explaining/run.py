@@ -32,6 +32,7 @@ class Run:
     threshold: float | None
     precision: Precision
     batch_size: int
+    compile: bool = False
 
     @classmethod
     def prepared(

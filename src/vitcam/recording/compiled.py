@@ -1,0 +1,173 @@
+"""A forward pass whose transformer blocks are compiled by ``torch.compile``, all but the attention in them.
+
+The compiler sees each attention call as one opaque operation, which answers it in Python as the interception of
+an ordinary pass does. Equal blocks share one compiled function, so that one of them is compiled and not twelve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
+from torch.overrides import TorchFunctionMode
+
+from vitcam.errors import ModelError
+from vitcam.recording.attention import Attention, with_head_dimension
+from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.interception import AttentionCall, intercept
+from vitcam.recording.layout import Layout
+from vitcam.recording.passes import Pass
+
+BACKEND = "inductor"
+
+_compiled: WeakKeyDictionary[nn.Module, Callable[..., Any]] = WeakKeyDictionary()
+_answering = threading.local()
+_sdpa = F.scaled_dot_product_attention
+
+
+def compiled_pass(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    layout: Layout,
+    keep: Callable[[Attention], Attention] = lambda layer: layer,
+) -> Pass:
+    """As ``plain_pass`` without gradients, the blocks compiled. The first one takes a minute, later ones don't.
+
+    Raises:
+        ModelError: this model can't be compiled, or nothing can on this machine.
+    """
+    layers: list[Attention] = []
+
+    def answer(call: AttentionCall) -> Tensor:
+        # No hook may say who is calling: each call would be compiled anew. The order of the calls is known.
+        name = layout.callers[len(layers)]
+        by_head = with_head_dimension(call, len(images))
+        output = by_head.run()
+        layers.append(keep(Attention(name, name in layout.pooling, by_head, output)))
+        return output.reshape(*call.query.shape[:-1], output.shape[-1])
+
+    _answering.answer = answer
+    try:
+        with torch.no_grad(), _compiled_blocks(model, layout, answer):
+            output = model(images)
+    except TorchDynamoException as error:
+        raise ModelError(
+            f"{type(model).__name__} can't be compiled: {_reason(error)}. Leave out compile=True; the maps are "
+            "the same without it"
+        ) from error
+    finally:
+        del _answering.answer
+    if len(layers) != len(layout.callers):
+        raise ModelError(
+            f"{type(model).__name__} can't be compiled: of its {len(layout.callers)} attention layers "
+            f"{len(layers)} are seen inside compiled blocks, as is usual with torch.nn.MultiheadAttention. Leave "
+            "out compile=True; the maps are the same without it"
+        )
+    return Pass(output, tuple(layers))
+
+
+@contextlib.contextmanager
+def _compiled_blocks(
+    model: nn.Module, layout: Layout, answer: Callable[[AttentionCall], Tensor]
+) -> Iterator[None]:
+    """The blocks compiled, and attention outside of them answered; afterwards the model is as it was."""
+    compiled = _compiled.get(model)
+    if compiled is None:
+        compiled = _compiled[model] = _compile()
+
+    def eager(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with fast_linear(), intercept(answer):
+            return forward(*args, **kwargs)
+
+    with contextlib.ExitStack() as undo:
+        for name in (*layout.blocks, *sorted(layout.pooling)):
+            module = model.get_submodule(name)
+            instance = vars(module)
+            if "forward" in instance:
+                undo.callback(instance.__setitem__, "forward", instance["forward"])
+            else:
+                undo.callback(instance.pop, "forward")
+            run = eager if name in layout.pooling else compiled
+            instance["forward"] = partial(run, module.forward)
+        yield
+
+
+def _compile() -> Callable[..., Any]:
+    settings: dict[str, Any] = {"backend": BACKEND}
+    if BACKEND == "inductor":
+        # What is recorded must not be written over.
+        settings["options"] = {"allow_buffer_reuse": False, "inplace_buffers": False}
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:  # not in older versions
+        settings["isolate_recompiles"] = True  # models don't use up each other's number of recompilations
+    compiled: Callable[..., Any] = torch.compile(_block, **settings)
+    return compiled
+
+
+def _block(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """What is compiled."""
+    with fast_linear(), _AttentionAsOperation():
+        return forward(*args, **kwargs)
+
+
+class _AttentionAsOperation(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        keywords = kwargs or {}
+        if function is _sdpa:
+            return _operation(*args, **keywords)
+        return function(*args, **keywords)
+
+
+def _operation(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    output: Tensor = _attend(query, key, value, attn_mask, scale, is_causal, enable_gqa)
+    return output
+
+
+@torch.library.custom_op(
+    "vitcam::attend",
+    mutates_args=(),
+    schema="(Tensor query, Tensor key, Tensor value, Tensor? mask, float scale, bool causal, bool gqa) -> Tensor",
+)
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, causal: bool, gqa: bool
+) -> Tensor:
+    output: Tensor = _answering.answer(AttentionCall(query, key, value, mask, scale, causal, gqa))
+    if output.dim() != 4:
+        return output.contiguous()
+    return output.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+@_attend.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, causal: bool, gqa: bool
+) -> Tensor:
+    *outer, queries, _ = query.shape
+    if len(outer) != 2:
+        return query.new_empty(*outer, queries, value.shape[-1])
+    return query.new_empty(outer[0], queries, outer[1], value.shape[-1]).transpose(1, 2)
+
+
+def _reason(error: Exception) -> str:
+    """The line of a compiler's error that says what is wrong."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
