@@ -40,18 +40,22 @@ def test_slow_entries_run_less_often():
     clock = Clock()
     entries = [
         clock.entry("first", 1.0),
-        clock.entry("ten times", 10.0),
-        clock.entry("slow", 10.5),
-        clock.entry("endless", 51.0),
+        clock.entry("ten times", 10.0, reference="first"),
+        clock.entry("slow", 10.5, reference="first"),
+        clock.entry("endless", 51.0, reference="first"),
+        clock.entry("larger", 60.0),
+        clock.entry("of the larger", 70.0, reference="larger"),
     ]
     outcomes = interleave(entries, 7, clock=clock)
-    assert [len(outcomes[entry.name].seconds) for entry in entries] == [7, 7, timing.FEW, 1]
+    assert [len(outcomes[entry.name].seconds) for entry in entries] == [7, 7, timing.FEW, 1, 7, 7]
     assert outcomes["endless"].seconds == (51.0,)
 
 
 def test_a_warm_up_that_may_have_been_an_import_is_no_sample():
     clock = Clock()
-    outcomes = interleave([clock.entry("first", 0.01), clock.entry("captum", 9.0, 0.02)], 7, clock=clock)
+    outcomes = interleave(
+        [clock.entry("first", 0.01), clock.entry("captum", 9.0, 0.02, reference="first")], 7, clock=clock
+    )
     assert outcomes["captum"].seconds == pytest.approx((0.02, 0.02, 0.02))
 
 

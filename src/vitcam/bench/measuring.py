@@ -15,7 +15,7 @@ from vitcam.bench.results import Row
 from vitcam.bench.settings import Settings
 from vitcam.bench.statistics import per_image, ratios
 from vitcam.bench.subject import Subject, load_subject
-from vitcam.bench.timing import ENDLESS, IMPORTING, Entry, Outcome, interleave
+from vitcam.bench.timing import Entry, Outcome, interleave, is_endless
 
 Tell = Callable[[str], None]
 
@@ -57,8 +57,9 @@ class Bench:
 
         repeats = self.settings.repeats if rounds is None else min(rounds, self.settings.repeats)
         outcomes = interleave(entries, repeats, synchronize=self.synchronize, tell=tell)
-        first = min(outcomes[entries[0].name].seconds, default=0.0)
-        quick = [entry for entry in entries if _within(outcomes[entry.name], max(ENDLESS * first, IMPORTING))]
+        quick = [
+            entry for entry in entries if outcomes[entry.name].seconds and not is_endless(entry, outcomes)
+        ]
         tell("peak memory")
         peaks = {entry.name: peak_bytes(entry.run, self.subject.device) for entry in quick} if weigh else {}
         return rows_of(entries, outcomes, {name: peak for name, peak in peaks.items() if peak is not None})
@@ -70,10 +71,6 @@ class Bench:
             torch.cuda.synchronize(self.subject.device)
         elif kind == "mps":
             torch.mps.synchronize()
-
-
-def _within(outcome: Outcome, seconds: float) -> bool:
-    return bool(outcome.seconds) and min(outcome.seconds) <= seconds
 
 
 def rows_of(

@@ -90,7 +90,7 @@ def heading(machine: Machine, settings: Settings) -> str:
         f"{machine.cpu}, {machine.cores} cores{ram}; {machine.threads} threads on {machine.device}; "
         f"{machine.system}.\n"
         f"vitcam {__version__}, torch {machine.torch}, Python {machine.python}; {machine.date}. "
-        f"{settings.model}, {settings.precision}, {settings.repeats} rounds."
+        f"{settings.model}, {settings.precision}, {settings.repeats} round{'s' * (settings.repeats > 1)}."
     )
 
 

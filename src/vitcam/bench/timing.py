@@ -11,10 +11,10 @@ from vitcam.bench.limits import Limit
 from vitcam.errors import VitcamError
 
 SLOW = 10
-"""How many times as slow as the first entry one must be to run in ``FEW`` rounds only."""
+"""How many times as slow as its reference an entry must be to run in ``FEW`` rounds only."""
 FEW = 3
 ENDLESS = 50
-"""How many times as slow as the first entry one must be for its warm-up to be its only sample."""
+"""How many times as slow as its reference an entry must be for its warm-up to be its only sample."""
 IMPORTING = 10.0
 """Seconds: a warm-up that is shorter never is, since importing a library may be most of it."""
 
@@ -70,7 +70,7 @@ def interleave(
     then on.
 
     Args:
-        entries: what is timed; the first is what slowness is measured by.
+        entries: what is timed.
         rounds: how often.
         synchronize: waits for the device.
         tell: is told how far it is.
@@ -95,7 +95,7 @@ def interleave(
     for entry in entries:
         tell(f"warming up: {entry.name}")
         warm[entry.name] = timed(entry)
-    planned = _plan(warm, rounds)
+    planned = {entry.name: _planned(entry, warm, rounds) for entry in entries}
     found = {name: outcome for name, outcome in warm.items() if outcome.problem or not planned[name]}
     samples: dict[str, list[float]] = {name: [] for name in warm if name not in found}
     order = random.Random(0)
@@ -117,14 +117,19 @@ def describe(error: Exception) -> str:
     return text if isinstance(error, VitcamError) and text else f"{type(error).__name__}: {text}"
 
 
-def _plan(warm: Mapping[str, Outcome], rounds: int) -> dict[str, int]:
-    """How many rounds each entry runs in."""
-    times = {name: outcome.seconds[0] for name, outcome in warm.items() if outcome.seconds}
-    first = next(iter(times.values()), 0.0)
+def is_endless(entry: Entry, outcomes: Mapping[str, Outcome]) -> bool:
+    """Whether an entry is so slow, beside its reference, that once is enough."""
+    own, reference = (min(_seconds(outcomes, name), default=0.0) for name in (entry.name, entry.reference))
+    return bool(reference) and own > max(ENDLESS * reference, IMPORTING)
 
-    def planned(seconds: float) -> int:
-        if seconds > max(ENDLESS * first, IMPORTING):
-            return 0
-        return min(rounds, FEW) if seconds > SLOW * first else rounds
 
-    return {name: planned(seconds) for name, seconds in times.items()}
+def _planned(entry: Entry, warm: Mapping[str, Outcome], rounds: int) -> int:
+    """How many rounds an entry runs in."""
+    if is_endless(entry, warm):
+        return 0
+    own, reference = (sum(_seconds(warm, name)) for name in (entry.name, entry.reference))
+    return min(rounds, FEW) if reference and own > SLOW * reference else rounds
+
+
+def _seconds(outcomes: Mapping[str, Outcome], name: str | None) -> tuple[float, ...]:
+    return outcomes[name].seconds if name is not None and name in outcomes else ()

@@ -44,6 +44,8 @@ def method_entries(bench: Bench, batch: int, names: list[str]) -> list[Entry]:
         note = "the same with linear layers by oneDNN, as vitcam runs them"
         fast = _with_fast_linear(subject.module, subject.forward(images))
         entries.append(Entry("forward, oneDNN", fast, batch, FORWARD, note=note))
+    if precision == "fp32":
+        entries.append(Entry("forward, bf16", subject.forward(images, "bf16"), batch, FORWARD))
     for name in names:
         limits = agcam_limits(batch, pixels) if name == "agcam" else method_limits(name)
         entries.append(Entry(name, subject.explain(images, name), batch, FORWARD, limits))

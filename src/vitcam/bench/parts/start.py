@@ -16,7 +16,6 @@ from vitcam.bench.timing import Entry, Outcome, interleave
 def start(bench: Bench) -> Iterator[Group]:
     """Importing vitcam, and ``vitcam --help``, each in a process of its own."""
     python, importing, title = "python -c pass", "python -c 'import vitcam'", "Start"
-    # the slowest first, since slow ones run in fewer rounds
     entries = [
         Entry("vitcam --help", _process("-m", "vitcam", "--help"), 0, limits=(Limit("seconds", 0.5),)),
         Entry(python, _process("-c", "pass"), 0),
