@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from vitcam.render.text import ELLIPSIS, font, label, shorten, wrap
+from vitcam.render.text import ELLIPSIS, drawable, font, label, shorten, wrap
 
 FACE = font(14)
 WORDS = "where a vision transformer looks when it decides for the soft-coated wheaten terrier"
@@ -56,3 +56,11 @@ def test_a_label_is_dark_ink_on_white():
     pixels = np.asarray(label("cat", 14, 100).convert("L"))
     assert pixels.min() < 60
     assert np.median(pixels) == 255
+
+
+def test_letters_that_the_font_has_not_are_told_by_their_codes():
+    assert drawable("Füße, 95 % × …\ncat") == "Füße, 95 % × …\ncat"
+    assert drawable("猫 cat") == "\\u732b cat"
+    assert drawable("a\udc80b") == "a\\udc80b"  # bytes of a file name that aren't UTF-8
+    assert label("猫", 14, 100).tobytes() == label("\\u732b", 14, 100).tobytes()
+    assert wrap("猫", FACE, 100) == ["\\u732b"]

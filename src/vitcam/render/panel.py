@@ -14,7 +14,7 @@ from vitcam.render.colors import DEFAULT_COLORMAP
 from vitcam.render.overlay import DEFAULT_OPACITY, on_white, overlay
 from vitcam.render.scale_bar import scale_bar
 from vitcam.render.stack import above, beside, blank, framed
-from vitcam.render.text import INK, PALE_INK, font, label, set_lines, wrap
+from vitcam.render.text import INK, PALE_INK, drawable, font, label, set_lines, wrap
 from vitcam.types import Box
 
 HAIRLINE = (190, 190, 196)
@@ -161,7 +161,7 @@ def _edged(picture: Image.Image) -> Image.Image:
 
 
 def _longest_line(text: str, em: int) -> int:
-    return math.ceil(max(font(em, bold=True).getlength(line) for line in text.split("\n")))
+    return math.ceil(max(font(em, bold=True).getlength(line) for line in drawable(text).split("\n")))
 
 
 def _title(title: str, em: int, width: int) -> Image.Image:

@@ -27,6 +27,29 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / name), size)
 
 
+@cache
+def _letters() -> frozenset[int]:
+    """What both faces of the font can write."""
+    from matplotlib.ft2font import FT2Font
+
+    plain, bold = (FT2Font(font(12, bold).path).get_charmap() for bold in (False, True))
+    return frozenset(plain) & frozenset(bold)
+
+
+def drawable(text: str) -> str:
+    """The text with the codes of letters that the font hasn't, which tell more than empty boxes.
+
+    Example:
+        >>> drawable("cat, 猫")
+        'cat, \\u732b'
+    """
+    known = _letters()
+    return "".join(
+        letter if ord(letter) in known or letter == "\n" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def label(text: str, em: int, width: int, height: int = 0) -> Image.Image:
     """A label: its first line bold and dark, further lines grey, each shortened to the width.
 
@@ -36,7 +59,7 @@ def label(text: str, em: int, width: int, height: int = 0) -> Image.Image:
         width: of the picture, in pixels.
         height: of the picture at least; the text stands in the middle of it.
     """
-    first, *others = text.split("\n")
+    first, *others = drawable(text).split("\n")
     bold, plain = font(em, bold=True), font(em)
     lines: list[Line] = [(first, bold, INK), *((line, plain, PALE_INK) for line in others)] if text else []
     return set_lines([(shorten(line, face, width), face, ink) for line, face, ink in lines], width, height)
@@ -75,7 +98,7 @@ def wrap(text: str, face: ImageFont.FreeTypeFont, width: float) -> list[str]:
         ['where it', 'looks']
     """
     lines: list[str] = []
-    for word in text.split():
+    for word in drawable(text).split():
         if lines and face.getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
