@@ -15,7 +15,6 @@ from vitcam.errors import MethodError, ModelError, TargetError
 from vitcam.export import ExportError, export_onnx
 from vitcam.export.explaining_model import ExplainingModel
 from vitcam.export.exportable import choice_of, structure
-from vitcam.models.promptable import ImageTower
 from vitcam.recording.preserved import preserved
 
 UNSUITABLE = {
@@ -119,16 +118,6 @@ def test_all_classes_at_once_must_fit_into_memory(tmp_path):
         classes="all",
         image_size=(224, 224),
     )
-
-
-def test_models_without_classes_are_refused(tmp_path):
-    from dataclasses import replace
-
-    tower = ImageTower(torch.nn.Identity(), torch.tensor(1.0))
-    clip = replace(
-        models.loaded(tower), class_names=None, text_encoder=lambda texts: torch.ones(len(texts), 1)
-    )
-    refuse(ModelError, r"Say which texts: model.with_prompts", clip, tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])

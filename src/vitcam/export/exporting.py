@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -44,7 +44,7 @@ class Exported:
     """
 
     path: Path
-    description: dict[str, Any]
+    description: dict[str, Any] = field(repr=False)
     agreement: Agreement | None
 
 
@@ -101,7 +101,7 @@ def export_onnx(
         known = structure(module, images[:1], classes)
         description = describe(loaded, type(module).__name__, method, classes, known.layout.grid, size)
         _write(ExplainingModel(module, known, method, choose), images[:2], file, description)
-        agreement = compare_answers(run_file(file), model, images, method) if verify else None
+        agreement = compare_answers(run_file(file), module, images, method) if verify else None
         text = json.dumps(description, indent=2, ensure_ascii=False)
         described.write_text(f"{text}\n", encoding="utf-8")
     return Exported(path, description, agreement)

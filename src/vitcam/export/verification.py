@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from vitcam.explaining import AnyModel, explain
+from vitcam.explaining import explain
 from vitcam.explanation import Explanation
 from vitcam.export.errors import ExportError
 
@@ -59,7 +59,7 @@ def run_file(path: Path) -> Run:
 
 
 def compare_answers(
-    run: Run, model: AnyModel, images: Float[Tensor, "batch 3 height width"], method: str
+    run: Run, model: nn.Module, images: Float[Tensor, "batch 3 height width"], method: str
 ) -> Agreement:
     """Compares with ``vitcam.explain``: the first image alone, then all of them together.
 
@@ -83,10 +83,10 @@ def compare_answers(
     return agreement
 
 
-def _compared(run: Run, model: AnyModel, images: Tensor, method: str) -> Agreement:
+def _compared(run: Run, model: nn.Module, images: Tensor, method: str) -> Agreement:
     logits, targets, heatmaps = run(images)
     some = torch.linspace(0, targets.shape[1] - 1, min(TARGETS, targets.shape[1])).long()
-    expected = explain(model, images, method=method, targets=targets[:, some], device="cpu")
+    expected = explain(model, images, method=method, targets=targets[:, some])
     assert expected.logits is not None
     spread = expected.logits.amax(dim=1) - expected.logits.amin(dim=1)
     _check_targets(expected, targets, TOLERANCE * spread)
