@@ -20,5 +20,4 @@ def _commands() -> str:
 
     command = typer.main.get_command(program)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command, info_name="vitcam"), name="vitcam")
-    _, _, after_title = text.partition("\n")
-    return after_title
+    return text[text.index("\n## ") :]  # what stands before is a shortened list of what follows
