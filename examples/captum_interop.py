@@ -1,5 +1,7 @@
 """captum and vitcam: captum's attributions as methods of vitcam, and vitcam's maps in captum's pictures.
 
+Needs the extra `captum`: pip install 'vitcam[captum]'
+
 python examples/captum_interop.py
 """
 

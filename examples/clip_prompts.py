@@ -1,5 +1,7 @@
 """CLIP, asked about texts: each text is a class, and has a map.
 
+Needs the extra `open-clip`: pip install 'vitcam[open-clip]'
+
 python examples/clip_prompts.py PHOTO "a photo of a cat" "a photo of a cup" [--random-weights]
 """
 
@@ -28,7 +30,7 @@ def main() -> None:
         else:
             model = vitcam.load_model(f"open_clip:{ARCHITECTURE}/{WEIGHTS}")
     except vitcam.VitcamError as error:
-        sys.exit(f"{error}\nOr add --random-weights to see that the script runs.")
+        sys.exit(f"{error}\nWith --random-weights nothing is downloaded.")
 
     e = vitcam.explain(model, given.photo, targets=given.prompts)
     for t, prompt in enumerate(given.prompts):

@@ -1,5 +1,7 @@
 """A classifier of Hugging Face, as transformers gives it: explain takes the module, which answers with `.logits`.
 
+Needs the extra `hf`: pip install 'vitcam[hf]'
+
 python examples/hugging_face.py PHOTO [--model google/vit-base-patch16-224] [--random-weights]
 """
 
@@ -33,7 +35,7 @@ def main() -> None:
         try:
             model = vitcam.load_model(f"hf:{given.model}")  # with its own preprocessing and class names
         except vitcam.VitcamError as error:
-            sys.exit(f"{error}\nOr add --random-weights to see that the script runs.")
+            sys.exit(f"{error}\nWith --random-weights nothing is downloaded.")
 
     maps = vitcam.compare(model, given.photo, methods=["agcam", "gradcam", "rollout"])
     for name, e in maps.items():

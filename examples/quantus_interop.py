@@ -1,5 +1,7 @@
 """vitcam as the `explain_func` of Quantus: any method of vitcam under any measure of Quantus.
 
+Needs Quantus: pip install quantus
+
 python examples/quantus_interop.py
 """
 

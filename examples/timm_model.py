@@ -23,7 +23,7 @@ def main() -> None:
     try:
         model = vitcam.load_model(f"timm:{given.model}", pretrained=not given.random_weights)
     except vitcam.VitcamError as error:
-        sys.exit(f"{error}\nOr add --random-weights to see that the script runs.")
+        sys.exit(f"{error}\nWith --random-weights nothing is downloaded.")
 
     e = vitcam.explain(model, given.photo, targets="top3")
     for t in range(3):

@@ -27,7 +27,9 @@ def main() -> None:
     try:
         model = vit_b_16(weights=None if given.random_weights else weights)
     except URLError as error:
-        sys.exit(f"torchvision can't fetch its weights: {error.reason}. Or add --random-weights.")
+        sys.exit(
+            f"torchvision can't fetch its weights: {error.reason}. With --random-weights nothing is downloaded."
+        )
     if given.random_weights:
         model.heads.head.reset_parameters()  # torchvision begins with zeros, of which there is nothing to explain
 
