@@ -55,6 +55,19 @@ def test_evaluate(data, tmp_path):
     assert "4 of 4 images of the localization task are stored already" in output
 
 
+def test_chosen_tests_without_pictures(data, tmp_path):
+    words = ("evaluate", "perturbation", "--data", f"folder:{data}", "--limit", "2", "-o", tmp_path / "run")
+    status, output = vitcam(*words, "--protocol", "vitcam", "--test", "saco", "--no-gallery")
+    assert status == 0, output
+    assert "SaCo" in output
+    assert "ABPC" not in output
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["tests"] == ["saco"]
+    assert not (tmp_path / "run" / "gallery").exists()
+    status, output = vitcam(*words, "--test", "saco")
+    assert status == 1
+    assert "the paper protocol has no test 'saco'. Its tests are perturbation: abpc" in output
+
+
 @pytest.mark.parametrize(
     ("blocked", "words", "remedy"),
     [

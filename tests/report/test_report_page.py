@@ -131,6 +131,20 @@ def test_an_unfinished_run_says_so(tmp_path):
     assert "The perturbation task has no rows yet." in text
 
 
+def test_a_run_of_chosen_tests(tmp_path):
+    """Without IoU, classes and the gallery are ordered by what there is."""
+    rows = rows_of()
+    for each in rows:
+        correct = each["correct"]
+        for name in ("iou", "pixel_accuracy", "iou_curve", "largest_box_iou_curve"):
+            each.pop(name)
+        each["pointing"] = float(each["target"]) if correct else None
+    text = " ".join(read(page_of(write_run(tmp_path / "run", rows))).text)
+    assert "best, median and worst image by Pointing game" in text
+    assert "Pointing game of agcam minus that of the other method" in text
+    assert "IoU" not in text
+
+
 def test_several_runs(tmp_path, folder):
     other = write_run(tmp_path / "dino", rows_of(seed=1))
     reader = read(page_of(folder, other))
