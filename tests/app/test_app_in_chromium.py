@@ -284,5 +284,6 @@ def test_files_that_are_too_large(visit, tmp_path):
     expect(one.page.locator("body")).to_contain_text(
         re.compile("maximum (allowed )?(file )?size", re.IGNORECASE)
     )
+    expect(one.page.get_by_test_id("toast-body")).to_have_css("opacity", "1")
     one.photograph_page("too-large")
     one.complaints = [complaint for complaint in one.complaints if not complaint.startswith("413")]

@@ -104,7 +104,8 @@ def test_layers_of_either_model(desk):
     assert classes["value"] == 1
     assert len(grid["shares"]) == 2
     grid["on"][0] = [False] * 3
-    less, html = desk.switch(apart, grid, *view)
+    less, html, code = desk.switch(apart, grid, *view)
+    assert "[[0, 0, 0],\n     [1, 1, 1]]" in code
     assert less.heads.share < 1
     assert "those switched on" in html
     kept = desk.take_apart(first, second, 1, 0, apart, *view, quiet)[0]

@@ -34,6 +34,11 @@ def test_strangers_only_get_what_is_offered(spec):
     assert policy.checked_model("timm:offered") == "timm:offered"
 
 
+def test_slips_are_told_before_anyone_visits():
+    with pytest.raises(ModelError, match=r"doesn't say where the model is from"):
+        policy_for("0.0.0.0", ["vit_base_patch16_224"])
+
+
 def test_no_model():
     with pytest.raises(ModelError, match=r"No model is chosen"):
         policy_for("::1", []).checked_model("  ")

@@ -20,7 +20,7 @@ from vitcam.app.policy import Policy, lines_of
 from vitcam.app.problems import readable_errors
 from vitcam.app.ranking import Ranking, Subject
 from vitcam.app.saving import maps_npz, png
-from vitcam.app.script import script
+from vitcam.app.script import layers_script, script
 from vitcam.app.shelf import ModelShelf
 from vitcam.decomposing import Decomposition
 from vitcam.photos import PHOTOS, photo_path
@@ -140,10 +140,10 @@ class Desk:
         threshold: float,
         progress: Tell = gr.Progress(),  # noqa: B008  this is how gradio is asked for it
     ) -> tuple[Any, ...]:
-        """AGCAM by layer and head: (state, models, classes, grid of switches, the map, each layer's map)."""
+        """AGCAM by layer and head: (state, models, classes, grid of switches, the map, code, each layer's map)."""
         answers = [given for given in (first, second) if given is not None]
         if not answers:
-            return None, gr.update(visible=False), gr.update(visible=False), None, HINT, ""
+            return None, gr.update(visible=False), gr.update(visible=False), None, HINT, "", ""
         with readable_errors():
             given = answers[side if side in range(len(answers)) else 0]
             target = target if target in range(len(given.classes)) else 0
@@ -167,18 +167,20 @@ class Desk:
                 ),
                 apart.heads.value(),
                 kept_html(given, parts, apart.heads, drawn),
+                layers_script(given, apart.heads),
                 layers_html(given, parts, apart.heads, drawn),
             )
 
     def switch(
         self, apart: Apart | None, sent: Any, opacity: float, boxes: bool, threshold: float
-    ) -> tuple[Any, str]:
-        """The map of the heads that are switched on: (state, the map). No model runs."""
+    ) -> tuple[Any, str, str]:
+        """The map of the heads that are switched on: (state, the map, code). No model runs."""
         if apart is None:
-            return None, HINT
+            return None, HINT, ""
         with readable_errors():
             now = Apart(apart.of, apart.parts, apart.heads.switched(sent))
-            return now, kept_html(now.of, now.parts, now.heads, _look(opacity, boxes, threshold))
+            html = kept_html(now.of, now.parts, now.heads, _look(opacity, boxes, threshold))
+            return now, html, layers_script(now.of, now.heads)
 
 
 def forget(folder: Path | None) -> None:

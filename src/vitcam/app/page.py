@@ -198,7 +198,7 @@ def _shown(side: int, code: Any) -> Shown:
             gr.DownloadButton(label, size="sm", min_width=90, elem_id=f"{kind}-{side}")
             for label, kind in (
                 ("Picture (PNG)", "panel"),
-                ("Raw maps (npz)", "npz"),
+                ("Maps (npz)", "npz"),
                 ("Code (Python)", "script"),
             )
         )
@@ -224,6 +224,7 @@ class _Apart:
     target: Any
     grid: Any
     kept: Any
+    code: Any
     layers: Any
 
 
@@ -241,7 +242,9 @@ def _apart() -> _Apart:
         with gr.Column(min_width=300):
             kept = gr.HTML(HINT, apply_default_css=False, elem_id="kept")
     layers = gr.HTML("", apply_default_css=False, elem_id="layers")
-    return _Apart(gr.State(None), side, target, grid, kept, layers)
+    with gr.Accordion("Code", open=False):
+        code = gr.Code("", language="python", label="Makes the map of those switched on", interactive=False)
+    return _Apart(gr.State(None), side, target, grid, kept, code, layers)
 
 
 def _connect_classes(desk: Desk, photograph: Any, sides: list[tuple[Asked, Shown]]) -> None:
@@ -318,7 +321,7 @@ def _connect_layers(
         [tab.select, apart.side.input, apart.target.input],
         desk.take_apart,
         [*answers, apart.side, apart.target, apart.state, *drawn],
-        [apart.state, apart.side, apart.target, apart.grid, apart.kept, apart.layers],
+        [apart.state, apart.side, apart.target, apart.grid, apart.kept, apart.code, apart.layers],
         show_progress_on=apart.kept,
         **RUNNING,
     )
@@ -326,7 +329,7 @@ def _connect_layers(
         [apart.grid.input, *(control.change for control in drawn)],
         desk.switch,
         [apart.state, apart.grid, *drawn],
-        [apart.state, apart.kept],
+        [apart.state, apart.kept, apart.code],
         **SETTLED,
         **DRAWING,
     )

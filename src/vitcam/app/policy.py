@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vitcam.errors import MethodError, ModelError, TargetError
 from vitcam.methods import canonical_name, find_method
+from vitcam.models.spec import parse_spec, split_head
 
 EMBEDDED = "embedded:photo"
 
@@ -78,10 +79,15 @@ class Policy:
 def policy_for(host: str, models: Sequence[str], **settings: object) -> Policy:
     """The policy of an app that listens on this host: visitors are trusted if they can only be on this machine.
 
+    Raises:
+        ModelError: one of the models can't be a specification.
+
     Example:
         >>> policy_for("0.0.0.0", ["timm:vit_tiny_patch16_224"]).trusting
         False
     """
+    for spec in models:
+        parse_spec(split_head(spec)[0])  # a slip of the pen is told now, not when a visitor chooses the model
     return Policy(tuple(dict.fromkeys([*models, EMBEDDED])), is_loopback(host), **settings)  # type: ignore[arg-type]  # as in Policy
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vitcam import __version__
 from vitcam.app.answering import Answer
 from vitcam.app.drawing import Look
+from vitcam.app.heads import Heads
 
 _SCRIPT = '''\
 """Where a model looks. Written by the app of vitcam {version}."""
@@ -27,6 +28,23 @@ panel(
 np.savez_compressed("maps.npz", **{{name: e.heatmaps[0].numpy() for name, e in explanations.items()}})
 '''
 
+_LAYERS_SCRIPT = '''\
+"""Which layers and heads a map comes from. Written by the app of vitcam {version}."""
+
+{imports}
+
+photograph = {photograph}
+model = {model}
+parts = vitcam.decompose(model, photograph, targets=[[{target}]])  # {name}
+
+on = torch.tensor(  # layers × heads
+    {on},
+    dtype=torch.bool,
+)
+print(f"{{parts.shares[0, 0][on].sum():.1%}} of the map")
+np.save("agcam.npy", parts.total(on)[0, 0].numpy())
+'''
+
 
 def script(answer: Answer, look: Look) -> str:
     """Python code that makes an answer's maps anew, saves them and draws them.
@@ -34,16 +52,9 @@ def script(answer: Answer, look: Look) -> str:
     It holds what visitors typed and what their files are called only as quoted strings, so that running it runs
     nothing of theirs.
     """
-    subject, shipped = answer.subject, answer.subject.photograph.shipped
-    model = f"vitcam.load_model({subject.spec!r})"
-    if subject.prompts:
-        model = f"replace({model}.with_prompts({list(subject.prompts)!r}), text_encoder=None)"
     boxes = f", boxes=e.boxes({look.threshold!r})[0][t]" if look.boxes else ""
     return _SCRIPT.format(
-        version=__version__,
-        imports=_imports(prompts=bool(subject.prompts), shipped=bool(shipped)),
-        photograph=f"photo_path({shipped!r})" if shipped else f"{subject.photograph.name!r}  # your file",
-        model=model,
+        **_source(answer, ["numpy as np"], ["vitcam.render import Cell, panel"]),
         methods=repr(list(answer.explanations)),
         classes=answer.classes,
         names=", ".join(map(repr, answer.names)),
@@ -52,14 +63,34 @@ def script(answer: Answer, look: Look) -> str:
     )
 
 
-def _imports(*, prompts: bool, shipped: bool) -> str:
-    return "\n".join(
-        [
-            *(["from dataclasses import replace", ""] if prompts else []),
-            "import numpy as np",
-            "",
-            "import vitcam",
-            *(["from vitcam.photos import photo_path"] if shipped else []),
-            "from vitcam.render import Cell, panel",
-        ]
+def layers_script(answer: Answer, heads: Heads) -> str:
+    """Python code that makes the map of the heads that are switched on, and saves it. Likewise harmless."""
+    rows = (f"[{', '.join(str(int(on)) for on in row)}]" for row in heads.on)
+    return _LAYERS_SCRIPT.format(
+        **_source(answer, ["numpy as np", "torch"], []),
+        target=answer.classes[heads.target],
+        name=repr(answer.names[heads.target]),
+        on="[{}]".format(",\n     ".join(rows)),
     )
+
+
+def _source(answer: Answer, libraries: list[str], ours: list[str]) -> dict[str, str]:
+    """What both kinds of code begin with: the model, its photograph, and the imports for them."""
+    subject, shipped = answer.subject, answer.subject.photograph.shipped
+    model = f"vitcam.load_model({subject.spec!r})"
+    if subject.prompts:
+        model = f"replace({model}.with_prompts({list(subject.prompts)!r}), text_encoder=None)"
+    blocks = [
+        ["from dataclasses import replace"] if subject.prompts else [],
+        [f"import {name}" for name in libraries],
+        [
+            "import vitcam",
+            *(f"from {name}" for name in (*(["vitcam.photos import photo_path"] if shipped else []), *ours)),
+        ],
+    ]
+    return {
+        "version": __version__,
+        "imports": "\n\n".join("\n".join(lines) for lines in blocks if lines),
+        "photograph": f"photo_path({shipped!r})" if shipped else f"{subject.photograph.name!r}  # your file",
+        "model": model,
+    }

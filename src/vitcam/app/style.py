@@ -15,6 +15,7 @@ CSS = """
 #explain { position: sticky; bottom: 8px; z-index: 40; box-shadow: 0 0 0 6px var(--body-background-fill); }
 #shipped .gallery { gap: 6px; }
 #shipped .gallery-item .container { width: 72px; height: 72px; }
+.classes { min-height: 110px; } /* room for the progress bar */
 .classes .wrap { flex-direction: column; align-items: stretch; gap: 4px; }
 .vitcam-hint { padding: 48px 16px; text-align: center; color: var(--body-text-color-subdued); }
 .vitcam-maps { overflow-x: auto; }
