@@ -1,6 +1,7 @@
 """The app as it runs: a server in a process of its own."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,14 +15,15 @@ SECONDS = 90  # machines that run tests are busy
 
 
 @contextmanager
-def serving(log, *options):
-    """The address of an app in a process of its own."""
+def serving(log, *options, end=signal.SIGTERM):
+    """The address of an app in a process of its own, which in the end leaves nothing behind."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     here = Path(__file__).parent
     paths = [str(here), str(here.parents[1] / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
+    environment["TMPDIR"] = str(log.parent)
     with log.open("w") as output:
         server = subprocess.Popen(
             [sys.executable, str(here / "watched_server.py"), "app", "--port", str(port), *options],
@@ -38,8 +40,10 @@ def serving(log, *options):
                 time.sleep(0.2)
             yield address
         finally:
-            server.terminate()
-            server.wait(30)
+            server.send_signal(end)
+            ended = server.wait(SECONDS)
+    assert ended == 0
+    assert not list(log.parent.glob("vitcam-app-*"))
 
 
 def answers(url):

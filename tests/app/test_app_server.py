@@ -1,6 +1,7 @@
 """What the server answers to requests that the page never makes."""
 
 import json
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -143,20 +144,25 @@ def test_the_page_names_no_other_host(address):
 def test_it_listens_on_this_machine_alone(address):
     port = int(address.rstrip("/").rpartition(":")[2])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # sends nothing: asks which of our addresses would be used
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: asks which of our addresses would be used
+        except OSError:
+            pytest.skip("this machine is in no network")
         own = probe.getsockname()[0]
-    if own.startswith("127."):
-        pytest.skip("this machine has no address besides its own")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((own, port), timeout=10)
 
 
-def test_a_taken_port_and_a_public_app(tmp_path, address):
+def test_a_taken_port(address):
     port = address.rstrip("/").rpartition(":")[2]
     result = CliRunner().invoke(program, ["app", "--port", port])
     assert result.exit_code == 1
     assert f"Can't listen on 127.0.0.1:{port}" in result.output
-    with serving(tmp_path / "log", "--host", "0.0.0.0") as url:
+
+
+def test_a_public_app_until_ctrl_c(tmp_path):
+    log = tmp_path / "log"
+    with serving(log, "--host", "0.0.0.0", end=signal.SIGINT) as url:
         assert answers(url)
         assert fetch(url + "config", headers={"Host": "vitcam.example"})[0] == 200
         assert fetch(url + "monitoring")[0] == 403

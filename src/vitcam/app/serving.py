@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,6 +90,16 @@ def serve(
             ) from error
         ready(address)
         try:
-            page.block_thread()
+            _wait_until_stopped()
         finally:
             page.close(verbose=False)
+
+
+def _wait_until_stopped() -> None:
+    """Returns on Ctrl+C, and when the system asks the program to end: the visitors' files are then deleted."""
+    stopped = threading.Event()
+    with suppress(ValueError):  # signals are the main thread's; another is stopped by what started it
+        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    with suppress(KeyboardInterrupt):
+        while not stopped.wait(1):  # without a limit, Windows wouldn't see Ctrl+C
+            pass
