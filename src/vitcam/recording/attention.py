@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -87,7 +88,8 @@ def with_head_dimension(call: AttentionCall, batch: int) -> AttentionCall:
 def first_rows(attention: Attention, rows: int) -> Attention:
     """The record with only the first query rows, in memory of its own.
 
-    Query, key and value are often views of one tensor, which would be kept alive whole.
+    Query, key and value are often views of one tensor, which would be kept alive whole, and scattered over it,
+    so that every product with them would copy them again.
     """
     call = attention.call
     mask = call.mask
@@ -105,4 +107,4 @@ def first_rows(attention: Attention, rows: int) -> Attention:
 
 def _own(tensor: Tensor) -> Tensor:
     shared = tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
-    return tensor.clone() if shared else tensor
+    return tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()

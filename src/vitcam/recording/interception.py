@@ -63,18 +63,18 @@ class AttentionCall:
 
 Attend = Callable[[AttentionCall], Tensor]
 Observe = Callable[[Tensor], None]
-Linear = Callable[[Tensor, Tensor], Tensor | None]
+Linear = Callable[..., Tensor]
 
 
 def intercept(
-    attend: Attend, on_conv2d: Observe | None = None, linear: Linear | None = None
+    attend: Attend, on_conv2d: Observe | None = None, linear: Linear = F.linear
 ) -> contextlib.AbstractContextManager[object]:
     """Lets ``attend`` answer every attention call of the current thread inside a ``with``.
 
     Args:
         attend: gets the call, returns the attention output. ``lambda call: call.run()`` changes nothing.
         on_conv2d: told the output of every ``conv2d``, from which a patch embedding is recognised.
-        linear: gets the input and weight of every ``linear``, and may answer it; None lets it be computed.
+        linear: gets the input, weight and bias of every ``linear``, returns its output.
 
     Example:
         >>> calls = []
@@ -87,7 +87,7 @@ def intercept(
 
 
 class _Interception(TorchFunctionMode):
-    def __init__(self, attend: Attend, on_conv2d: Observe | None, linear: Linear | None) -> None:
+    def __init__(self, attend: Attend, on_conv2d: Observe | None, linear: Linear) -> None:
         super().__init__()
         self._attend = attend
         self._on_conv2d = on_conv2d
@@ -101,10 +101,8 @@ class _Interception(TorchFunctionMode):
             return self._attend(_call_of(*args, **keywords))
         if function is F.multi_head_attention_forward:
             return self._multi_head_attention(args, keywords)
-        if function is F.linear and self._linear is not None:
-            answer = self._linear(*args[:2])
-            if answer is not None:
-                return answer
+        if function is F.linear:
+            return self._linear(*args, **keywords)
         result = function(*args, **keywords)
         if self._on_conv2d is not None and function in (torch.conv2d, F.conv2d):
             self._on_conv2d(result)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from vitcam.recording.blocks import Tokens, block_input
 from vitcam.recording.layout import Layout, Overrides, find_layout
 from vitcam.recording.output import find_logits, logits_of
-from vitcam.recording.passes import Pass, detached_pass, gradients, plain_pass, prefix_replay
+from vitcam.recording.passes import Pass, detached_pass, gradients, plain_pass
+from vitcam.recording.replay import replay
 from vitcam.recording.score import Score, Scorer
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
@@ -66,25 +67,6 @@ def agree(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"], toleranc
     return bool((one - other).abs().amax() <= tolerance * spread)
 
 
-def replay(
-    model: nn.Module,
-    image: Float[Tensor, "1 channels height width"],
-    layout: Layout,
-    tokens: Tokens | None,
-    run: Pass,
-) -> Pass | None:
-    """The replay of a pass on its prefix tokens, or None where the model can't run on them alone."""
-    if tokens is None:
-        return None
-    try:
-        with torch.autocast(image.device.type, enabled=False):
-            return prefix_replay(model, image, layout, tokens.to(image.dtype), run.layers)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
-        # Whatever a model raises that can't run on a few tokens (a rotary embedding or a reshape sized for
-        # all of them): the answer is no, and all tokens are used.
-        return None
-
-
 def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> tuple[Known, bool]:
     layout = find_layout(model, images[:1], given)
     if layout.obstacle:
@@ -101,7 +83,7 @@ def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> 
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(logits.shape[1], generator=generator).to(logits)
     scorer = Score(function=lambda output: logits_of(output) @ direction).scorer(None)
-    replayed = replay(model, images[:1], layout, inputs[0] if inputs else None, run)
+    replayed = replay(model, images[:1], layout, inputs[0] if inputs else None, run.layers)
     replayed_logits = None if replayed is None else find_logits(replayed.output)
     tolerance = 1e-3 if logits.dtype == torch.float32 else 5e-2
     if replayed is None or replayed_logits is None or not agree(logits, replayed_logits, tolerance):

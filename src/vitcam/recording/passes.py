@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.recording.attention import Attention, with_head_dimension
-from vitcam.recording.blocks import Tokens, block_input
 from vitcam.recording.fast_linear import fast_linear
-from vitcam.recording.interception import AttentionCall, intercept
+from vitcam.recording.interception import AttentionCall, Linear, intercept
 from vitcam.recording.layout import Layout
 from vitcam.recording.score import Scorer
 from vitcam.recording.stack import module_stack
@@ -44,16 +44,20 @@ def plain_pass(
     images: Float[Tensor, "batch channels height width"],
     layout: Layout,
     keep: Callable[[Attention], Attention] = lambda layer: layer,
+    linear: Linear = F.linear,
 ) -> Pass:
     """A forward pass without gradients, unless a hook puts in a tensor that requires one.
 
-    ``keep`` says what is kept of each layer, as soon as it ran.
+    ``keep`` says what is kept of each layer, as soon as it ran; ``linear`` computes the linear layers.
     """
-    return _run(model, images, layout, lambda call, pooling: call.run(), keep)
+    return _run(model, images, layout, lambda call, pooling: call.run(), keep, linear)
 
 
 def tracked_pass(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], layout: Layout
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    layout: Layout,
+    linear: Linear = F.linear,
 ) -> Pass:
     """A forward pass through which the ordinary gradient can go back to every attention output."""
 
@@ -61,7 +65,7 @@ def tracked_pass(
         output = call.run()
         return output if output.requires_grad else output.requires_grad_()
 
-    return _run(model, images, layout, attend)
+    return _run(model, images, layout, attend, linear=linear)
 
 
 def detached_pass(
@@ -83,57 +87,6 @@ def detached_pass(
         return output.detach().requires_grad_()
 
     return _run(model, images, layout, attend)
-
-
-def prefix_replay(
-    model: nn.Module,
-    image: Float[Tensor, "1 channels height width"],
-    layout: Layout,
-    tokens: Tokens,
-    recorded: Sequence[Attention],
-) -> Pass:
-    """The recorded forward pass once more, on its prefix tokens alone: 1/N of the work.
-
-    Tokens mix nowhere but in attention. With every attention answered from the record, the prefix tokens go
-    through the same arithmetic as in the full pass. The attention outputs are leaves, as in
-    :func:`detached_pass`. If the head reads other tokens too, the output is not that of the full pass.
-
-    Args:
-        model, layout: the model and its structure.
-        image: any one of the images; only its size matters, for the layers in front of the first block.
-        tokens: the prefix tokens that went into the first block, of all images.
-        recorded: the layers of the full pass, whose first query rows are the prefix tokens.
-    """
-    prefix = tokens.shape[1]
-    # In the model's own precision, also when the full pass was in a lower one: so few tokens that it
-    # costs nothing, and weights would have to be converted for them again.
-    answers = [layer.output[:, :, :prefix].to(tokens.dtype) for layer in recorded]
-    leaves: list[Tensor] = []
-    answered = ""
-
-    def attend(call: AttentionCall) -> Tensor:
-        nonlocal answered
-        answered = stack[-1] if stack else ""
-        leaf = answers[len(leaves)].detach().requires_grad_()
-        leaves.append(leaf)
-        return leaf.reshape(*call.query.shape[:-1], leaf.shape[-1])
-
-    def linear(value: Tensor, weight: Tensor) -> Tensor | None:
-        # What an attention module computes before it calls attention becomes query, key and value, which
-        # nobody reads here: a quarter of the weights need not be touched.
-        if stack and stack[-1] != answered:
-            return value.new_zeros(*value.shape[:-1], weight.shape[0])
-        return None
-
-    with (
-        torch.enable_grad(),
-        block_input(model, layout.blocks[0], 1, layout.tokens, lambda _: tokens),
-        module_stack(model, frozenset(layout.callers)) as stack,
-        intercept(attend, linear=linear),
-    ):
-        output = model(image)
-    layers = [replace(layer, output=leaf) for layer, leaf in zip(recorded, leaves, strict=True)]
-    return Pass(output, tuple(layers))
 
 
 def gradients(run: Pass, scorer: Scorer) -> tuple[Gradient, ...]:
@@ -170,6 +123,7 @@ def _run(
     layout: Layout,
     attend: Callable[[AttentionCall, bool], Tensor],
     keep: Callable[[Attention], Attention] = lambda layer: layer,
+    linear: Linear = F.linear,
 ) -> Pass:
     layers: list[Attention] = []
     with module_stack(model, frozenset(layout.callers)) as stack:
@@ -181,7 +135,7 @@ def _run(
             layers.append(keep(Attention(name, name in layout.pooling, _detached(by_head), output)))
             return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
-        with torch.enable_grad(), fast_linear(), intercept(answer):
+        with torch.enable_grad(), fast_linear(), intercept(answer, linear=linear):
             result = model(images)
     return Pass(result, tuple(layers))
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -16,8 +17,8 @@ from vitcam.errors import ModelError
 from vitcam.recording.attention import first_rows
 from vitcam.recording.blocks import Tokens
 from vitcam.recording.fast_linear import fast_linear
-from vitcam.recording.interception import AttentionCall, intercept
-from vitcam.recording.known import Known, agree, know, recorded_prefix, replay
+from vitcam.recording.interception import AttentionCall, Linear, intercept
+from vitcam.recording.known import Known, agree, know, recorded_prefix
 from vitcam.recording.layerwise import LayerGradient, layer_gradients, recorded_blocks
 from vitcam.recording.layout import Overrides
 from vitcam.recording.norm import BlockNorm, recorded_norm
@@ -33,6 +34,7 @@ from vitcam.recording.passes import (
 )
 from vitcam.recording.preserved import preserved
 from vitcam.recording.recording import Need, Precision, Recording, autocast
+from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.score import Score, Scorer
 
 Item = TypeVar("Item")
@@ -97,15 +99,19 @@ class _Recorder:
     def with_replay(self) -> Recording | None:
         """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
         layout, inputs = self.known.layout, list[Tokens]()
+        rows = LinearRows(layout, len(self.images))
         with recorded_prefix(self.model, self.images, layout, inputs):
-            run = self._forward(keep_rows=layout.grid.prefix)
+            run = self._forward(layout.grid.prefix, rows.record)
         targets, scorer = self._targets(run)
         if not self.needs & Need.SKIP_GRADIENT:
             return self._recording(run, targets, scorer, None, replayed=False)
-        replayed = replay(self.model, self.images[:1], layout, inputs[0] if inputs else None, run)
+        # A model without logits has never been replayed in full, so that its replay has yet to prove itself.
+        linear = F.linear if find_logits(run.output) is None else rows.answers()
+        tokens = inputs[0] if inputs else None
+        replayed = replay(self.model, self.images[:1], layout, tokens, run.layers, linear)
         if replayed is None or not self._same(run, replayed, scorer):
             return None
-        return self._recording(run, targets, scorer, gradients(replayed, scorer), replayed=True)
+        return self._recording(run, targets, scorer, replayed_gradients(replayed, scorer), replayed=True)
 
     def with_all_tokens(self) -> Recording:
         """The skip gradients by a forward pass of all tokens with detached attention."""
@@ -115,12 +121,12 @@ class _Recorder:
             run = detached_pass(self.model, self.images, layout)
             targets, scorer = self._targets(run)
             return self._recording(run, targets, scorer, gradients(run, scorer), replayed=False)
-        run = self._forward(keep_rows=None)
+        run = self._forward()
         targets, scorer = self._targets(run)
         skip = gradients(detached_pass(self.model, self.images, layout), scorer) if wants_skip else None
         return self._recording(run, targets, scorer, skip, replayed=False)
 
-    def _forward(self, keep_rows: int | None) -> Pass:
+    def _forward(self, keep_rows: int | None = None, linear: Linear = F.linear) -> Pass:
         """The ordinary forward pass, with what the needs ask for and no more."""
         model, images, layout, needs = self.model, self.images, self.known.layout, self.needs
         norm: list[Tensor] = []
@@ -130,24 +136,24 @@ class _Recorder:
                 recorded.enter_context(recorded_norm(model, layout, len(images), norm))
             if needs & _LAYERWISE:
                 recorded.enter_context(recorded_blocks(model, layout, blocks))
-            run = self._pass(keep_rows)
+            run = self._pass(keep_rows, linear)
         return replace(run, norm=norm[0] if norm else None, blocks=blocks)
 
-    def _pass(self, keep_rows: int | None) -> Pass:
+    def _pass(self, keep_rows: int | None, linear: Linear) -> Pass:
         model, images, layout, needs = self.model, self.images, self.known.layout, self.needs
         if needs & (Need.GRADIENT | _LAYERWISE):
-            return tracked_pass(model, images, layout)
+            return tracked_pass(model, images, layout, linear)
         if needs & (Need.MAPS | Need.SKIP_GRADIENT):
-            run = self._untracked_pass()
+            run = self._untracked_pass(linear)
             if keep_rows is None or needs & Need.MAPS:
                 return run(model, images, layout)
             return run(model, images, layout, partial(first_rows, rows=keep_rows))
         with torch.enable_grad(), fast_linear(), intercept(AttentionCall.run):
             return Pass(model(images), ())
 
-    def _untracked_pass(self) -> Callable[..., Pass]:
+    def _untracked_pass(self, linear: Linear) -> Callable[..., Pass]:
         if not self.compile or self.needs & Need.BLOCK_NORM:
-            return plain_pass
+            return partial(plain_pass, linear=linear)
         from vitcam.recording.compiled import compiled_pass  # the compiler takes seconds to import
 
         return compiled_pass
