@@ -109,10 +109,6 @@ class ExplainingModel(nn.Module):
         leaves = [_repeated(layer.output[:, :, : self.rows], count).requires_grad_() for layer in layers]
         answers = iter(leaves)
         callers = iter(layout.callers)
-        for outputs in linears.outputs.values():
-            for at, output in enumerate(outputs):
-                batch_at = 0 if output is None or output.shape[0] == batch else 1
-                outputs[at] = None if output is None else _repeated(output, count, batch_at)
 
         def attend(call: AttentionCall) -> Tensor:
             if next(callers) in layout.pooling:
@@ -120,14 +116,20 @@ class ExplainingModel(nn.Module):
             leaf = next(answers)
             return leaf.reshape(*call.query.shape[:-1], leaf.shape[-1])
 
-        # The prefix tokens stand in for all of them, those of every target in the batch.
+        def answer(output: Tensor) -> Tensor:
+            return _repeated(output, count, 0 if output.shape[0] == batch else 1)
+
+        # What the model makes of the images in front of its first block isn't used, and no part of a trace.
+        repeated, first = _repeated(images, count), layout.blocks[0]
         with (
             torch.enable_grad(),
-            block_input(self.model, layout.blocks[0], 1, layout.tokens, lambda _: _repeated(tokens, count)),
-            AnsweredLinears(linears),
+            block_input(
+                self.model, first, repeated.shape[0], layout.tokens, lambda _: _repeated(tokens, count)
+            ),
+            AnsweredLinears(linears, answer),
             intercept(attend),
         ):
-            logits = logits_of(self.model(images[:1]))
+            logits = logits_of(self.model(repeated))
         scores = logits.gather(1, targets.reshape(-1, 1))
         found = torch.autograd.grad(scores.sum(), leaves, materialize_grads=True)
         return [gradient.unflatten(0, (batch, count)) for gradient in found]

@@ -12,8 +12,6 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 
-Change = Callable[[Tensor], Tensor | None]
-
 
 class RecordedLinears(TorchFunctionMode):
     """Inside the ``with``: keeps the output of every linear layer, in the order of the calls.
@@ -24,19 +22,20 @@ class RecordedLinears(TorchFunctionMode):
     Example:
         >>> with RecordedLinears(lambda output: output[:, :1]) as recorded:
         ...     model(images)
-        >>> with AnsweredLinears(recorded):
+        >>> with AnsweredLinears(recorded, lambda output: output):
         ...     model(images)  # on the class token alone
     """
 
-    def __init__(self, keep: Change) -> None:
+    def __init__(self, keep: Callable[[Tensor], Tensor | None]) -> None:
         super().__init__()
         self.keep = keep
-        self.outputs: dict[int, deque[Tensor | None]] = {}
+        self.outputs: dict[Tensor, deque[Tensor | None]] = {}  # by identity, as tensors are hashed
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = function(*args, **(kwargs or {}))
         if function is F.linear:
-            self.outputs.setdefault(id(_weight(*args, **(kwargs or {}))), deque()).append(self.keep(output))
+            _, weight = _input_and_weight(*args, **(kwargs or {}))
+            self.outputs.setdefault(weight, deque()).append(self.keep(output))
         return output
 
 
@@ -48,25 +47,28 @@ class AnsweredLinears(TorchFunctionMode):
 
     Args:
         recorded: of the same model; it is used up.
+        change: from what was kept of an output to the answer.
     """
 
-    def __init__(self, recorded: RecordedLinears) -> None:
+    def __init__(self, recorded: RecordedLinears, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.outputs = recorded.outputs
+        self.change = change
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         computed = partial(function, *args, **(kwargs or {}))
         if function is not F.linear:
             return computed()
-        weight = _weight(*args, **(kwargs or {}))
-        output = self.outputs[id(weight)].popleft() if self.outputs.get(id(weight)) else None
-        if output is None or output.shape[:-1] != args[0].shape[:-1]:
+        value, weight = _input_and_weight(*args, **(kwargs or {}))
+        output = self.outputs[weight].popleft() if self.outputs.get(weight) else None
+        answer = None if output is None else self.change(output)
+        if answer is None or answer.shape[:-1] != value.shape[:-1]:
             return computed()
-        return _Answered.apply(args[0], weight, output)
+        return _Answered.apply(value, weight, answer)
 
 
-def _weight(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return weight
+def _input_and_weight(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    return input, weight
 
 
 class _Answered(Function):
