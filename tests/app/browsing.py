@@ -32,6 +32,13 @@ class Visitor:
         self.page = page = self.context.new_page()
         page.set_default_timeout(1000 * SECONDS)
         page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        page.on(
+            "console",
+            lambda message: (
+                "Content Security Policy" in message.text
+                and self.complaints.append(f"refused: {message.text}")
+            ),
+        )
         page.on("request", lambda request: self._outside(request.url, address))
         page.on(
             "response",

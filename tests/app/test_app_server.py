@@ -117,18 +117,18 @@ def test_pages_of_other_sites_are_refused(address):
     assert fetch(f"{address}config", headers={"Origin": f"http://{name}"})[0] == 200
 
 
-def test_upload_limit(address):
-    def upload(size):
-        body = (
-            b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-            + b"0" * size
-            + b"\r\n--x--\r\n"
-        )
-        headers = {"Content-Type": "multipart/form-data; boundary=x"}
-        return fetch(f"{address}gradio_api/upload", body, headers)[0]
+def upload(address, content):
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
+        + content
+        + b"\r\n--x--\r\n"
+    )
+    return fetch(f"{address}gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
 
-    assert upload(1_000_000) == 200
-    assert upload(1_100_000) == 413
+
+def test_upload_limit(address):
+    assert upload(address, b"0" * 1_000_000)[0] == 200
+    assert upload(address, b"0" * 1_100_000)[0] == 413
 
 
 def test_the_page_names_no_other_host(address):
@@ -166,11 +166,14 @@ def test_a_public_app_until_ctrl_c(tmp_path):
         assert answers(url)
         assert fetch(url + "config", headers={"Host": "vitcam.example"})[0] == 200
         assert fetch(url + "monitoring")[0] == 403
-        file = {"path": "x", "meta": {"_type": "gradio.FileData"}}
+        (path,) = json.loads(upload(url, photo_path("cat").read_bytes())[1])
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         config = json.loads(fetch(f"{url}config")[1])
         (spec,) = [c["props"] for c in config["components"] if c["props"].get("elem_id") == "model"]
         assert spec["allow_custom_value"] is False
-        assert called(url, ranking(url), [True, file, "timm:x", "", None])["success"] is False
+        assert called(url, ranking(url), [True, file, "embedded:photo", "", None])["success"] is True
+        refused = called(url, ranking(url), [True, file, "timm:vit_tiny_patch16_224@/etc/passwd", "", None])
+        assert "This server offers only embedded:photo" in refused["output"]["error"]
 
 
 def test_help_says_who_may_do_what():

@@ -45,7 +45,7 @@ def test_and_nothing_else(path):
     assert not is_needed(path)
 
 
-def status(headers, local=True, path="/config"):
+def answer(headers, local=True, path="/config"):
     async def behind(scope, receive, send):
         await send({"type": "http.response.start", "status": 200})
 
@@ -57,7 +57,11 @@ def status(headers, local=True, path="/config"):
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "path": path, "headers": raw}
     asyncio.run(Gate(behind, local=local)(scope, None, send))
-    return sent[0]["status"]
+    return sent[0]
+
+
+def status(*arguments, **options):
+    return answer(*arguments, **options)["status"]
 
 
 def test_other_sites_cannot_use_the_app_of_this_machine():
@@ -69,6 +73,13 @@ def test_other_sites_cannot_use_the_app_of_this_machine():
     assert status({"host": "127.0.0.1:7860", "origin": "null"}) == 403
     assert status({"host": "rebound.example:7860"}) == 403
     assert status({}) == 403
+
+
+def test_browsers_are_told_to_ask_no_other_host():
+    headers = dict(answer({"host": "localhost"})["headers"])
+    assert headers[b"content-security-policy"].startswith(b"default-src 'self';")
+    assert b"http" not in headers[b"content-security-policy"]
+    assert headers[b"referrer-policy"] == b"no-referrer"
 
 
 def test_a_public_app_answers_under_any_name():

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from vitcam.app.photograph import reduced
 from vitcam.app.policy import MAX_CLASSES, Policy
 from vitcam.app.ranking import Ranking, Subject, classifier, rank
@@ -106,11 +108,7 @@ def answer(question: Question, shelf: ModelShelf, policy: Policy, tell: Tell) ->
         tell(0.5, f"Explaining by {', '.join(methods)}")
         explanations = compare(named, [picture], methods, [list(classes)])
     small = reduced(next(iter(explanations.values())).photographs[0])
-    return Answer(
-        own,
-        ranking,
-        {name: replace(one, photographs=[small]) for name, one in explanations.items()},
-    )
+    return Answer(own, ranking, {name: _slim(one, small) for name, one in explanations.items()})
 
 
 def take_apart(given: Answer, shelf: ModelShelf, policy: Policy, tell: Tell) -> Decomposition:
@@ -124,12 +122,24 @@ def take_apart(given: Answer, shelf: ModelShelf, policy: Policy, tell: Tell) -> 
     tell(0.1, f"Loading {subject.spec}")
     with shelf.model(policy.checked_model(subject.spec)) as loaded:
         tell(0.5, "Taking the map apart")
-        return decompose(classifier(loaded, subject.prompts), [picture], [given.classes])
+        parts = decompose(classifier(loaded, subject.prompts), [picture], [given.classes])
+    return replace(parts, maps=parts.maps.cpu(), targets=parts.targets.cpu())
 
 
 def _own(loaded: LoadedModel, subject: Subject) -> Subject:
     """The subject, without texts if they aren't this model's classes."""
     return subject if loaded.promptable else replace(subject, prompts=())
+
+
+def _slim(explanation: Explanation, small: Image.Image) -> Explanation:
+    """What is kept for a visitor: nothing of it on the GPU, and a small photograph."""
+    return replace(
+        explanation,
+        heatmaps=explanation.heatmaps.cpu(),
+        targets=explanation.targets.cpu(),
+        logits=None if explanation.logits is None else explanation.logits.cpu(),
+        photographs=[small],
+    )
 
 
 def _chosen(asked: Sequence[int], ranking: Ranking) -> tuple[int, ...]:

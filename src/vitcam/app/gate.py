@@ -23,9 +23,18 @@ _CALLS = frozenset(
 )
 _CALL_FOLDERS = ("/gradio_api/heartbeat/", "/gradio_api/file=")
 
+_POLICY = (
+    b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data: blob:; font-src 'self' data:; worker-src 'self' blob:; object-src 'none'; "
+    b"base-uri 'self'; frame-ancestors 'self'"
+)
+"""What a browser may load for the page: only what is from here. gradio's scripts are inline and make functions."""
+
 
 class Gate:
     """Lets through what the page needs, and nothing else of what gradio offers: no proxy, no recording, no runs.
+
+    What it lets through comes back with the order to the browser to ask no other host for anything.
 
     Args:
         app: what is behind it.
@@ -39,7 +48,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or (scope["type"] == "http" and self._admits(scope)):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _with_policy(send))
             return
         if scope["type"] == "http":
             headers = [(b"content-type", b"text/plain; charset=utf-8")]
@@ -54,6 +63,16 @@ class Gate:
         origin = headers.get(b"origin", b"").decode("latin-1")
         hostname = urlsplit(f"//{host}").hostname or ""
         return is_loopback(hostname) and (not origin or urlsplit(origin).netloc == host)
+
+
+def _with_policy(send: Send) -> Send:
+    async def send_with_policy(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            headers = [(b"content-security-policy", _POLICY), (b"referrer-policy", b"no-referrer")]
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+        await send(message)
+
+    return send_with_policy
 
 
 def is_needed(path: str) -> bool:

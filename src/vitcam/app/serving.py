@@ -79,6 +79,7 @@ def serve(
                 ssr_mode=False,
                 pwa=False,
                 footer_links=[],
+                favicon_path=_icon(Path(folder) / "icon.png"),
                 theme=theme(),
                 css=CSS,
                 app_kwargs={"middleware": [Middleware(Gate, local=policy.trusting)]},
@@ -93,6 +94,18 @@ def serve(
             _wait_until_stopped()
         finally:
             page.close(verbose=False)
+
+
+def _icon(path: Path) -> Path:
+    """A hot spot, for the browser's tab."""
+    import numpy as np
+    from PIL import Image
+
+    from vitcam.render import colorize
+
+    rows, columns = np.mgrid[-1:1:64j, -1:1:64j]
+    Image.fromarray(colorize(np.exp(-4 * ((columns - 0.2) ** 2 + (rows + 0.2) ** 2)))).save(path)
+    return path
 
 
 def _wait_until_stopped() -> None:
