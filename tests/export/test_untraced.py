@@ -87,3 +87,11 @@ def test_a_clip_is_exported_with_its_texts(seen, tmp_path):
     exported = export_onnx(clip.with_prompts(["a cat", "a cup"]), tmp_path / "m.onnx", classes="all")
     assert exported.description["class_names"] == ["a cat", "a cup"]
     assert exported.agreement.heatmaps < 1e-5
+
+
+def test_a_rotary_embedding_is_cut_to_the_class_token(seen, tmp_path):
+    eva = timm.create_model(
+        "eva02_tiny_patch14_224", depth=2, img_size=56, num_classes=7, global_pool="token"
+    )
+    model = models.far_from_zero(eva)
+    assert export_onnx(model, tmp_path / "m.onnx", image_size=(56, 56)).agreement.heatmaps < 1e-4

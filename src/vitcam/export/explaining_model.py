@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
-from vitcam.export.linears import AnsweredLinears, RecordedLinears
 from vitcam.export.maps import FORWARD_ONLY, Layer, agcam
 from vitcam.recording import logits_of
 from vitcam.recording.attention import with_head_dimension
 from vitcam.recording.blocks import block_input
-from vitcam.recording.interception import AttentionCall, attention_scores, intercept
+from vitcam.recording.interception import AttentionCall, Linear, attention_scores, intercept
 from vitcam.recording.known import Known
+from vitcam.recording.replay import LinearRows, prefix_arguments
 
 Choose = Callable[[Tensor], Tensor]
 
@@ -64,12 +66,13 @@ class ExplainingModel(nn.Module):
             inputs.append(tokens[:, : self.rows])
             return tokens
 
+        # What LinearRows keeps are the rows of the prefix tokens.
+        linears = LinearRows(replace(layout, grid=replace(layout.grid, prefix=self.rows)), images.shape[0])
         with (
             torch.no_grad(),
             block_input(self.model, layout.blocks[0], images.shape[0], layout.tokens, look),
-            RecordedLinears(lambda output: self._of_rows(output, images.shape[0])) as linears,
         ):
-            logits, layers = self._pass(images)
+            logits, layers = self._pass(images, linears.record)
             targets = self.choose(logits)
         if not inputs:
             raise ModelError(
@@ -79,7 +82,7 @@ class ExplainingModel(nn.Module):
         gradients = self._gradients(images, inputs[0], layers, linears, targets)
         return logits, targets, agcam(layers, gradients)
 
-    def _pass(self, images: Tensor) -> tuple[Tensor, list[Layer]]:
+    def _pass(self, images: Tensor, linear: Linear = F.linear) -> tuple[Tensor, list[Layer]]:
         """The forward pass, and its attention layers but for those that the head doesn't read."""
         layers: list[Layer] = []
         callers = iter(self.known.layout.callers)
@@ -93,7 +96,7 @@ class ExplainingModel(nn.Module):
                 layers.append(Layer(scores, probabilities, by_head.value, output))
             return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
-        with intercept(attend):
+        with intercept(attend, linear=linear):
             return logits_of(self.model(images)), layers
 
     def _gradients(
@@ -101,7 +104,7 @@ class ExplainingModel(nn.Module):
         images: Tensor,
         tokens: Tensor,
         layers: list[Layer],
-        linears: RecordedLinears,
+        linears: LinearRows,
         targets: Tensor,
     ) -> list[Tensor]:
         """∂y/∂O of every layer along the skip connections: (batch, targets, heads, rows, dim)."""
@@ -109,15 +112,16 @@ class ExplainingModel(nn.Module):
         leaves = [_repeated(layer.output[:, :, : self.rows], count).requires_grad_() for layer in layers]
         answers = iter(leaves)
         callers = iter(layout.callers)
+        linears.rows[:] = [
+            None if rows is None else _repeated(rows, count, 0 if rows.shape[0] == batch else 1)
+            for rows in linears.rows
+        ]
 
         def attend(call: AttentionCall) -> Tensor:
             if next(callers) in layout.pooling:
                 return call.run()
             leaf = next(answers)
             return leaf.reshape(*call.query.shape[:-1], leaf.shape[-1])
-
-        def answer(output: Tensor) -> Tensor:
-            return _repeated(output, count, 0 if output.shape[0] == batch else 1)
 
         # What the model makes of the images in front of its first block isn't used, and no part of a trace.
         repeated, first = _repeated(images, count), layout.blocks[0]
@@ -126,22 +130,13 @@ class ExplainingModel(nn.Module):
             block_input(
                 self.model, first, repeated.shape[0], layout.tokens, lambda _: _repeated(tokens, count)
             ),
-            AnsweredLinears(linears, answer),
-            intercept(attend),
+            prefix_arguments(self.model, layout) if self.known.replays else nullcontext(),
+            intercept(attend, linear=linears.answers()),
         ):
             logits = logits_of(self.model(repeated))
         scores = logits.gather(1, targets.reshape(-1, 1))
         found = torch.autograd.grad(scores.sum(), leaves, materialize_grads=True)
         return [gradient.unflatten(0, (batch, count)) for gradient in found]
-
-    def _of_rows(self, output: Tensor, batch: Any) -> Tensor | None:
-        """What a linear layer gave for the rows that are gone back through."""
-        tokens = self.known.layout.tokens
-        if output.dim() == 3 and output.shape[:2] == (batch, tokens):
-            return output[:, : self.rows]
-        if output.dim() == 3 and output.shape[:2] == (tokens, batch):
-            return output[: self.rows]
-        return output if output.dim() == 2 and output.shape[0] == batch else None
 
 
 def _repeated(tensor: Tensor, count: int, dim: int = 0) -> Tensor:

@@ -60,7 +60,7 @@ def replay(
             torch.enable_grad(),
             torch.autocast(image.device.type, enabled=False),
             block_input(model, layout.blocks[0], 1, layout.tokens, lambda _: inputs),
-            _prefix_arguments(model, layout),
+            prefix_arguments(model, layout),
             intercept(attend, linear=linear),
         ):
             output = model(image)
@@ -147,7 +147,7 @@ class _Answer(torch.autograd.Function):
 
 
 @contextlib.contextmanager
-def _prefix_arguments(model: nn.Module, layout: Layout) -> Iterator[None]:
+def prefix_arguments(model: nn.Module, layout: Layout) -> Iterator[None]:
     """Cuts what the blocks are given besides the tokens, such as a rotary embedding, to the prefix tokens' rows.
 
     An argument with a row per token keeps those of the prefix tokens; one with a row per patch keeps none.
