@@ -115,9 +115,11 @@ def test_lines_fit_the_page():
 
 
 def test_blocks_are_found():
-    blocks = blocks_of("README.md")
-    assert [block.language for block in blocks].count("python") == 2
-    assert "make explain" in blocks[0].text
+    blocks = blocks_of("docs/index.md")
+    assert [block.language for block in blocks] == ["bash", "bash", "bash", "python", "python"]
+    assert [bool(block.not_run) for block in blocks] == [True, False, False, False, False]
+    assert [block.output is not None for block in blocks] == [False, True, False, True, True]
+    assert any(block.language == "python" for block in blocks_of("README.md"))
 
 
 @pytest.mark.parametrize(
