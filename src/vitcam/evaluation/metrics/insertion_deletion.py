@@ -112,7 +112,7 @@ def insertion_deletion(
     untouched, blank = whole[:, :1], whole[:, 1:]
     deletion = torch.cat([untouched, inner[:, 0], blank], dim=1)
     insertion = torch.cat([blank, inner[:, 1], untouched], dim=1)
-    return InsertionDeletion(torch.linspace(0, 1, steps + 1, device=images.device), insertion, deletion)
+    return InsertionDeletion(torch.linspace(0, 1, steps + 1), insertion, deletion)
 
 
 def mean_fill(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 1 1"]:

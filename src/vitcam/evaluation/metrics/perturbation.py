@@ -87,7 +87,7 @@ def perturbation_curves(
     first, last = of_targets(start, targets), of_targets(end.expand(count, -1), targets)
     inner = of_targets(between.unflatten(0, (count, 2, len(sizes))), targets)
     morf, lerf = (torch.cat([first[:, None], inner[:, i], last[:, None]], dim=1) for i in (0, 1))
-    return Curves(torch.linspace(0, 1, steps + 1, device=images.device), morf, lerf)
+    return Curves(torch.linspace(0, 1, steps + 1), morf, lerf)
 
 
 def _extreme(importance: Float[Tensor, " pixels"], count: int, largest: bool) -> Bool[Tensor, " pixels"]:

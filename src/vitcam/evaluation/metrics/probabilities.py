@@ -79,6 +79,8 @@ def class_probabilities(
 ) -> Float[Tensor, "count classes"]:
     """softmax(logits), or with ``multi_label`` sigmoid(logits), in fp32, of images made when it is their turn.
 
+    On the CPU, wherever the model runs.
+
     Args:
         model: returns logits; left exactly as it was.
         images_of: from a range of at most ``batch_size`` items to their images.
@@ -96,8 +98,8 @@ def class_probabilities(
             with _arithmetic(images.device, precision):
                 logits = logits_of(model(images))
             probabilities.append(logits.float().sigmoid() if multi_label else logits.float().softmax(dim=-1))
-    # Out of inference mode, a copy is an ordinary tensor again.
-    return torch.cat(probabilities).clone()
+    # Out of inference mode, a copy is an ordinary tensor again; on the CPU, float64 works whatever the device.
+    return torch.cat(probabilities).cpu().clone()
 
 
 def of_targets(

@@ -90,6 +90,4 @@ def road_curves(
         model, imputed, len(plan), multi_label=multi_label, precision=precision, batch_size=batch_size
     )
     points = of_targets(probabilities.unflatten(0, (len(of), 2, len(counts))), targets)
-    return Curves(
-        torch.tensor(percentiles, dtype=torch.float32, device=images.device) / 100, points[:, 0], points[:, 1]
-    )
+    return Curves(torch.tensor(percentiles, dtype=torch.float32) / 100, points[:, 0], points[:, 1])

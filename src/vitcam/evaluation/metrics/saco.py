@@ -59,7 +59,7 @@ def saco(
         >>> saco(model, images, explanation.heatmaps[:, 0], explanation.targets[:, 0]).mean()
         tensor(0.31, dtype=torch.float64)
     """
-    maps = pixel_maps(heatmaps, (images.shape[2], images.shape[3]))
+    maps = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).cpu()
     ranks = pixel_ranks(maps)
     of = images_of(images, heatmaps, targets)
     group = ranks * groups // ranks.shape[1]

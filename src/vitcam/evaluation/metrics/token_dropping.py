@@ -99,7 +99,7 @@ def token_dropping_curves(
 
     points = [of_images(False), *map(of_size, sizes), of_images(True)]
     morf, lerf = torch.stack(points, dim=2).unbind(1)
-    return Curves(torch.linspace(0, 1, steps + 1, device=images.device), morf, lerf)
+    return Curves(torch.linspace(0, 1, steps + 1), morf, lerf)
 
 
 def _of_kept(
