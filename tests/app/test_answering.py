@@ -1,3 +1,4 @@
+import shutil
 from copy import deepcopy
 from dataclasses import replace
 
@@ -93,7 +94,12 @@ def broken(path, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [("truncated", "truncated"), ("empty", r"empty \(0 bytes\)"), ("text", "not an image")]
+    ("kind", "text"),
+    [
+        ("truncated", "truncated"),
+        ("empty", r"empty \(0 bytes\)"),
+        ("text", "is not an image"),
+    ],
 )
 def test_a_broken_photograph_is_named_without_its_place(tmp_path, kind, text):
     path = tmp_path / "holiday.jpg"
@@ -102,6 +108,19 @@ def test_a_broken_photograph_is_named_without_its_place(tmp_path, kind, text):
         photograph(str(path)).opened(50)
     assert "holiday.jpg" in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_formats(tmp_path):
+    red = Image.new("RGB", (40, 30), "red")
+    for suffix in ("jpg", "png", "webp", "gif", "bmp", "tiff", "ppm"):
+        red.save(tmp_path / f"red.{suffix}")
+        assert photograph(str(tmp_path / f"red.{suffix}")).opened(1).size == (40, 30)
+    red.save(tmp_path / "red.eps")
+    shutil.move(tmp_path / "red.eps", tmp_path / "looks-like.png")
+    with pytest.raises(
+        ImageError, match=r"looks-like.png is not an image that the app reads. Expected one of JPEG"
+    ):
+        photograph(str(tmp_path / "looks-like.png")).opened(1)
 
 
 def test_a_huge_photograph(tmp_path):

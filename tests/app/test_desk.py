@@ -92,6 +92,7 @@ def test_nothing_to_draw(desk):
     assert desk.pack(None, None, 0.5, False, 0.5)[1]["visible"] is False
     assert desk.take_apart(None, None, 0, 0, None, 0.5, False, 0.5, quiet)[0] is None
     assert desk.switch(None, {}, 0.5, False, 0.5)[0] is None
+    assert "Explain" in desk.draw_apart(None, 0.5, False, 0.5)[0]
 
 
 def test_layers_of_either_model(desk):
@@ -108,6 +109,9 @@ def test_layers_of_either_model(desk):
     assert "[[0, 0, 0],\n     [1, 1, 1]]" in code
     assert less.heads.share < 1
     assert "those switched on" in html
+    assert desk.draw_apart(less, *view)[0] == html
+    assert desk.draw_apart(less, 0.9, False, 0.5)[0] != html
+    assert desk.draw_apart(less, *view)[1].count("<img") == 2
     kept = desk.take_apart(first, second, 1, 0, apart, *view, quiet)[0]
     assert kept.parts is apart.parts  # another class of the same answer runs no model
     alone, models, classes, *_ = desk.take_apart(first, None, 1, 7, None, *view, quiet)

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+import vitcam.app
 from vitcam.app.policy import MAX_METHODS, is_loopback, lines_of, policy_for
 from vitcam.errors import MethodError, ModelError, TargetError
 
@@ -59,6 +62,8 @@ def test_wrong_methods():
         policy.checked_methods([])
     with pytest.raises(MethodError, match=r"no method 'agcan'.* Did you mean 'agcam'"):
         policy.checked_methods(["agcan"])
+    with pytest.raises(MethodError, match=r"at most 300 characters"):
+        policy.checked_methods(["attention(layer=" + "(" * 300])
     many = [f"attention(layer={layer})" for layer in range(MAX_METHODS + 1)]
     with pytest.raises(MethodError, match=r"At most 8 methods .* 9 are chosen"):
         policy.checked_methods(many)
@@ -78,3 +83,9 @@ def test_lines():
         lines_of("\n".join(map(str, range(51))))
     with pytest.raises(TargetError, match=r"at most 300 characters; 'x{40}'… has 301"):
         lines_of("x" * 301)
+
+
+def test_what_is_computed_knows_nothing_of_gradio():
+    files = Path(vitcam.app.__file__).parent.glob("*.py")
+    knowing = {file.stem for file in files if "import gradio" in file.read_text()}
+    assert knowing == {"components", "desk", "head_grid", "layout", "page", "problems", "style", "wiring"}

@@ -1,1 +1,5 @@
-"""The app: everything vitcam shows, for a browser. Only ``page`` and what stands beside it imports gradio."""
+"""The app: everything vitcam shows, for a browser. ``serving.serve`` starts it.
+
+What is computed and drawn is in modules that know nothing of gradio; ``page``, ``layout``, ``wiring`` and ``desk``
+put it on a page.
+"""

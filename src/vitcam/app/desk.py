@@ -53,7 +53,7 @@ class Desk:
         self._shelf = shelf
         self._policy = policy
         self._files = files
-        self.shipped = [shutil.copy(photo_path(name), files) for name in PHOTOS]
+        self.shipped = [str(shutil.copy(photo_path(name), files)) for name in PHOTOS]
         """Copies of vitcam's own photographs, where the server may serve them."""
 
     def rank(
@@ -169,6 +169,19 @@ class Desk:
                 kept_html(given, parts, apart.heads, drawn),
                 layers_script(given, apart.heads),
                 layers_html(given, parts, apart.heads, drawn),
+            )
+
+    def draw_apart(
+        self, apart: Apart | None, opacity: float, boxes: bool, threshold: float
+    ) -> tuple[str, str]:
+        """The layer-and-head view in another look: (the map, each layer's map). No model runs."""
+        if apart is None:
+            return HINT, ""
+        with readable_errors():
+            drawn = _look(opacity, boxes, threshold)
+            return (
+                kept_html(apart.of, apart.parts, apart.heads, drawn),
+                layers_html(apart.of, apart.parts, apart.heads, drawn),
             )
 
     def switch(

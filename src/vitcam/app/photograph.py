@@ -6,11 +6,13 @@ import filecmp
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vitcam.errors import ImageError
 from vitcam.images import open_image
 from vitcam.photos import PHOTOS, photo_path
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
 SIDE = 1024
 """Pixels of the longer side of what is kept of a photograph to draw on."""
@@ -42,6 +44,7 @@ class Photograph:
         """
         if not self.path.is_file():
             raise _gone(self.name)
+        self._check_format()
         try:
             return open_image(self.path, max_pixels=int(max_megapixels * 1e6))
         except ImageError as error:
@@ -52,6 +55,18 @@ class Photograph:
                 else ""
             )
             raise ImageError(text) from error
+
+    def _check_format(self) -> None:
+        """So that no stranger's file reaches Pillow's rarer readers, one of which runs other programs (EPS)."""
+        try:
+            Image.open(self.path, formats=FORMATS).close()
+        except UnidentifiedImageError as error:
+            if self.path.stat().st_size:
+                raise ImageError(
+                    f"{self.name} is not an image that the app reads. Expected one of {', '.join(FORMATS)}."
+                ) from error
+        except Exception:  # whatever else is wrong with it is said where it is read
+            return
 
 
 def photograph(path: str | None) -> Photograph:

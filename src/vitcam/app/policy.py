@@ -16,7 +16,7 @@ MAX_METHODS = 8
 MAX_CLASSES = 8
 MAX_PROMPTS = 50
 MAX_TEXT = 300
-"""Characters of a class's name or a prompt."""
+"""Characters of a class's name, a prompt, or a method with its options."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Policy:
             MethodError: there is no such method, none or too many are chosen, or one has options and visitors
                 aren't trusted.
         """
-        chosen = [find_method(name) for name in names or ()]
+        if any(len(name) > MAX_TEXT for name in names):
+            raise MethodError(f"A method with its options has at most {MAX_TEXT} characters.")
+        chosen = [find_method(name) for name in names]
         for method, options in chosen:
             if options != method.options and not self.trusting:
                 raise MethodError(
