@@ -23,12 +23,14 @@ class Attention:
         pooling: True for an attention outside the transformer blocks, which pools the tokens for the head.
         call: query, key and value as (batch, heads, tokens, dim); the query may hold the first rows only.
         output: O = softmax(S) v, for the same rows as the query.
+        kept_scores: S of these rows, where it is kept in the place of the key, which then has no rows.
     """
 
     name: str
     pooling: bool
     call: AttentionCall
     output: Float[Tensor, "batch heads queries dim"]
+    kept_scores: Float[Tensor, "batch heads queries keys"] | None = None
 
     @property
     def queries(self) -> int:
@@ -38,7 +40,7 @@ class Attention:
     @property
     def keys(self) -> int:
         """The number of key tokens."""
-        return self.call.key.shape[-2]
+        return self.call.value.shape[-2]
 
     @property
     def value(self) -> Float[Tensor, "batch heads keys dim"]:
@@ -46,6 +48,8 @@ class Attention:
 
     def scores(self, rows: slice = slice(None)) -> Float[Tensor, "batch heads rows keys"]:
         """S = q kᵀ · scale (+ mask), before the softmax."""
+        if self.kept_scores is not None:
+            return self.kept_scores[:, :, rows]
         return attention_scores(self.call, rows)
 
     def probabilities(self, rows: slice = slice(None)) -> Float[Tensor, "batch heads rows keys"]:
@@ -86,23 +90,22 @@ def with_head_dimension(call: AttentionCall, batch: int) -> AttentionCall:
 
 
 def first_rows(attention: Attention, rows: int) -> Attention:
-    """The record with only the first query rows, in memory of its own.
+    """The record with only the first query rows, their scores in the place of the key: half of the memory.
 
     Query, key and value are often views of one tensor, which would be kept alive whole, and scattered over it,
     so that every product with them would copy them again.
     """
     call = attention.call
-    mask = call.mask
-    if mask is not None and mask.shape[-2] > 1:
-        mask = mask[..., :rows, :]
+    with torch.autocast(call.query.device.type, enabled=False):
+        scores = attention_scores(replace(call, key=call.key.contiguous()), slice(rows))
     trimmed = replace(
         call,
         query=call.query[:, :, :rows].clone(),
-        key=_own(call.key),
+        key=call.key.new_empty(*call.key.shape[:-2], 0, call.key.shape[-1]),
         value=_own(call.value),
-        mask=None if mask is None else _own(mask),
+        mask=None,
     )
-    return replace(attention, call=trimmed, output=attention.output[:, :, :rows].clone())
+    return replace(attention, call=trimmed, output=attention.output[:, :, :rows].clone(), kept_scores=scores)
 
 
 def _own(tensor: Tensor) -> Tensor:

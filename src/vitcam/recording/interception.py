@@ -41,7 +41,7 @@ class AttentionCall:
 
     query: Float[Tensor, "*batch queries dim"]
     key: Float[Tensor, "*key_batch keys dim"]
-    value: Float[Tensor, "*key_batch keys value_dim"]
+    value: Float[Tensor, "*key_batch _keys value_dim"]  # as many as of the keys, unless those weren't kept
     mask: Shaped[Tensor, "*mask"] | None
     scale: float
     is_causal: bool
