@@ -9,12 +9,11 @@ import torch
 from PIL import Image
 
 from vitcam.app.answering import Question, answer, take_apart
-from vitcam.app.drawing import Look
+from vitcam.app.drawing import Look, grid
 from vitcam.app.heads import heads_of
 from vitcam.app.photograph import photograph
 from vitcam.app.ranking import Subject
 from vitcam.app.script import layers_script, script
-from vitcam.render import Cell, panel
 
 
 def run(code, folder):
@@ -42,20 +41,9 @@ def test_gives_the_same_maps_and_picture(ask, tmp_path):
     assert sorted(maps) == ["agcam", "attention(layer=3)"]
     for name, one in given.explanations.items():
         np.testing.assert_allclose(maps[name], one.heatmaps[0].numpy(), rtol=1e-4, atol=1e-7)
-    rows = [
-        [Cell(e.upsampled()[0, t].numpy(), boxes=e.boxes(0.4)[0][t]) for e in given.explanations.values()]
-        for t in range(2)
-    ]
-    labels = [f"{name}\n{share:.1%}" for name, share in zip(given.names, given.probabilities, strict=True)]
-    expected = panel(
-        given.first.photographs[0],
-        rows,
-        row_labels=labels,
-        column_labels=list(given.explanations),
-        opacity=0.6,
-    )
+    expected = grid(given, Look(opacity=0.6, boxes=True, threshold=0.4))
     assert picture.size == expected.size
-    assert np.abs(np.asarray(picture).astype(int) - np.asarray(expected)).mean() < 1
+    assert np.abs(np.asarray(picture).astype(int) - np.asarray(expected)).mean() < 0.1
 
 
 def test_gives_the_same_map_of_some_heads(ask, shelf, policy, tmp_path):

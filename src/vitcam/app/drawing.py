@@ -45,20 +45,30 @@ def percent(share: float) -> str:
     return "<0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
 
 
-def grid(answer: Answer, look: Look, tile: int = 280) -> Image.Image:
+def grid(answer: Answer, look: Look) -> Image.Image:
     """The maps over their photograph: methods across, classes down."""
     columns = [_cells(explanation, look) for explanation in answer.explanations.values()]
-    footer = " · ".join([answer.subject.spec, *notes(answer)])
     return panel(
         answer.first.photographs[0],
         list(zip(*columns, strict=True)),
-        row_labels=_labels(answer),
+        row_labels=row_labels(answer),
         column_labels=list(answer.explanations),
         photo_label=answer.subject.photograph.name,
-        footer=footer,
+        footer=footer(answer),
         opacity=look.opacity,
-        tile=tile,
     )
+
+
+def row_labels(answer: Answer) -> list[str]:
+    """Each class with its probability."""
+    return [
+        f"{name}\n{percent(share)}" for name, share in zip(answer.names, answer.probabilities, strict=True)
+    ]
+
+
+def footer(answer: Answer) -> str:
+    """What stands below the maps."""
+    return " · ".join([answer.subject.spec, *notes(answer)])
 
 
 def overlays(answer: Answer, look: Look, tile: int = 320) -> list[list[Image.Image]]:
@@ -91,12 +101,6 @@ def _cells(explanation: Explanation, look: Look) -> list[Cell]:
     maps = explanation.upsampled()[0].cpu().numpy()
     boxes = explanation.boxes(look.threshold)[0] if look.boxes else [[] for _ in maps]
     return [Cell(heat, boxes=found) for heat, found in zip(maps, boxes, strict=True)]
-
-
-def _labels(answer: Answer) -> list[str]:
-    return [
-        f"{name}\n{percent(share)}" for name, share in zip(answer.names, answer.probabilities, strict=True)
-    ]
 
 
 def notes(answer: Answer) -> list[str]:

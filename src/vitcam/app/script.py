@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vitcam import __version__
 from vitcam.app.answering import Answer
-from vitcam.app.drawing import Look
+from vitcam.app.drawing import Look, footer, row_labels
 from vitcam.app.heads import Heads
 
 _SCRIPT = '''\
@@ -21,8 +21,10 @@ targets = range(first.targets.shape[1])
 panel(
     first.photographs[0],
     [[{cell} for e in explanations.values()] for t in targets],
-    row_labels=[f"{{first.label(0, t)}}\\n{{first.probabilities[0, first.targets[0, t]]:.1%}}" for t in targets],
+    row_labels={rows},
     column_labels=list(explanations),
+    photo_label={photo_label},
+    footer={footer},
     opacity={opacity!r},
 ).save("panel.png")
 np.savez_compressed("maps.npz", **{{name: e.heatmaps[0].numpy() for name, e in explanations.items()}})
@@ -59,6 +61,9 @@ def script(answer: Answer, look: Look) -> str:
         classes=answer.classes,
         names=", ".join(map(repr, answer.names)),
         cell=f"Cell(e.upsampled()[0, t].numpy(){boxes})",
+        rows=repr(row_labels(answer)),
+        photo_label=repr(answer.subject.photograph.name),
+        footer=repr(footer(answer)),
         opacity=look.opacity,
     )
 
