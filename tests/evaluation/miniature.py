@@ -24,8 +24,8 @@ METHODS = ["agcam", "rollout"]
 SIDE = 32
 
 
-def make_dataset(root: Path, images: int = 23) -> Path:
-    """Class folders of noise with a box each, and one file that is no image."""
+def make_dataset(root: Path, images: int = 23, *, broken: bool = True) -> Path:
+    """Class folders of noise with a box each, and if ``broken`` one file that is no image."""
     random = np.random.default_rng(0)
     rows = []
     for i in range(images):
@@ -35,8 +35,9 @@ def make_dataset(root: Path, images: int = 23) -> Path:
         Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(root / file)
         left, top = (int(edge) for edge in random.integers(0, 15, 2))
         rows.append((file, left, top, left + 12, top + 14))
-    (root / BROKEN).write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    rows.append((BROKEN, 1, 1, 9, 9))
+    if broken:
+        (root / BROKEN).write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+        rows.append((BROKEN, 1, 1, 9, 9))
     with (root / "boxes.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("file", "left", "top", "right", "bottom"), *rows])
     return root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -18,17 +19,22 @@ def data(tmp_path_factory):
     return miniature.make_dataset(tmp_path_factory.mktemp("data"), images=6)
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    return miniature.make_dataset(tmp_path_factory.mktemp("sound"), images=6, broken=False)
+
+
 def vitcam(*words):
     result = CliRunner().invoke(program, [str(word) for word in words], env={"COLUMNS": "150"})
     return result.exit_code, result.output
 
 
-def test_evaluate(data, tmp_path):
+def test_evaluate(sound, tmp_path):
     command = (
         "evaluate",
         "all",
         "--data",
-        f"folder:{data}",
+        f"folder:{sound}",
         "--method",
         "agcam",
         "--steps",
@@ -55,8 +61,27 @@ def test_evaluate(data, tmp_path):
     assert "4 of 4 images of the localization task are stored already" in output
 
 
-def test_chosen_tests_without_pictures(data, tmp_path):
-    words = ("evaluate", "perturbation", "--data", f"folder:{data}", "--limit", "2", "-o", tmp_path / "run")
+def test_photographs_that_cannot_be_used_are_named(data, tmp_path):
+    status, output = vitcam(
+        "evaluate", "localization", "--data", f"folder:{data}", "--method", "center", "-o", tmp_path / "run"
+    )
+    assert status == 1
+    assert f"{miniature.BROKEN} " in output
+    assert "1 that can't be read or compared with" in output
+
+
+def test_localization_needs_something_to_compare_with(data, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(data, bare, ignore=shutil.ignore_patterns("*.csv"))
+    status, output = vitcam("evaluate", "all", "--data", f"folder:{bare}", "-o", tmp_path / "run")
+    assert status == 1
+    assert "compares heatmaps with boxes or masks, and none of the" in output
+    assert "`vitcam evaluate perturbation`" in output
+    assert not (tmp_path / "run").exists()
+
+
+def test_chosen_tests_without_pictures(sound, tmp_path):
+    words = ("evaluate", "perturbation", "--data", f"folder:{sound}", "--limit", "2", "-o", tmp_path / "run")
     status, output = vitcam(*words, "--protocol", "vitcam", "--test", "saco", "--no-gallery")
     assert status == 0, output
     assert "SaCo" in output

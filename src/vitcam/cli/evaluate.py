@@ -117,7 +117,8 @@ def evaluate(
     `localization` explains the predicted class and compares with boxes or masks; `perturbation` explains the
     ground-truth class and removes what the heatmap calls important. RUN gets `run.json`, `rows/` (Parquet,
     one row per image, method and target), `gallery/` (small pictures for `vitcam report`) and
-    `summary.json`. Interrupted, even killed, the same command goes on where it was.
+    `summary.json`. Interrupted, even killed, the same command goes on where it was. Photographs that can't be
+    used are reported and skipped, and the exit status is then 1.
 
     Example: `vitcam evaluate localization --data voc:VOC2012 --method agcam --method rollout --output run`
     """
@@ -150,6 +151,8 @@ def evaluate(
     for name, methods in summary.items():
         _print_summary(stdout(), name, methods)
     stdout().print(f"Rows and intervals are in {output}", soft_wrap=True)
+    if any(numbers["unreadable"] for methods in summary.values() for numbers in methods.values()):
+        raise typer.Exit(1)
 
 
 class _Show(Protocol):
@@ -224,7 +227,7 @@ def _print_summary(console: Console, task: str, methods: Mapping[str, Mapping[st
         f"{first[key]} {what}"
         for key, what in (
             ("skipped_wrong", "predicted wrong"),
-            ("unreadable", "that can't be read"),
+            ("unreadable", "that can't be read or compared with"),
             ("unmatched", "of classes that the model doesn't know"),
         )
         if first[key]

@@ -20,11 +20,22 @@ class Plan:
         indices: into the dataset, ascending.
         unmatched: how many were passed over because the model doesn't know their class.
         masks: whether any of them has a mask.
+        boxes: whether any of them has a box.
     """
 
     indices: tuple[int, ...]
     unmatched: int
     masks: bool
+    boxes: bool
+
+    def check_located(self, dataset: Dataset) -> None:
+        """Raises RunError where nothing says what a heatmap is to be compared with."""
+        if not (self.boxes or self.masks):
+            raise RunError(
+                f"localization compares heatmaps with boxes or masks, and none of the {len(self.indices)} "
+                f"photographs of {dataset.root} has any: add them, or measure with `vitcam evaluate perturbation`, "
+                "which needs none"
+            )
 
     def batches(self, size: int) -> list[list[int]]:
         """The indices, ``size`` at a time; the same however often a run is interrupted.
@@ -49,7 +60,7 @@ def make_plan(dataset: Dataset, model_indices: Sequence[int | None], limit: int 
     """
     order = range(len(dataset)) if limit is None else np.random.default_rng(seed).permutation(len(dataset))
     chosen: list[int] = []
-    unmatched, masks = 0, False
+    unmatched, masks, boxes = 0, False, False
     for index in map(int, order):
         if len(chosen) == limit:
             break
@@ -61,6 +72,7 @@ def make_plan(dataset: Dataset, model_indices: Sequence[int | None], limit: int 
         if any(model_indices[label] is not None for label in sample.labels):
             chosen.append(index)
             masks = masks or sample.segmentation is not None
+            boxes = boxes or bool(sample.boxes)
         else:
             unmatched += 1
     if not chosen:
@@ -68,4 +80,4 @@ def make_plan(dataset: Dataset, model_indices: Sequence[int | None], limit: int 
             f"the model knows none of the classes of the {len(dataset)} photographs of {dataset.root}: train "
             "a head for them with `vitcam train-head`, or take another model"
         )
-    return Plan(tuple(sorted(chosen)), unmatched, masks)
+    return Plan(tuple(sorted(chosen)), unmatched, masks, boxes)

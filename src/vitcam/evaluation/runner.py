@@ -15,7 +15,7 @@ from vitcam.evaluation.protocol import Protocol, protocol_preprocessing
 from vitcam.evaluation.rows import Task
 from vitcam.evaluation.settings import Settings, describe_run, with_controls
 from vitcam.evaluation.store import RunFolder
-from vitcam.evaluation.summary import summarize
+from vitcam.evaluation.summary import problems, summarize
 from vitcam.evaluation.work import run_batches
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.device import on_device
@@ -133,6 +133,8 @@ def evaluate(
     loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)
     match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, _logits(loaded))
     plan = make_plan(dataset, match.model_indices, limit, seed)
+    if "localization" in settings.tasks:
+        plan.check_located(dataset)
     _tell_beginning(tell, dataset, match, plan)
     folder = RunFolder(Path(output))
     folder.create()
@@ -152,8 +154,11 @@ def evaluate(
                 from vitcam.evaluation.cluster import run_on_ray
 
                 run_on_ray(cluster, folder, job, each, pending, workers, store_every, report)
-        summary = summarize(folder.read(), settings.tasks, settings.methods, plan.unmatched, seed)
+        rows = folder.read()
+        summary = summarize(rows, settings.tasks, settings.methods, plan.unmatched, seed)
         folder.write_summary(summary)
+    for sentence in problems(rows):
+        tell(sentence)
     return summary
 
 

@@ -52,6 +52,13 @@ def summarize(
     }
 
 
+def problems(rows: pl.DataFrame, at_most: int = 5) -> list[str]:
+    """What is wrong with the photographs that were left out, one sentence each, and how many more there are."""
+    errors = rows["error"].drop_nulls().unique(maintain_order=True).to_list()
+    more = len(errors) - at_most
+    return errors[:at_most] + ([f"… and {more} more, in the rows' column `error`"] if more > 0 else [])
+
+
 def _of_method(
     rows: pl.DataFrame, task: Task, *, unreadable: int, unmatched: int, seed: int
 ) -> dict[str, Any]:
