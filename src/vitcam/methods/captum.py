@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vitcam.errors import MethodError, ModelError
 from vitcam.methods.method import Method, TokenMap
-from vitcam.recording import Need, Recording
+from vitcam.recording import Need, Recording, fast_linear
 from vitcam.types import PatchGrid
 
 # How many changed copies of an image go through the model at a time.
@@ -81,7 +81,7 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
             raise MethodError(f"the captum methods take no {option}={value!r}; it must be positive")
     grid = recording.layout.grid
     maps = torch.empty(*recording.targets.shape, grid.tokens, device=recording.targets.device)
-    with recording.resumed() as model, torch.enable_grad():
+    with recording.resumed() as model, torch.enable_grad(), fast_linear():
         for index, (image, targets) in enumerate(zip(recording.images, recording.targets, strict=True)):
             for place, target in enumerate(targets.tolist()):
 
