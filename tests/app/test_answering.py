@@ -12,7 +12,7 @@ import vitcam
 from vitcam.app.answering import Question, answer, look, take_apart
 from vitcam.app.photograph import Photograph, photograph
 from vitcam.app.policy import MAX_CLASSES, policy_for
-from vitcam.app.ranking import LISTED, Subject
+from vitcam.app.ranking import LISTED, Subject, rank
 from vitcam.app.shelf import ModelShelf
 from vitcam.errors import ImageError, MethodError, ModelError, TargetError, VitcamError
 from vitcam.models import load_model
@@ -35,6 +35,15 @@ def test_nothing_ticked_is_the_predicted_class(ask):
     assert given.ranking.names[0] == "cat"
     assert len(given.ranking.classes) == LISTED
     assert list(given.ranking.probabilities) == sorted(given.ranking.probabilities, reverse=True)
+
+
+def test_probabilities_of_several_labels_are_those_of_explain():
+    model = replace(EMBEDDED, multi_label=True)
+    picture = Image.open(photo_path("cat"))
+    ranking = rank(model, Subject(photograph(str(photo_path("cat"))), "embedded:photo"), picture)
+    expected = vitcam.explain(model, picture).probabilities[0, list(ranking.classes)]
+    assert ranking.probabilities == pytest.approx(expected.tolist())
+    assert sum(ranking.probabilities) > 1
 
 
 def test_typed_classes_are_explained_besides(ask):

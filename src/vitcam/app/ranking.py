@@ -97,7 +97,8 @@ def rank(loaded: LoadedModel, subject: Subject, picture: Image.Image) -> Ranking
             f"{loaded.spec} gave logits for {subject.photograph.name} that aren't finite (NaN or infinite). "
             "Its weights are damaged, or it isn't made for such images."
         )
-    top = logits.softmax(dim=0).topk(len(logits) if loaded.promptable else min(LISTED, len(logits)))
+    probabilities = logits.sigmoid() if named.multi_label else logits.softmax(dim=0)
+    top = probabilities.topk(len(logits) if loaded.promptable else min(LISTED, len(logits)))
     classes = tuple(top.indices.tolist())
     return Ranking(
         subject,
