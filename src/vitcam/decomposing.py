@@ -100,14 +100,7 @@ def decompose(
     with torch.inference_mode(False), torch.enable_grad(), on_device(module, device) as where:
         score = score_of(targets, total, class_index)
         (batch,) = batches(images, loaded, batch_size=total)
-        there = batch.tensor.to(where)
-        recording = record(
-            module,
-            there.clone() if there.is_inference() else there,
-            score,
-            Need.SKIP_GRADIENT,
-            precision=precision,
-        )
+        recording = record(module, batch.tensor.to(where), score, Need.SKIP_GRADIENT, precision=precision)
         maps = agcam_by_head(recording)
     return Decomposition(
         maps=to_grid(maps, recording.layout.grid),

@@ -156,10 +156,7 @@ def _explain(
     ):
         for batch in found:
             score = score_of(_part(targets, batch, total), len(batch.tensor), class_index)
-            images_there = sent_to(where, batch.tensor)
-            if images_there.is_inference():
-                images_there = images_there.clone()
-            recording = recorded(module, images_there, score, needs)
+            recording = recorded(module, sent_to(where, batch.tensor), score, needs)
             parts.append([_explanation(recording, *chosen, batch, loaded) for chosen in methods])
     return [_joined(of_one_method) for of_one_method in zip(*parts, strict=True)]
 

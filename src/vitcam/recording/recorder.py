@@ -76,6 +76,8 @@ def record(
         torch.Size([8, 1, 12, 1, 64])
     """
     images = images.detach().to(next((p.dtype for p in model.parameters()), images.dtype))
+    if images.is_inference():  # autograd takes no such tensor, but a copy of it
+        images = images.clone()
     with preserved(model), autocast(images.device, precision):
         known = know(model, images, score, given or Overrides())
         if known.layout.obstacle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -70,8 +71,7 @@ def _localization(bench: Bench, folder: Path) -> Group:
         Entry("loop, bf16", lambda: localize_one_by_one(model, photographs, "bf16"), LOCALIZED, loop)
     )
     for precision in _PRECISIONS:
-        run = lambda precision=precision: ours(precision)  # noqa: E731 # bound to this turn's precision
-        entries.append(Entry(f"vitcam evaluate, {precision}", run, LOCALIZED, loop))
+        entries.append(Entry(f"vitcam evaluate, {precision}", partial(ours, precision), LOCALIZED, loop))
     notes = (
         "The loop decodes a photograph, explains it by each method for itself and scores the maps.",
         f"vitcam evaluate runs in batches of {batch}, and adds rows, intervals and the two controls.",
