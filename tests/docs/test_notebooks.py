@@ -25,5 +25,15 @@ def kinds(cell):
     return [(output.output_type, sorted(output.get("data", {}))) for output in cell.get("outputs", [])]
 
 
+def test_prints_are_kept_as_one_whatever_pieces_they_come_in(tmp_path):
+    cell = nbformat.v4.new_code_cell(
+        "import sys\nfor i in range(3):\n    print(i, flush=True)\n    print('aside', file=sys.stderr, flush=True)"
+    )
+    path = tmp_path / "prints.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    (new,) = executed(path, tmp_path).cells
+    assert [(output.name, output.text) for output in new.outputs] == [("stdout", "0\n1\n2\n")]
+
+
 def test_there_are_two():
     assert [path.stem for path in NOTEBOOKS] == ["evaluate", "explain_and_compare"]
