@@ -1,84 +1,58 @@
-"""The same run on Ray, also when a worker is killed. Needs Ray, and a Linux that lets processes be found."""
+"""The same run on Ray, also when workers are killed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import threading
-import time
 from pathlib import Path
 
 import miniature
 import pytest
 import torch
 
+from vitcam import LoadedModel
 from vitcam.evaluation import RunError, evaluate
 from vitcam.evaluation.cluster import make_shards
 from vitcam.evaluation.gallery import read_pictures
 from vitcam.evaluation.store import RunFolder
 
-PROC = Path("/proc/self/stat")
+AFTER = (1, 4)
+"""How many files of rows must have been stored before the first worker is killed, and the second."""
 
 
-def parent_of(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, ValueError):
-        return 0
+def deadly(model: LoadedModel, rows: Path) -> LoadedModel:
+    """A model that kills its process amid the work, unless that is this one: once after each count of ``AFTER``."""
+    tester = os.getpid()
 
+    def kill(*_: object) -> None:
+        stored = len(list(rows.glob("part-*")))
+        for after in AFTER:
+            if os.getpid() != tester and stored >= after:
+                with contextlib.suppress(FileExistsError):
+                    rows.with_name(f"killed-after-{after}").touch(exist_ok=False)
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-def is_ours(pid: int) -> bool:
-    while pid > 1:
-        if pid == os.getpid():
-            return True
-        pid = parent_of(pid)
-    return False
-
-
-def busy_workers() -> list[int]:
-    """The processes below this one that are at work on a shard, as Ray names them."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (folder / "cmdline").read_bytes()
-        except OSError:  # it has ended
-            continue
-        if title.startswith(b"ray::_work_on_shard") and is_ours(int(folder.name)):
-            found.append(int(folder.name))
-    return found
-
-
-def kill_workers(rows: Path, count: int, killed: list[int]) -> None:
-    """Kills ``count`` workers, each after some more rows have been stored."""
-    stored = 0
-    deadline = time.monotonic() + 90
-    while len(killed) < count and time.monotonic() < deadline:
-        time.sleep(0.01)
-        parts = len(list(rows.glob("part-*")))
-        workers = [pid for pid in busy_workers() if pid not in killed]
-        if parts > stored and workers:
-            os.kill(workers[0], signal.SIGKILL)
-            killed.append(workers[0])
-            stored = parts + 1
+    model.module.register_forward_pre_hook(kill)
+    return model
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not PROC.exists(), reason="there is no /proc in which a worker's process could be found")
 def test_a_killed_workers_shard_is_done_again(tmp_path):
     pytest.importorskip("ray", reason="Ray isn't installed")
     data = miniature.make_dataset(tmp_path / "data", images=35)
     settings = {"protocol": "vitcam", "steps": 4, "batch_size": 3, "store_every": 0}
-    given = ("perturbation", f"folder:{data}", miniature.make_model(), ["agcam"])
+    output = tmp_path / "ray"
+    task, photographs, methods = "perturbation", f"folder:{data}", ["agcam"]
     torch.set_num_threads(1)  # as each worker has, since rounding depends on it
-    local = evaluate(*given, tmp_path / "local", **settings)
+    local = evaluate(task, photographs, miniature.make_model(), methods, tmp_path / "local", **settings)
 
-    output, killed, progress = tmp_path / "ray", [], []
-    killer = threading.Thread(target=kill_workers, args=(output / "rows", 2, killed))
-    killer.start()
+    progress = []
+    model = deadly(miniature.make_model(), output / "rows")
     # as many workers as there are CPUs: each has one
-    summary = evaluate(*given, output, cluster="local", progress=progress.append, workers=0, **settings)
-    killer.join()
-    assert len(killed) == 2
+    cluster = {"cluster": "local", "progress": progress.append, "workers": 0}
+    summary = evaluate(task, photographs, model, methods, output, **cluster, **settings)
+    assert sorted(path.name for path in output.glob("killed-*")) == [f"killed-after-{i}" for i in AFTER]
     assert RunFolder(output).read().equals(RunFolder(tmp_path / "local").read())
     assert summary == local
     images = RunFolder(output).done("perturbation")
