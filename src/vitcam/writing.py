@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -15,21 +16,28 @@ TEMPORARY = ".part"
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file beside its place, waits until the disk has it, and then moves it there.
 
-    Over what may have been there before. The folders it is to be in are made where they are missing.
+    Over what may have been there before; a link stays, and what it leads to is replaced. The folders it is to
+    be in are made where they are missing. What is there and no file (``/dev/stdout``, a named pipe) can't be
+    replaced, and is written to as it is.
 
     Raises:
         VitcamError: it can't be written, for example because the disk is full; nothing is left of it then.
+        BrokenPipeError: whoever read the pipe no longer does.
 
     Example:
         >>> write_whole(Path("maps/cat.npy"), content)
     """
+    if path.exists() and not path.is_file():
+        _write_to(path, content)
+        return
     _make(path.parent)
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
     # not tempfile: its files can be read by their owner alone, and stay so when moved
-    part = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    part = place.with_name(f".{place.name}.{os.getpid()}{TEMPORARY}")
     try:
         write_durably(part, content)
-        part.replace(path)
-        _sync_folder(path.parent)
+        part.replace(place)
+        _sync_folder(place.parent)
     except OSError as error:
         raise VitcamError(f"can't write {path}: {error.strerror or error}") from error
     finally:
@@ -43,6 +51,16 @@ def write_durably(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _write_to(device: Path, content: bytes) -> None:
+    try:
+        with device.open("wb") as file:
+            file.write(content)
+    except BrokenPipeError:  # as in `… | head`: for the program to end on, as programs do
+        raise
+    except OSError as error:
+        raise VitcamError(f"can't write {device}: {error.strerror or error}") from error
 
 
 def _make(folder: Path) -> None:
@@ -61,5 +79,8 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that can't, some network's among them
+            raise
     finally:
         os.close(descriptor)
