@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "explanation": VALUES | {"heatmap", "boxes", "render"},
     "explaining": VALUES | INPUT | FOUND | JOINED,
     "decomposing": VALUES | FOUND | {"models", "methods", "targets", "inputs"},
-    "evaluation": VALUES | INPUT | OUTPUT | FOUND | JOINED | {"lazy"},
+    "evaluation": VALUES | INPUT | OUTPUT | FOUND | JOINED | {"lazy", "threads"},
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
     "report": VALUES | {"render", "evaluation", "lazy"},
     "export": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},

@@ -80,4 +80,3 @@ def test_file_systems_that_cannot_sync_folders_do(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", files_only)
     write_whole(tmp_path / "file", b"content")
     assert (tmp_path / "file").read_bytes() == b"content"
-

@@ -15,7 +15,7 @@ THREADS = min(8, max(2, os.cpu_count() or 1))
 
 
 def map_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
+    function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int, threads: int = THREADS
 ) -> Generator[Result, None, None]:
     """Like ``map``, in threads that work ahead of whoever takes the results, which keep their order.
 
@@ -27,13 +27,14 @@ def map_ahead(
         function: is called in several threads at a time.
         items: one after the other, as there is room.
         ahead: how far the threads may be ahead.
+        threads: how many there are.
 
     Example:
         >>> with contextlib.closing(map_ahead(open_image, paths, ahead=8)) as images:
         ...     sizes = [image.size for image in images]
     """
     waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="vitcam")
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="vitcam")
     try:
         for item in items:
             waiting.append(pool.submit(function, item))

@@ -45,7 +45,7 @@ def test_evaluate(sound, tmp_path):
     status, output = vitcam(*command, "-o", tmp_path / "run")
     assert status == 0, output
     assert "2 of 3 classes matched by name" in output
-    assert "photographs are left out: the model doesn't know their classes" in output
+    assert "Photographs left out because the model doesn't know their classes: " in output
     for word in ("Localization", "Perturbation", "agcam", "random", "center", "ABPC"):
         assert word in output
     assert f"Rows and intervals are in {tmp_path / 'run'}" in output
@@ -70,6 +70,27 @@ def test_photographs_that_cannot_be_used_are_named(data, tmp_path):
     assert "1 that can't be read or compared with" in output
 
 
+def test_no_photograph_that_can_be_used_is_no_table(tmp_path):
+    (tmp_path / "data" / "cat").mkdir(parents=True)
+    (tmp_path / "data" / "cat" / "a.png").write_bytes(b"broken")
+    words = ("evaluate", "perturbation", "--data", f"folder:{tmp_path / 'data'}", "-o", tmp_path / "run")
+    status, output = vitcam(*words)
+    assert status == 1
+    assert "0 images; left out: 1 that can't be read" in output
+    assert "Method" not in output
+
+
+def test_an_interrupt_says_how_to_go_on(sound, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vitcam.evaluation.work.batch_rows", interrupt)
+    words = ("evaluate", "perturbation", "--data", f"folder:{sound}", "-o", tmp_path / "run")
+    status, output = vitcam(*words)
+    assert status not in (0, 1)
+    assert "Interrupted. What is done is stored; the same command goes on from there" in output
+
+
 def test_localization_needs_something_to_compare_with(data, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(data, bare, ignore=shutil.ignore_patterns("*.csv"))
@@ -90,7 +111,10 @@ def test_chosen_tests_without_pictures(sound, tmp_path):
     assert not (tmp_path / "run" / "gallery").exists()
     status, output = vitcam(*words, "--test", "saco")
     assert status == 1
-    assert "the paper protocol has no test 'saco'. Its tests are perturbation: abpc" in output
+    assert (
+        "the paper protocol has no test 'saco'; --protocol vitcam has it. Its tests are perturbation: abpc"
+        in output
+    )
 
 
 @pytest.mark.parametrize(

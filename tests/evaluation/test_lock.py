@@ -55,6 +55,18 @@ def test_torn_locks_are_taken_and_foreign_ones_arent(tmp_path):
     assert lock.read_text() == "123 456 another-machine"
 
 
+def test_a_lock_that_cannot_be_written_is_an_error_that_says_so(tmp_path):
+    with pytest.raises(RunError, match=rf"can't write {tmp_path}: Is a directory"):
+        locked(tmp_path).__enter__()
+
+
+def test_a_folder_that_is_gone_is_no_error_when_it_is_given_back(tmp_path):
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run" / "lock"):
+        (tmp_path / "run").rename(tmp_path / "moved")
+    assert not (tmp_path / "run").exists()
+
+
 def test_is_given_back_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), locked(tmp_path / "lock"):
         raise ZeroDivisionError

@@ -163,6 +163,29 @@ def test_unreadable_images_are_rows_with_an_error(run, folder):
     assert miniature.BROKEN in rows["error"][0]
 
 
+def test_a_photograph_that_has_been_mended_is_measured(run, tmp_path):
+    """By the same command, and as it would have been at first; one that still can't be read costs no pass."""
+    data = miniature.make_dataset(tmp_path / "data", images=9)
+    model, broken, passes, told = miniature.make_model(), data / miniature.BROKEN, [], []
+    model.module.register_forward_hook(lambda *_: passes.append(1))
+    given = {"task": "perturbation", "data": f"folder:{data}", "model": model, "steps": 2}
+    run(**given)
+    done = len(passes)
+    run(**given, tell=told.append)
+    assert len(passes) == done
+    assert told[-1] == "Photographs that can be read by then are measured by the same command given again"
+
+    broken.write_bytes((data / "cat" / "00.png").read_bytes())
+    again = run(**given)["perturbation"]["agcam"]
+    whole = run(**given, output=tmp_path / "whole")["perturbation"]["agcam"]
+    assert (again["images"], again["unreadable"]) == (10, 0)
+    assert again["morf"] == pytest.approx(whole["morf"], abs=1e-6)
+    one, other = (
+        RunFolder(tmp_path / name).read().filter(image=miniature.BROKEN) for name in ("run", "whole")
+    )
+    assert one.equals(other)
+
+
 def test_vitcam_protocol_has_all_numbers(run, folder):
     summary = run("all", protocol="vitcam", steps=3, limit=12)
     localization, perturbation = (summary[task]["agcam"] for task in ("localization", "perturbation"))
@@ -194,7 +217,10 @@ def test_only_the_tests_that_were_chosen_are_run(run, folder):
             {"tests": ["saco"], "task": "all"},
             "none of the tests saco is of the localization task: choose one",
         ),
-        ({"tests": ["saco"], "protocol": "paper"}, "the paper protocol has no test 'saco'"),
+        (
+            {"tests": ["saco"], "protocol": "paper"},
+            "the paper protocol has no test 'saco'; --protocol vitcam has it. Its",
+        ),
     ]:
         given = {"task": "perturbation", "protocol": "vitcam", "steps": 2, "limit": 6, **changed}
         with pytest.raises(RunError, match=message):
@@ -241,7 +267,9 @@ def test_classes_that_the_model_lacks_are_left_out_and_counted(run, folder):
     assert {0: "cat", 2: "hen"}.items() >= dict(zip(rows["label"], rows["class_name"], strict=True)).items()
     assert rows.height > 0
     assert any("2 of 3 classes matched by name" in sentence for sentence in told)
-    with pytest.raises(RunError, match="knows none of the classes"):
+    with pytest.raises(
+        RunError, match=r"knows none of the classes .* \(0 of 3 classes matched: .* 'cat', the model 'a'"
+    ):
         run(model=miniature.make_model(("a", "b", "c", "d")), output=folder.path / "x")
 
 
@@ -255,6 +283,7 @@ def test_other_settings_are_refused_field_by_field(run, folder):
     assert "methods: agcam, rollout, random, center in the run, agcam, random, center now" in message
     assert "threshold: 0.5 in the run, 0.4 now" in message
     assert "precision" not in message
+    assert "thresholds" not in message  # they follow from threshold
     assert (folder.path / "run.json").read_bytes() == before
     changed = miniature.make_model()
     changed.module.head.bias.data += 1
@@ -315,6 +344,20 @@ def test_a_full_disk_loses_nothing(run, folder, monkeypatch):
     monkeypatch.setattr(writing, "write_durably", write)
     run()
     assert folder.read().equals(RunFolder(whole).read())
+
+
+def test_a_folder_that_is_moved_while_it_is_worked_in_is_not_begun_anew(run, folder):
+    moved = folder.path.with_name("moved")
+
+    def move(progress):
+        if progress.done == 8:
+            folder.path.rename(moved)
+
+    with pytest.raises(RunError, match=r"run is gone, or has no run\.json any more: put it back"):
+        run(progress=move, store_every=0)
+    assert not folder.path.exists()
+    run(output=moved)
+    assert RunFolder(moved).read()["image"].n_unique() == 24
 
 
 def test_an_interrupted_run_keeps_its_batches(run, folder):

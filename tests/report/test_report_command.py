@@ -50,6 +50,14 @@ def test_page_elsewhere_or_nowhere(folder, tmp_path):
     assert not (folder / "report.html").exists()
 
 
+def test_page_that_cannot_be_written(folder, tmp_path):
+    (tmp_path / "file").touch()
+    result = vitcam(folder, "--html", tmp_path / "file" / "page.html")
+    assert result.exit_code == 1
+    assert "Localization: IoU" in result.stdout
+    assert "not a folder. --html FILE puts the page elsewhere, --no-html writes none" in result.stderr
+
+
 def test_several_runs(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     other = write_run(tmp_path / "other", rows_of(seed=3))

@@ -125,7 +125,7 @@ def evaluate(
     from vitcam.evaluation import evaluate as run
 
     console = stderr()
-    with _progress(console) as show:
+    with _progress(console) as show, _interruptible(console):
         summary = run(
             task.value,
             data,
@@ -153,6 +153,15 @@ def evaluate(
     stdout().print(f"Rows and intervals are in {output}", soft_wrap=True)
     if any(numbers["unreadable"] for methods in summary.values() for numbers in methods.values()):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _interruptible(console: Console) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Interrupted. What is done is stored; the same command goes on from there")
+        raise
 
 
 class _Show(Protocol):
@@ -205,6 +214,10 @@ _SHOWN = (
     ("auc_lerf", "LeRF"),
     ("auc_morf", "MoRF"),
     ("abpc", "ABPC"),
+    ("auc_insertion_blur", "Ins. blur"),
+    ("auc_deletion_blur", "Del. blur"),
+    ("auc_insertion_mean", "Ins. mean"),
+    ("auc_deletion_mean", "Del. mean"),
     ("road_abpc", "ROAD"),
     ("token_abpc", "Tokens"),
     ("saco", "SaCo"),
@@ -222,7 +235,10 @@ def _print_summary(console: Console, task: str, methods: Mapping[str, Mapping[st
         table.add_column(title, justify="right", no_wrap=True)
     for method, numbers in methods.items():
         table.add_row(method, *(f"{numbers[key]:.3f}" if key in numbers else "–" for key, _ in shown))
+    console.print(task.capitalize(), style="bold")
     first = next(iter(methods.values()))
+    if first["images"]:
+        console.print(table)
     left_out = [
         f"{first[key]} {what}"
         for key, what in (
@@ -232,8 +248,6 @@ def _print_summary(console: Console, task: str, methods: Mapping[str, Mapping[st
         )
         if first[key]
     ]
-    console.print(task.capitalize(), style="bold")
-    console.print(table)
     console.print(
         f"{counted(first['images'], 'image')}; left out: {', '.join(left_out) or 'none'}\n", soft_wrap=True
     )

@@ -62,7 +62,16 @@ def report(
 
     Example: `vitcam report run --format latex --metric iou --output table.tex`
     """
-    from vitcam.report import as_csv, as_latex, as_markdown, read_runs, report_page, score_tables
+    from vitcam.errors import VitcamError
+    from vitcam.report import (
+        ReportError,
+        as_csv,
+        as_latex,
+        as_markdown,
+        read_runs,
+        report_page,
+        score_tables,
+    )
 
     runs = read_runs(run)
     tables = score_tables(runs, reference=reference, metrics=metric or ())
@@ -77,7 +86,13 @@ def report(
         _deliver(texts[format](), output)
     if not no_html:
         page = html or (runs[0].path / "report.html" if len(runs) == 1 else Path("report.html"))
-        write_whole(page, report_page(runs, tables).encode())
+        content = report_page(runs, tables).encode()
+        try:
+            write_whole(page, content)
+        except VitcamError as error:
+            raise ReportError(
+                f"{error}. --html FILE puts the page elsewhere, --no-html writes none"
+            ) from error
         stderr().print(f"The page is in {page}", soft_wrap=True)
 
 

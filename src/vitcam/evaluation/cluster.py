@@ -16,7 +16,7 @@ from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.rows import Task
 from vitcam.evaluation.store import RunFolder
-from vitcam.evaluation.work import run_batches
+from vitcam.evaluation.work import pending_batches, run_batches
 
 SHARDS_PER_WORKER = 4
 """So that a slow worker, or one that dies, holds up a quarter of its share at most."""
@@ -95,8 +95,7 @@ def _work_on_shard(
         )
     torch.set_num_threads(threads)
     job.model.module.to("cuda" if torch.cuda.is_available() else "cpu")
-    done, ids = folder.done(task), job.dataset.ids
-    left = [batch for batch in shard if not all(ids[index] in done for index in batch)]
+    left = pending_batches(folder, job, task, shard)
     # reading ahead in one thread: the cluster's other CPUs have shards of their own
     run_batches(folder, job, task, left, 1, store_every, lambda images: None)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,8 +14,10 @@ from vitcam.errors import DatasetError, ImageError
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.ground_truth import Truth, find_truth
 from vitcam.models import Preprocessing
+from vitcam.threads import map_ahead
 
 _AHEAD = 2
+"""Batches."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,12 @@ def load_batches(
         batches: indices.
         workers: threads that read ahead; 0 reads here, when it is asked for.
     """
+    every = chain.from_iterable(batches)
     if not workers:
-        yield from ([photographs[index] for index in batch] for batch in batches)
-        return
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="vitcam-reader")
-    ahead: deque[list[Future[Item | Failed]]] = deque()
-    try:
+        items = (photographs[index] for index in every)
+    else:
+        ahead = _AHEAD * max(map(len, batches), default=0)
+        items = map_ahead(photographs.__getitem__, every, ahead=ahead, threads=workers)
+    with closing(items):
         for batch in batches:
-            ahead.append([pool.submit(photographs.__getitem__, index) for index in batch])
-            if len(ahead) > _AHEAD:
-                yield [future.result() for future in ahead.popleft()]
-        while ahead:
-            yield [future.result() for future in ahead.popleft()]
-    finally:
-        pool.shutdown(cancel_futures=True)
+            yield list(islice(items, len(batch)))

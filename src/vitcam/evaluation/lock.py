@@ -19,9 +19,22 @@ def locked(path: Path) -> Iterator[None]:
     The file stays, empty, when the lock is given back.
 
     Raises:
-        RunError: another process, on this machine or elsewhere, holds it.
+        RunError: another process, on this machine or elsewhere, holds it; or it can't be written.
     """
     own = f"{os.getpid()} {_started(os.getpid())} {socket.gethostname()}"
+    try:
+        _take(path, own)
+    except OSError as error:
+        raise RunError(f"can't write {path}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        # where it can't be (the folder is gone, say), what it says is that of a process which has ended
+        with contextlib.suppress(OSError), path.open("r+", encoding="utf-8") as file:
+            _replace(file, "")
+
+
+def _take(path: Path, own: str) -> None:
     with path.open("a+", encoding="utf-8") as file, _alone(file):
         file.seek(0)
         holder = file.read().strip()
@@ -32,11 +45,6 @@ def locked(path: Path) -> Iterator[None]:
                 f"no longer exists, delete {path}"
             )
         _replace(file, own)
-    try:
-        yield
-    finally:
-        with path.open("a+", encoding="utf-8") as file:
-            _replace(file, "")
 
 
 def _replace(file: IO[str], content: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vitcam.errors import DatasetError
-from vitcam.evaluation.datasets import Dataset
+from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.errors import RunError
 
 
@@ -46,12 +45,12 @@ class Plan:
         return [list(self.indices[start : start + size]) for start in range(0, len(self.indices), size)]
 
 
-def make_plan(dataset: Dataset, model_indices: Sequence[int | None], limit: int | None, seed: int) -> Plan:
+def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int) -> Plan:
     """Chooses the photographs whose class the model knows.
 
     Args:
         dataset: its photographs are not read, only their annotations.
-        model_indices: for each class of the dataset, the model's or None.
+        match: of the dataset's classes with the model's.
         limit: how many; they are drawn from the whole dataset, since its order may be by class.
         seed: of the draw.
 
@@ -69,7 +68,7 @@ def make_plan(dataset: Dataset, model_indices: Sequence[int | None], limit: int 
         except DatasetError:  # becomes a row with this error when its turn comes
             chosen.append(index)
             continue
-        if any(model_indices[label] is not None for label in sample.labels):
+        if any(match.model_indices[label] is not None for label in sample.labels):
             chosen.append(index)
             masks = masks or sample.segmentation is not None
             boxes = boxes or bool(sample.boxes)
@@ -77,7 +76,7 @@ def make_plan(dataset: Dataset, model_indices: Sequence[int | None], limit: int 
             unmatched += 1
     if not chosen:
         raise RunError(
-            f"the model knows none of the classes of the {len(dataset)} photographs of {dataset.root}: train "
-            "a head for them with `vitcam train-head`, or take another model"
+            f"the model knows none of the classes of the {len(dataset)} photographs of {dataset.root} "
+            f"({match.sentence}): train a head for them with `vitcam train-head`, or take another model"
         )
     return Plan(tuple(sorted(chosen)), unmatched, masks, boxes)

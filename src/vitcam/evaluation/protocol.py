@@ -46,8 +46,14 @@ def protocol_tests(
     unknown = [name for name in asked if not any(name in names for names in present.values())]
     if unknown:
         listed = "; ".join(f"{task}: {', '.join(names)}" for task, names in present.items())
+        others = [
+            name
+            for name, of in TESTS.items()
+            if all(any(test in of[task] for task in tasks) for test in unknown)
+        ]
+        hint = f"; --protocol {others[0]} has it" if others else ""
         raise RunError(
-            f"the {protocol} protocol has no test {', '.join(map(repr, unknown))}. Its tests are {listed}"
+            f"the {protocol} protocol has no test {', '.join(map(repr, unknown))}{hint}. Its tests are {listed}"
         )
     chosen = {task: tuple(name for name in names if name in asked) for task, names in present.items()}
     without = [task for task, names in chosen.items() if not names]

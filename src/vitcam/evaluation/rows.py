@@ -40,6 +40,20 @@ def failed_row(task: Task, image: str, error: str) -> Row:
     return {**dict.fromkeys(COLUMNS), "task": task, "image": image, "error": error}
 
 
+def merged(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """All rows of a run, each once, in an order that doesn't depend on how they came.
+
+    Two workers of a cluster may both have done an image, if one was only thought to be dead: what came first
+    counts. What was wrong with an image no longer does once it has scores.
+
+    Args:
+        parts: as they were stored, the oldest first; at least one.
+    """
+    rows = pl.concat(parts, how="diagonal_relaxed").unique(subset=KEY, keep="first", maintain_order=True)
+    failed = pl.col("method").is_null()
+    return rows.filter(~failed | failed.all().over("task", "image")).sort(KEY, nulls_last=True)
+
+
 def to_frame(rows: Sequence[Row], metrics: Mapping[str, Shape]) -> pl.DataFrame:
     """A table of rows; numbers that a row doesn't have are null.
 

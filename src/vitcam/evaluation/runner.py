@@ -16,7 +16,7 @@ from vitcam.evaluation.rows import Task
 from vitcam.evaluation.settings import Settings, describe_run, with_controls
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.summary import problems, summarize
-from vitcam.evaluation.work import run_batches
+from vitcam.evaluation.work import pending_batches, run_batches
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.device import on_device
 from vitcam.recording import Precision
@@ -132,7 +132,7 @@ def evaluate(
     dataset = open_dataset(data, **(data_options or {})) if isinstance(data, str) else data
     loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)
     match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, _logits(loaded))
-    plan = make_plan(dataset, match.model_indices, limit, seed)
+    plan = make_plan(dataset, match, limit, seed)
     if "localization" in settings.tasks:
         plan.check_located(dataset)
     _tell_beginning(tell, dataset, match, plan)
@@ -157,8 +157,11 @@ def evaluate(
         rows = folder.read()
         summary = summarize(rows, settings.tasks, settings.methods, plan.unmatched, seed)
         folder.write_summary(summary)
-    for sentence in problems(rows):
+    wrong = problems(rows)
+    for sentence in wrong:
         tell(sentence)
+    if wrong:
+        tell("Photographs that can be read by then are measured by the same command given again")
     return summary
 
 
@@ -169,11 +172,9 @@ def _pending(
     task: Task,
     progress: Callable[[Progress], None],
     tell: Callable[[str], None],
-) -> tuple[list[list[int]], Callable[[int], None]]:
+) -> tuple[list[Sequence[int]], Callable[[int], None]]:
     """The batches that aren't stored yet, and what reports on them."""
-    done, ids = folder.done(task), job.dataset.ids
-    batches = plan.batches(job.settings.batch_size)
-    pending = [batch for batch in batches if not all(ids[index] in done for index in batch)]
+    pending = pending_batches(folder, job, task, plan.batches(job.settings.batch_size))
     total = len(plan.indices)
     restored = total - sum(map(len, pending))
     if restored:
@@ -217,4 +218,4 @@ def _tell_beginning(tell: Callable[[str], None], dataset: Dataset, match: ClassM
     for sentence in (*dataset.notes, match.sentence):
         tell(sentence)
     if plan.unmatched:
-        tell(f"{plan.unmatched} photographs are left out: the model doesn't know their classes")
+        tell(f"Photographs left out because the model doesn't know their classes: {plan.unmatched}")

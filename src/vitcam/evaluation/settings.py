@@ -25,9 +25,9 @@ from vitcam.recording import Precision
 CONTROLS = ("random", "center")
 FORMAT = 1
 
-# What may differ between the command that began a run and the one that goes on with it: the same photographs
-# may lie elsewhere, and the machine isn't a setting.
-_MAY_DIFFER = frozenset({"data", "environment"})
+# What isn't compared between the command that began a run and the one that goes on with it: the same photographs
+# may lie elsewhere, the machine isn't a setting, and the last two follow from settings that are compared.
+_NOT_COMPARED = frozenset({"data", "environment", "thresholds", "fractions"})
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def check_same(stored: Mapping[str, Any], asked: Mapping[str, Any], where: str) 
         RunError: naming every setting that differs.
     """
     before, now = _flat(stored), _flat(asked)
-    names = [name for name in dict.fromkeys((*before, *now)) if name.split(".")[0] not in _MAY_DIFFER]
+    names = [name for name in dict.fromkeys((*before, *now)) if name.split(".")[0] not in _NOT_COMPARED]
     differing = [name for name in names if before.get(name) != now.get(name)]
     if differing:
         lines = [

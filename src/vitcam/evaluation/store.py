@@ -14,7 +14,7 @@ from vitcam.errors import VitcamError
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import FOLDER as GALLERY
-from vitcam.evaluation.rows import COLUMNS, KEY, Task
+from vitcam.evaluation.rows import COLUMNS, Task, merged
 from vitcam.evaluation.settings import check_same, environment_notes
 from vitcam.writing import TEMPORARY, write_whole
 
@@ -97,13 +97,18 @@ class RunFolder:
         Raises:
             RunError: they can't be written, for example because the disk is full; what was there stays.
         """
+        if not (self.path / "run.json").exists():
+            raise RunError(
+                f"{self.path} is gone, or has no run.json any more: put it back where it was, and the same command "
+                "goes on"
+            )
         name = f"part-{len(self._parts()):06d}-{uuid.uuid4().hex[:8]}.parquet"
         if pictures is not None and pictures.height:
             _write(self.path / GALLERY / name, _as_parquet(pictures))
         _write(self.path / "rows" / name, _as_parquet(rows))
 
     def read(self) -> pl.DataFrame:
-        """All rows, each once, in an order that doesn't depend on how they came.
+        """All rows, as ``merged``.
 
         Raises:
             RunError: a file is damaged.
@@ -111,16 +116,15 @@ class RunFolder:
         parts = [_read(part) for part in self._parts()]
         if not parts:
             return pl.DataFrame(schema=dict(COLUMNS))
-        rows = pl.concat(parts, how="diagonal_relaxed")
-        # two workers of a cluster may both have done an image, if one was only thought to be dead
-        return rows.unique(subset=KEY, keep="first", maintain_order=True).sort(KEY, nulls_last=True)
+        return merged(parts)
 
-    def done(self, task: Task) -> set[str]:
-        """The images that a task has rows of."""
-        parts = [_read(part, ["task", "image"]) for part in self._parts()]
+    def stored(self, task: Task) -> dict[str, bool]:
+        """The images that a task has rows of, and whether these are of scores, or else of an error."""
+        parts = [_read(part, ["task", "image", "method"]) for part in self._parts()]
         if not parts:
-            return set()
-        return set(pl.concat(parts).filter(pl.col("task") == task)["image"])
+            return {}
+        own = pl.concat(parts).filter(pl.col("task") == task)
+        return dict(own.group_by("image").agg(pl.col("method").is_not_null().any()).iter_rows())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes ``summary.json``.

@@ -44,6 +44,22 @@ def run_batches(
             report(len(batch))
 
 
+def pending_batches(
+    folder: RunFolder, job: Job, task: Task, batches: Sequence[Sequence[int]]
+) -> list[Sequence[int]]:
+    """The batches with an image that isn't stored yet, or that couldn't be read before and now can.
+
+    They are done as a whole: what else is in a batch decides the last digits.
+    """
+    stored, ids, photographs = folder.stored(task), job.dataset.ids, job.photographs(task)
+
+    def is_done(index: int) -> bool:
+        scored = stored.get(ids[index])
+        return scored or (scored is not None and isinstance(photographs[index], Failed))
+
+    return [batch for batch in batches if not all(map(is_done, batch))]
+
+
 def batch_rows(batch: Sequence[Item | Failed], job: Job, task: Task) -> list[Row]:
     """The rows of one batch; methods share its recorded pass."""
     failed = [failed_row(task, item.id, item.error) for item in batch if isinstance(item, Failed)]

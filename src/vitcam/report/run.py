@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.rows import COLUMNS, KEY, TASKS, Task
+from vitcam.evaluation.rows import COLUMNS, TASKS, Task, merged
 from vitcam.report.errors import ReportError
 
 FORMAT = 1
@@ -128,9 +128,7 @@ def _read_run(folder: Path, name: str) -> Run:
             f"{folder} has no rows yet: `vitcam evaluate` stores the first ones after a few seconds. If it "
             "isn't running, start it again with the same settings"
         )
-    # the two workers of a cluster that both did an image gave the same row
-    rows = pl.concat(parts, how="diagonal_relaxed").unique(subset=KEY, keep="first", maintain_order=True)
-    return Run(name, folder, settings, rows.sort(KEY, nulls_last=True))
+    return Run(name, folder, settings, merged(parts))
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:

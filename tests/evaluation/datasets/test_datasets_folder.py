@@ -51,7 +51,7 @@ def test_labels_of_the_csv_alone(tmp_path, photograph, write):
     assert dataset.ids == ("a.jpg", "b.jpg")
     assert dataset[1].labels == (0, 1)
     assert dataset[1].boxes_of(0) == (Box(1, 1, 2, 2),)
-    assert "1 photographs" in dataset.notes[0]
+    assert "1 of the photographs" in dataset.notes[0]
     assert str(tmp_path / "boxes.csv") in dataset.notes[0]
 
 
@@ -59,7 +59,9 @@ def test_photographs_outside_class_folders_are_noted(root, photograph):
     photograph(root / "stray.jpg")
     dataset = open_dataset(f"folder:{root}")
     assert len(dataset) == 3
-    assert dataset.notes == (f"1 photographs directly in {root} are left out, being in no class folder",)
+    assert dataset.notes == (
+        f"left out, being directly in {root} and in no class folder: 1 of its photographs",
+    )
 
 
 @pytest.mark.parametrize(

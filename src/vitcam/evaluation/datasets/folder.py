@@ -70,10 +70,9 @@ def _left_out(count: int, root: Path, class_folders: bool, table: Path) -> tuple
     if not count:
         return ()
     if class_folders:
-        return (f"{count} photographs directly in {root} are left out, being in no class folder",)
+        return (f"left out, being directly in {root} and in no class folder: {count} of its photographs",)
     return (
-        f"{count} photographs in {root} are left out: they are in no class folder, and no line of {table} "
-        "says what they show",
+        f"left out, being in no class folder and in no line of {table}: {count} of the photographs in {root}",
     )
 
 
