@@ -55,7 +55,7 @@ def test_a_killed_workers_shard_is_done_again(tmp_path):
     assert sorted(path.name for path in output.glob("killed-*")) == [f"killed-after-{i}" for i in AFTER]
     assert RunFolder(output).read().equals(RunFolder(tmp_path / "local").read())
     assert summary == local
-    images = RunFolder(output).done("perturbation")
+    images = RunFolder(output).stored("perturbation")
     stored = [read_pictures(run, "perturbation", images) for run in (output, tmp_path / "local")]
     assert stored[0] == stored[1] != {}
     assert progress[-1].done == progress[-1].total == 36

@@ -103,7 +103,7 @@ def test_rows_are_those_of_an_undisturbed_run(tmp_path):
     )
     assert RunFolder(output).read().equals(RunFolder(undisturbed).read())
     for task in ("localization", "perturbation"):
-        images = RunFolder(output).done(task)
+        images = RunFolder(output).stored(task)
         assert read_pictures(output, task, images) == read_pictures(undisturbed, task, images) != {}
     assert (output / "summary.json").read_text() == (undisturbed / "summary.json").read_text()
     assert all(part.read_bytes() == content for part, content in stored.items()), "what is stored is touched"
