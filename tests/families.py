@@ -140,6 +140,15 @@ FAMILIES: dict[str, Family] = {
         3,
         pooling_layers=1,
     ),
+    "timm pe": Family(
+        partial(_timm, "vit_pe_core_tiny_patch16_384", depth=3, img_size=96, num_classes=9),
+        96,
+        _grid(6, 1),
+        POOLING,
+        False,
+        4,
+        pooling_layers=1,
+    ),
     "timm gap": Family(
         partial(_timm, "vit_tiny_patch16_224", depth=4, class_token=False, global_pool="avg"),
         224,

@@ -19,6 +19,7 @@ from vitcam.recording.preserved import preserved
 
 UNSUITABLE = {
     "timm siglip": "its head reads the tokens through an attention of its own",
+    "timm pe": "its head reads the tokens through an attention of its own",
     "timm cait": r"the tokens that go into its first block \(blocks_token_only.0\) weren't found",
     "hf clip vision": "there are no logits",
     "hf siglip vision": "there are no logits",

@@ -96,7 +96,7 @@ class ExplainingModel(nn.Module):
                 layers.append(Layer(scores, probabilities, by_head.value, output))
             return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
-        with intercept(attend, linear=linear):
+        with intercept(attend, linear=linear, written_out=self.known.layout.written_out):
             return logits_of(self.model(images)), layers
 
     def _gradients(
@@ -131,7 +131,7 @@ class ExplainingModel(nn.Module):
                 self.model, first, repeated.shape[0], layout.tokens, lambda _: _repeated(tokens, count)
             ),
             prefix_arguments(self.model, layout) if self.known.replays else nullcontext(),
-            intercept(attend, linear=linears.answers()),
+            intercept(attend, linear=linears.answers(), written_out=layout.written_out),
         ):
             logits = logits_of(self.model(repeated))
         scores = logits.gather(1, targets.reshape(-1, 1))

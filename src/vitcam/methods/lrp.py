@@ -38,7 +38,8 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
         start_layer: the lowest layer that takes part: 0 as AGCAM's authors compare it, 1 in Chefer's own scripts.
 
     Raises:
-        MethodError: there is no such layer, or the model uses an operation for which there is no rule.
+        MethodError: there is no such layer, or the model uses an operation for which there is no rule, or writes
+            its attention out instead of calling torch's function.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -47,6 +48,12 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
         >>> vitcam.explain(model, images, method="lrp", start_layer=1).method
         'lrp(start_layer=1)'
     """
+    if recording.layout.written_out:
+        raise MethodError(
+            f"lrp isn't defined for {type(recording.model).__name__}, which writes its attention out: its rules are "
+            "for torch.nn.functional.scaled_dot_product_attention. attnlrp, agcam, gae and the other methods work on "
+            "it"
+        )
     number = len(recording.layout.callers)
     if not 0 <= start_layer < number:
         raise MethodError(f"lrp has no start_layer={start_layer}; this model's layers are 0 to {number - 1}")

@@ -1,9 +1,11 @@
-"""Sees, and may answer, every call of ``scaled_dot_product_attention`` inside a ``with``, and nothing else.
+"""Sees, and may answer, every call of ``scaled_dot_product_attention`` inside a ``with``.
 
 The interception is a ``torch.overrides.TorchFunctionMode``: it holds for the current thread and ends with
 the ``with``. One function is opaque to it: ``F.multi_head_attention_forward``, behind
 ``torch.nn.MultiheadAttention``, runs with modes switched off. For the duration of that one call
 ``F.scaled_dot_product_attention`` is swapped, under a lock, for a function that other threads pass through.
+
+Of models that never call it, the attention that they write out (a softmax, times values) is seen in its stead.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from vitcam.recording.written_out import WrittenOut
 
 _sdpa = F.scaled_dot_product_attention
 _swap_lock = threading.Lock()
@@ -67,7 +71,11 @@ Linear = Callable[..., Tensor]
 
 
 def intercept(
-    attend: Attend, on_conv2d: Observe | None = None, linear: Linear = F.linear
+    attend: Attend,
+    on_conv2d: Observe | None = None,
+    linear: Linear = F.linear,
+    *,
+    written_out: bool = False,
 ) -> contextlib.AbstractContextManager[object]:
     """Lets ``attend`` answer every attention call of the current thread inside a ``with``.
 
@@ -75,6 +83,8 @@ def intercept(
         attend: gets the call, returns the attention output. ``lambda call: call.run()`` changes nothing.
         on_conv2d: told the output of every ``conv2d``, from which a patch embedding is recognised.
         linear: gets the input, weight and bias of every ``linear``, returns its output.
+        written_out: whether attention that the model writes out is answered too: as a call with a query and a key
+            of zeros and S for its mask.
 
     Example:
         >>> calls = []
@@ -83,12 +93,15 @@ def intercept(
         >>> len(calls)
         12
     """
-    return _Interception(attend, on_conv2d, linear)
+    return _Interception(attend, on_conv2d, linear, WrittenOut() if written_out else None)
 
 
 class _Interception(TorchFunctionMode):
-    def __init__(self, attend: Attend, on_conv2d: Observe | None, linear: Linear) -> None:
+    def __init__(
+        self, attend: Attend, on_conv2d: Observe | None, linear: Linear, written_out: WrittenOut | None
+    ) -> None:
         super().__init__()
+        self._written_out = written_out
         self._attend = attend
         self._on_conv2d = on_conv2d
         self._linear = linear
@@ -103,7 +116,12 @@ class _Interception(TorchFunctionMode):
             return self._multi_head_attention(args, keywords)
         if function is F.linear:
             return self._linear(*args, **keywords)
+        written_out = self._written_out and self._written_out.attention(function, args, keywords)
+        if written_out:
+            return self._attend(_call_of_scores(*written_out))
         result = function(*args, **keywords)
+        if self._written_out is not None:
+            self._written_out.see(function, args, keywords, result)
         if self._on_conv2d is not None and function in (torch.conv2d, F.conv2d):
             self._on_conv2d(result)
         return result
@@ -139,6 +157,14 @@ def _call_of(
 ) -> AttentionCall:
     scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
     return AttentionCall(query, key, value, attn_mask, scale, is_causal, enable_gqa)
+
+
+def _call_of_scores(
+    scores: Float[Tensor, "*batch queries keys"], value: Float[Tensor, "*batch keys dim"]
+) -> AttentionCall:
+    *batch, queries, keys = scores.shape
+    query, key = scores.new_zeros(*batch, queries, 1), scores.new_zeros(*batch, keys, 1)
+    return AttentionCall(query, key, value, scores, 1.0, False, False)
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ class Layout:
         callers: the names of the modules that call attention, in the order of the calls.
         pooling: those of them that stand outside the blocks and pool the tokens for the head.
         obstacle: why this is no plain ViT, whose layers all attend over the same tokens; "" if it is one.
+        written_out: whether the model writes its attention out and never calls torch's function for it.
     """
 
     grid: PatchGrid
@@ -50,6 +51,7 @@ class Layout:
     callers: tuple[str, ...]
     pooling: frozenset[str]
     obstacle: str
+    written_out: bool
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,34 @@ def find_layout(
     Raises:
         ModelError: the model calls no attention, or its tokens don't fit a patch grid.
     """
+    seen, convolutions = _observed(model, images, written_out=False)
+    written_out = not seen
+    if written_out:
+        seen, convolutions = _observed(model, images, written_out=True)
+    if not seen:
+        raise ModelError(
+            f"no attention was seen: {type(model).__name__} never called torch's scaled_dot_product_attention, nor "
+            "was a softmax multiplied with values. vitcam explains Vision Transformers. If this is one, let it "
+            "call torch.nn.functional.scaled_dot_product_attention (timm: fused_attn=True; Hugging Face: "
+            "attn_implementation='sdpa')"
+        )
+    blocks = _blocks(model, seen[0].stack, given.first_block)
+    callers = tuple(call.stack[-1] if call.stack else "" for call in seen)
+    inside = [_is_inside(call.stack, blocks) for call in seen]
+    size = (images.shape[-2], images.shape[-1])
+    obstacle = _obstacle(seen, images.shape[0])
+    tokens = seen[-1].keys * seen[-1].batch // images.shape[0] if obstacle else seen[0].keys
+    grid = find_grid(tokens, [] if obstacle else convolutions, size, grid=given.grid, prefix=given.prefix)
+    if not obstacle and blocks and given.prefix is None:
+        _check_prefix(model, images[:1], blocks[0], tokens, grid)
+    pooling = frozenset(name for name, within in zip(callers, inside, strict=True) if blocks and not within)
+    return Layout(grid, tokens, blocks, callers, pooling, obstacle, written_out)
+
+
+def _observed(
+    model: nn.Module, images: Float[Tensor, "batch channels height width"], *, written_out: bool
+) -> tuple[list[_Seen], list[tuple[int, int]]]:
+    """The attention calls of a forward pass, and the sizes of the convolutions' outputs in front of the first."""
     seen: list[_Seen] = []
     convolutions: list[tuple[int, int]] = []
 
@@ -86,7 +116,7 @@ def find_layout(
                 convolutions.append((result.shape[-2], result.shape[-1]))
 
         try:
-            with torch.no_grad(), intercept(attend, on_conv2d):
+            with torch.no_grad(), intercept(attend, on_conv2d, written_out=written_out):
                 model(images)
         except Exception as error:
             # Whatever a model raises on input that it isn't made for, its user needs to know the input.
@@ -96,24 +126,7 @@ def find_layout(
                 "that it was built for"
             ) from error
 
-    if not seen:
-        raise ModelError(
-            f"no attention was seen: {type(model).__name__} never called torch's scaled_dot_product_attention. "
-            "vitcam explains Vision Transformers. If this is one, its attention is written by hand: let it call "
-            "torch.nn.functional.scaled_dot_product_attention (timm: fused_attn=True; Hugging Face: "
-            "attn_implementation='sdpa')"
-        )
-    blocks = _blocks(model, seen[0].stack, given.first_block)
-    callers = tuple(call.stack[-1] if call.stack else "" for call in seen)
-    inside = [_is_inside(call.stack, blocks) for call in seen]
-    size = (images.shape[-2], images.shape[-1])
-    obstacle = _obstacle(seen, images.shape[0])
-    tokens = seen[-1].keys * seen[-1].batch // images.shape[0] if obstacle else seen[0].keys
-    grid = find_grid(tokens, [] if obstacle else convolutions, size, grid=given.grid, prefix=given.prefix)
-    if not obstacle and blocks and given.prefix is None:
-        _check_prefix(model, images[:1], blocks[0], tokens, grid)
-    pooling = frozenset(name for name, within in zip(callers, inside, strict=True) if blocks and not within)
-    return Layout(grid, tokens, blocks, callers, pooling, obstacle)
+    return seen, convolutions
 
 
 def _blocks(model: nn.Module, stack: tuple[str, ...], first_block: str | None) -> tuple[str, ...]:

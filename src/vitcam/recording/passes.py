@@ -135,7 +135,11 @@ def _run(
             layers.append(keep(Attention(name, name in layout.pooling, _detached(by_head), output)))
             return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
-        with torch.enable_grad(), fast_linear(), intercept(answer, linear=linear):
+        with (
+            torch.enable_grad(),
+            fast_linear(),
+            intercept(answer, linear=linear, written_out=layout.written_out),
+        ):
             result = model(images)
     return Pass(result, tuple(layers))
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitcam.recording.attention import Attention
+from vitcam.recording.attention import Attention, with_head_dimension
 from vitcam.recording.blocks import Tokens, block_input
 from vitcam.recording.interception import AttentionCall, Linear, intercept
 from vitcam.recording.layout import Layout
@@ -50,8 +50,14 @@ def replay(
     leaves: list[Tensor] = []
 
     def attend(call: AttentionCall) -> Tensor:
-        answer = recorded[len(leaves)].output[:, :, : inputs.shape[1]]
-        leaf = answer.to(inputs.dtype).detach().requires_grad_()
+        layer = recorded[len(leaves)]
+        if layer.pooling:
+            # A part of the head: from the record, it would hide that the head reads the other tokens.
+            output = with_head_dimension(call, inputs.shape[0]).run()
+            leaf = output if output.requires_grad else output.requires_grad_()
+        else:
+            answer = layer.output[:, :, : inputs.shape[1]]
+            leaf = answer.to(inputs.dtype).detach().requires_grad_()
         leaves.append(leaf)
         return leaf.reshape(*call.query.shape[:-1], leaf.shape[-1])
 
@@ -61,7 +67,7 @@ def replay(
             torch.autocast(image.device.type, enabled=False),
             block_input(model, layout.blocks[0], 1, layout.tokens, lambda _: inputs),
             prefix_arguments(model, layout),
-            intercept(attend, linear=linear),
+            intercept(attend, linear=linear, written_out=layout.written_out),
         ):
             output = model(image)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
@@ -81,7 +87,7 @@ def replayed_gradients(replayed: Pass, scorer: Scorer) -> tuple[Gradient, ...]:
         return gradients(replayed, scorer)
     each = torch.eye(targets, dtype=scores.dtype, device=scores.device)[:, None].expand(-1, len(scores), -1)
     try:
-        found = torch.autograd.grad(scores, leaves, each, is_grads_batched=True)
+        found = torch.autograd.grad(scores, leaves, each, retain_graph=True, is_grads_batched=True)
     except RuntimeError:  # the score uses a function whose gradient torch can't batch, or not every layer
         return gradients(replayed, scorer)
     return tuple(gradient.transpose(0, 1) for gradient in found)

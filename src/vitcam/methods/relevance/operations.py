@@ -77,6 +77,13 @@ def _matmul(function: Function, a: Any, b: Any) -> Call | None:
     )
 
 
+def _einsum(function: Function, equation: Any, *operands: Any) -> Call | None:
+    """A product of two tensors; one with a constant, or of more tensors, has no reader."""
+    if not isinstance(equation, str) or len(operands) != 2 or not all(map(_carries, operands)):
+        return None
+    return Call("matmul", lambda a, b: torch.einsum(equation, a, b), operands)
+
+
 def _add(function: Function, a: Any, b: Any, *, alpha: float = 1) -> Call:
     if _carries(a) and _carries(b):
         return Call("add", lambda a, b: torch.add(a, b, alpha=alpha), (a, b))
@@ -192,6 +199,7 @@ READERS: dict[str, Reader] = {
     "linear": _linear,
     "conv2d": _convolution,
     **dict.fromkeys(("matmul", "bmm", "mm"), _matmul),
+    "einsum": _einsum,
     **dict.fromkeys(("add", "__radd__"), _add),
     **dict.fromkeys(("sub", "subtract"), _subtract),
     **dict.fromkeys(("rsub", "__rsub__"), _subtract_from),
