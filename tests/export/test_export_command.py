@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import vitcam
@@ -64,5 +65,49 @@ def test_file_holds_every_weight_once(exported):
 def test_what_cannot_be_exported_is_said_in_one_line(command, tmp_path):
     result = command("--method", "lrp", "-o", tmp_path / "m.onnx")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: 'lrp' can't be exported; what can are agcam, attention, rollout")
+    assert result.stderr.startswith("Error: 'lrp' can't be exported. What can: agcam (options: layers, ")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command would export; nothing is."""
+    calls = []
+
+    def export_onnx(model, path, method, classes, image_size):
+        calls.append((model, path.name, method, classes, image_size))
+        raise vitcam.export.ExportError("nothing is exported here")
+
+    monkeypatch.setattr(vitcam.export, "export_onnx", export_onnx)
+    return calls
+
+
+@pytest.mark.parametrize(("size", "read"), [("224", (224, 224)), ("160x240", (160, 240))])
+def test_size_is_height_by_width(command, asked, size, read):
+    command("--size", size, "--method", "attention(layer=0)", "-o", "m.onnx")
+    assert [call[1:] for call in asked] == [("m.onnx", "attention(layer=0)", "top1", read)]
+
+
+def test_texts_are_a_clip_s_classes(command, asked, monkeypatch):
+    from vitcam.models import load
+    from vitcam.models.promptable import ImageTower
+
+    embedded = vitcam.load_model("embedded:photo")
+    clip = vitcam.LoadedModel(
+        ImageTower(embedded.module, torch.tensor(20.0)),
+        embedded.preprocessing,
+        text_encoder=lambda texts: torch.eye(62)[: len(texts)],
+    )
+    monkeypatch.setattr(load, "load_model", lambda spec: clip)
+    command("--text", "a cat", "--text", "a cup", "-o", "m.onnx")
+    assert asked[0][0].class_names == ("a cat", "a cup")
+
+
+def test_what_is_asked_for_wrongly_is_said_in_one_line(command, asked):
+    result = command("--size", "large", "-o", "m.onnx")
+    assert result.exit_code == 2
+    assert "expected pixels, as 384 or 480x640, got 'large'" in " ".join(result.stderr.split())
+    result = command("--text", "a cat", "-o", "m.onnx")
+    assert result.exit_code == 2
+    assert "embedded:photo can't be asked about texts: it has classes of its own" in result.stderr
+    assert not asked

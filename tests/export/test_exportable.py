@@ -14,7 +14,7 @@ from families import FAMILIES, images_of, model_of
 from vitcam.errors import MethodError, ModelError, TargetError
 from vitcam.export import ExportError, export_onnx
 from vitcam.export.explaining_model import ExplainingModel
-from vitcam.export.exportable import choice_of, structure
+from vitcam.export.exportable import choice_of, exportable_method, structure
 from vitcam.recording.preserved import preserved
 
 UNSUITABLE = {
@@ -32,7 +32,8 @@ def explaining(name, classes, method="agcam"):
     model = model_of(name)
     with preserved(model):
         known = structure(model, images_of(name, 1), classes)
-        return ExplainingModel(model, known, method, choice_of(classes))(images_of(name, 2))
+        found, options = exportable_method(method)
+        return ExplainingModel(model, known, found.name, options, choice_of(classes))(images_of(name, 2))
 
 
 @pytest.mark.parametrize("name", SUITABLE)
@@ -53,6 +54,25 @@ def test_methods_without_gradients_answer_as_explain_does(name, method):
     torch.testing.assert_close(heatmaps, expected.heatmaps.expand_as(heatmaps))
 
 
+@pytest.mark.parametrize("name", ["timm vit", "timm gap"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "agcam(layers='last:2')",
+        "agcam(layers=[0, -1], positive=False)",
+        "agcam(normalization='softmax')",
+        "agcam(normalization='none', positive=False)",
+        "rollout(head_fusion='max')",
+        "rollout(head_fusion='min')",
+        "attention(layer=0)",
+    ],
+)
+def test_options_answer_as_explain_does(name, method):
+    _, _, heatmaps = explaining(name, "top5", method)
+    expected = vitcam.explain(model_of(name), images_of(name, 2), method=method, targets="top5").heatmaps
+    torch.testing.assert_close(heatmaps, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+
+
 @pytest.mark.parametrize("name", UNSUITABLE)
 def test_other_families_are_refused_with_the_reason(name):
     with pytest.raises(ModelError, match=UNSUITABLE[name]):
@@ -63,7 +83,7 @@ def test_the_mean_of_what_other_tokens_say_is_gone_back_through_only_where_it_is
     """A class-token head takes one row of each layer; a head that averages takes them all."""
     for name, rows in (("timm vit", 1), ("timm dinov2 registers", 5), ("timm gap", 196)):
         known = structure(model_of(name), images_of(name, 1), "top1")
-        assert ExplainingModel(model_of(name), known, "agcam", choice_of("top1")).rows == rows
+        assert ExplainingModel(model_of(name), known, "agcam", {}, choice_of("top1")).rows == rows
 
 
 def refuse(error, match, model=None, path="m.onnx", **options):
@@ -73,8 +93,16 @@ def refuse(error, match, model=None, path="m.onnx", **options):
 
 def test_what_is_asked_for_is_checked_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    refuse(MethodError, "'lrp' can't be exported; what can are agcam, attention, rollout", method="lrp")
-    refuse(MethodError, "with their default options", method="agcam(positive=False)")
+    known = (
+        r"What can: agcam \(options: layers, normalization, positive\); attention \(options: layer\); "
+        r"rollout \(options: head_fusion\)"
+    )
+    refuse(MethodError, f"'lrp' can't be exported. {known}", method="lrp")
+    refuse(
+        MethodError,
+        rf"'agcam\(skip_path=False\)' can't be exported. {known}",
+        method="agcam(skip_path=False)",
+    )
     refuse(MethodError, "there is no method 'agcan'. Did you mean 'agcam'", method="agcan")
     refuse(
         TargetError,
@@ -131,9 +159,11 @@ def test_missing_packages_are_named(package, monkeypatch, tmp_path):
     )
 
 
-def test_folders_that_cannot_be_written(tmp_path):
+def test_files_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     refuse(ExportError, "can't write .*m.onnx: ", path=tmp_path / "file" / "m.onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    refuse(ExportError, "can't write .*folder.onnx: it is a folder", path=tmp_path / "folder.onnx")
 
 
 def test_models_that_look_at_values_are_refused(tmp_path):

@@ -10,7 +10,7 @@ import timm
 import torch
 
 import vitcam
-from vitcam.errors import ModelError
+from vitcam.errors import MethodError, ModelError
 from vitcam.export import export_onnx, exporting
 from vitcam.models.promptable import ImageTower
 from vitcam.photos import photo_path
@@ -86,6 +86,20 @@ def test_a_clip_is_exported_with_its_texts(seen, tmp_path):
         export_onnx(clip, tmp_path / "m.onnx")
     exported = export_onnx(clip.with_prompts(["a cat", "a cup"]), tmp_path / "m.onnx", classes="all")
     assert exported.description["class_names"] == ["a cat", "a cup"]
+    assert exported.agreement.heatmaps < 1e-5
+
+
+def test_an_option_s_value_is_checked_before_anything_is_written(seen, tmp_path):
+    model = models.loaded(models.far_from_zero(models.timm_vit()))
+    with pytest.raises(MethodError, match=r"agcam can't use layers='last:9'; .* from 1 to 2"):
+        export_onnx(model, tmp_path / "m.onnx", "agcam(layers='last:9')")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_description_has_the_method_with_its_options(seen, tmp_path):
+    model = models.loaded(models.far_from_zero(models.timm_vit()))
+    exported = export_onnx(model, tmp_path / "m.onnx", "agcam( layers = 'last:1', positive=True )")
+    assert exported.description["method"] == "agcam(layers='last:1')"
     assert exported.agreement.heatmaps < 1e-5
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
-from vitcam.export.maps import FORWARD_ONLY, Layer, agcam
+from vitcam.export.maps import EXPORTABLE, FORWARD_ONLY, Layer, agcam
+from vitcam.methods.options import chosen_layers
 from vitcam.recording import logits_of
 from vitcam.recording.attention import with_head_dimension
 from vitcam.recording.blocks import block_input
@@ -32,15 +34,19 @@ class ExplainingModel(nn.Module):
     Args:
         model: in evaluation mode, its parameters frozen.
         known: what is known about it at this input size.
-        method: one of ``EXPORTABLE``.
+        method: one of ``EXPORTABLE``, with the options that are declared there.
+        options: of the method; what isn't given is as by default.
         choose: from the logits (batch, classes) to the classes to explain (batch, targets).
     """
 
-    def __init__(self, model: nn.Module, known: Known, method: str, choose: Choose) -> None:
+    def __init__(
+        self, model: nn.Module, known: Known, method: str, options: Mapping[str, Any], choose: Choose
+    ) -> None:
         super().__init__()
         self.model = model
         self.known = known
         self.method = method
+        self.options = {name: value for name, value in options.items() if name in EXPORTABLE[method]}
         self.choose = choose
         grid = known.layout.grid
         # A model that can't do with the prefix tokens alone is gone back through with all of them.
@@ -52,7 +58,7 @@ class ExplainingModel(nn.Module):
             with torch.no_grad():
                 logits, layers = self._pass(images)
                 targets = self.choose(logits)
-                found = FORWARD_ONLY[self.method](layers, self.known.head_rows)
+                found = FORWARD_ONLY[self.method](layers, self.known.head_rows, **self.options)
                 found = found.expand(-1, targets.shape[1], -1)
         else:
             logits, targets, found = self._agcam(images)
@@ -80,7 +86,11 @@ class ExplainingModel(nn.Module):
                 f"({layout.blocks[0]}) weren't found"
             )
         gradients = self._gradients(images, inputs[0], layers, linears, targets)
-        return logits, targets, agcam(layers, gradients)
+        # A trace keeps of the gradients those that are used.
+        options = {**self.options}
+        chosen = chosen_layers("agcam", options.pop("layers", "all"), len(layers))
+        found = agcam([layers[index] for index in chosen], [gradients[index] for index in chosen], **options)
+        return logits, targets, found
 
     def _pass(self, images: Tensor, linear: Linear = F.linear) -> tuple[Tensor, list[Layer]]:
         """The forward pass, and its attention layers but for those that the head doesn't read."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitcam.errors import MethodError, ModelError, TargetError
 from vitcam.export.description import Classes
 from vitcam.export.maps import EXPORTABLE
-from vitcam.methods import find_method
+from vitcam.methods import Method, find_method
 from vitcam.recording import Overrides, Score, logits_of
 from vitcam.recording.known import Known, know
 
@@ -25,14 +25,21 @@ _CHOICES: dict[Classes, Callable[[Tensor], Tensor]] = {
 }
 
 
-def check_method(name: str) -> None:
-    """Raises MethodError where a method, or its options, can't be exported."""
+def exportable_method(name: str) -> tuple[Method, dict[str, Any]]:
+    """A method that can be exported, and its options, from a name such as ``"agcam(layers='last:4')"``.
+
+    Raises:
+        MethodError: there is no such method or option, or it can't be exported.
+    """
     method, options = find_method(name)
-    if method.name not in EXPORTABLE or options != method.options:
+    changed = {option for option, value in options.items() if value != method.options[option]}
+    if not changed <= set(EXPORTABLE.get(method.name, ())) or method.name not in EXPORTABLE:
+        known = "; ".join(f"{name} (options: {', '.join(options)})" for name, options in EXPORTABLE.items())
         raise MethodError(
-            f"{name!r} can't be exported; what can are {', '.join(EXPORTABLE)}, with their default options. "
-            "Other methods need gradients through the whole model, or passes of their own"
+            f"{name!r} can't be exported. What can: {known}. "
+            "Others need gradients through the whole model, or passes of their own"
         )
+    return method, options
 
 
 def choice_of(classes: str) -> Callable[[Tensor], Tensor]:

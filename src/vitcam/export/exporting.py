@@ -15,15 +15,16 @@ from PIL import Image
 from torch import Tensor
 
 from vitcam.errors import ModelError, VitcamError
-from vitcam.explaining import AnyModel
+from vitcam.explaining import AnyModel, explain
 from vitcam.export.description import Classes, describe, resized
 from vitcam.export.errors import ExportError
 from vitcam.export.explaining_model import ExplainingModel
-from vitcam.export.exportable import check_method, choice_of, structure
+from vitcam.export.exportable import choice_of, exportable_method, structure
 from vitcam.export.graph import require, write_graph
 from vitcam.export.tracing import trace
 from vitcam.export.verification import Agreement, compare_answers, run_file
 from vitcam.images import open_image
+from vitcam.methods import canonical_name
 from vitcam.models.device import on_device
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
@@ -67,14 +68,16 @@ def export_onnx(
     Args:
         model: a loaded model, or any ``nn.Module`` that returns logits, in fp32.
         path: the file, which ends in .onnx.
-        method: "agcam", "rollout" or "attention", as they are by default.
+        method: "agcam", "rollout" or "attention", with options in brackets as in "agcam(layers='last:4')":
+            ``layers``, ``normalization`` and ``positive`` of agcam, ``head_fusion`` of rollout, ``layer`` of
+            attention.
         classes: which are explained: "top1" (the predicted one), "top5" or "all".
         image_size: (height, width); None: as the loaded model wants it.
         verify: whether its answers are compared with PyTorch's.
 
     Raises:
         ModelError: the model has no logits, or no attention that this can express.
-        MethodError: the method can't be exported.
+        MethodError: the method or one of its options can't be exported, or an option's value is wrong.
         TargetError: ``classes`` is none of the three, or doesn't fit the number of classes.
         ExportError: a package is missing, the file can't be written, torch can't export the model, or the
             exported model doesn't answer as PyTorch does.
@@ -84,7 +87,8 @@ def export_onnx(
         'photo.onnx'
     """
     loaded, module = (model, model.module) if isinstance(model, LoadedModel) else (None, model)
-    check_method(method)
+    found, options = exportable_method(method)
+    method = canonical_name(found, options)
     choose = choice_of(classes)
     path = _checked_path(path)
     require("onnx", "onnxscript", *(["onnxruntime"] if verify else []))
@@ -100,7 +104,9 @@ def export_onnx(
     ):
         known = structure(module, images[:1], classes)
         description = describe(loaded, type(module).__name__, method, classes, known.layout.grid, size)
-        _write(ExplainingModel(module, known, method, choose), images[:2], file, description)
+        explain(module, images[:1], method)  # which checks the options' values
+        explaining = ExplainingModel(module, known, found.name, options, choose)
+        _write(explaining, images[:2], file, description)
         agreement = compare_answers(run_file(file), module, images, method) if verify else None
         text = json.dumps(description, indent=2, ensure_ascii=False)
         described.write_text(f"{text}\n", encoding="utf-8")
@@ -111,6 +117,8 @@ def _checked_path(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix != ".onnx":
         raise ExportError(f"an exported model's name ends in .onnx; got {path}")
+    if path.is_dir():
+        raise ExportError(f"can't write {path}: it is a folder")
     return path
 
 

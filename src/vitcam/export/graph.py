@@ -67,9 +67,20 @@ def write_graph(
             verbose=False,
         )
     assert program is not None  # which it is for an export to a file
+    graph_model: Any = program.model
+    program.rename_axes({graph_model.graph.inputs[0].shape[0]: "batch"})
+    _forget_exporter(graph_model)
     if metadata is not None:
-        program.model.metadata_props["vitcam"] = json.dumps(metadata, ensure_ascii=False)
+        graph_model.metadata_props["vitcam"] = json.dumps(metadata, ensure_ascii=False)
     program.save(path)
+
+
+def _forget_exporter(model: Any) -> None:
+    """Without the exporter's notes on every node and value: they are of use to nobody who runs the file."""
+    graph = model.graph
+    values = [*graph.inputs, *graph.initializers.values(), *(out for node in graph for out in node.outputs)]
+    for noted in (model, graph, *graph, *values):
+        noted.metadata_props.clear()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Agreement:
     """How far an exported file is from PyTorch, at most, over all images and targets.
 
     Attributes:
-        heatmaps: as a share of a heatmap's maximum.
+        heatmaps: as a share of a heatmap's largest magnitude.
         logits: as a share of the spread of an image's logits.
     """
 
@@ -90,7 +90,7 @@ def _compared(run: Run, model: nn.Module, images: Tensor, method: str) -> Agreem
     assert expected.logits is not None
     spread = expected.logits.amax(dim=1) - expected.logits.amin(dim=1)
     _check_targets(expected, targets, TOLERANCE * spread)
-    highest = expected.heatmaps.amax(dim=(2, 3)).clamp_min(torch.finfo(torch.float32).tiny)
+    highest = expected.heatmaps.abs().amax(dim=(2, 3)).clamp_min(torch.finfo(torch.float32).tiny)
     apart = (heatmaps[:, some] - expected.heatmaps).abs().amax(dim=(2, 3))
     return Agreement(
         heatmaps=float((apart / highest).max()),
