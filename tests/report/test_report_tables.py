@@ -6,6 +6,7 @@ import torch
 from report_runs import METHODS, row, rows_of, write_run
 
 from vitcam.evaluation.metrics.max_box_accuracy import max_box_accuracy, max_box_accuracy_v2
+from vitcam.evaluation.statistics import bootstrap_interval, paired_difference
 from vitcam.evaluation.summary import summarize
 from vitcam.report import ReportError, read_runs, score_tables
 from vitcam.report.curves import mean_curves
@@ -49,6 +50,37 @@ def test_differences_are_the_method_minus_the_reference_on_the_same_images(tmp_p
         assert paired.estimate.low < paired.estimate.mean < paired.estimate.high < 0
         assert paired.p == pytest.approx(1 / 2001)
         assert paired.p_holm == pytest.approx(2 / 2001)
+
+
+def test_classes_of_one_photograph_are_drawn_together(tmp_path):
+    """Photographs are what is drawn, in the summary, in the tables and in the curves."""
+    random = np.random.default_rng(2)
+    rows, every = [], {method: [] for method in METHODS}
+    for i, difficulty in enumerate(random.random(12)):
+        for method in METHODS:
+            for target in range(1 + i % 3):
+                value = float(difficulty + 0.05 * random.random())
+                every[method].append((i, value))
+                rows.append(row("perturbation", f"{i:02d}.jpg", method, value, target=target))
+    tables = tables_of(tmp_path / "run", rows)
+    (run,) = read_runs([tmp_path / "run"])
+    summary = summarize(run.rows, ["perturbation"], METHODS, 0, 0)["perturbation"]
+    curves = mean_curves(run, "perturbation", "lerf", "fractions")
+    for method, found in by_method(tables["abpc"]).items():
+        images, values = map(np.array, zip(*every[method], strict=True))
+        expected = bootstrap_interval(values, images)
+        assert found.estimate.images == 12
+        assert found.estimate.mean == pytest.approx(values.mean())
+        for low, high in (
+            (found.estimate.low, found.estimate.high),
+            summary[method]["intervals"]["abpc"],
+            (2 * curves[method].low[1] - 1, 2 * curves[method].high[1] - 1),
+        ):
+            assert (low, high) == pytest.approx((float(expected.low), float(expected.high)))
+    one, other = (np.array([value for _, value in every[name]]) for name in ("rollout", "agcam"))
+    difference = by_method(tables["abpc"])["rollout"].difference
+    assert difference.p == float(paired_difference(one, other, images).p_value)
+    assert difference.estimate.images == 12
 
 
 def test_another_reference(tmp_path):

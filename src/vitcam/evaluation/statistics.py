@@ -40,22 +40,29 @@ class Difference:
 
 
 def bootstrap_interval(
-    values: ArrayLike, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+    values: ArrayLike,
+    images: ArrayLike | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
 ) -> Interval:
-    """The percentile bootstrap interval of a mean over images.
+    """The percentile bootstrap interval of a mean.
 
-    Images are drawn with replacement as often as there are images; the interval holds the middle ``level`` of
-    the means of ``resamples`` such draws. Several metrics of the same images share the draws, so give them
-    together: it costs little more than one. Source: Efron and Tibshirani 1993, chapter 13.
+    Images are drawn with replacement as often as there are images, each with all its scores: those of several
+    classes in one photograph aren't independent. The interval holds the middle ``level`` of the means of
+    ``resamples`` such draws. Several metrics share the draws, so give them together: it costs little more than
+    one. Source: Efron and Tibshirani 1993, chapters 8 and 13.
 
     Args:
-        values: (images,) or (images, metrics); one row per image.
+        values: (scores,) or (scores, metrics).
+        images: (scores,), which image each score is of, as numbers; None if each is of an image of its own.
         resamples: how many draws.
         level: in 0..1.
         seed: of the draws.
 
     Raises:
-        MetricError: there is no image, or a value isn't finite.
+        MetricError: there is no score, or one isn't finite.
 
     Example:
         >>> interval = bootstrap_interval([0.0, 1.0] * 50)
@@ -63,14 +70,15 @@ def bootstrap_interval(
         (0.5, 0.4, 0.6)
     """
     table = _table(values)
-    images = len(table)
+    sums, counts = _by_image(table, images)
+    count = len(sums)
     random = np.random.default_rng(seed)
     means = []
-    for rows in _chunks(resamples, images):
-        drawn = random.integers(0, images, (rows, images))
-        drawn += images * np.arange(rows)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images)
-        means.append(weights @ table / images)
+    for rows in _chunks(resamples, count):
+        drawn = random.integers(0, count, (rows, count))
+        drawn += count * np.arange(rows)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+        means.append(weights @ sums / (weights @ counts)[:, None])
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
     shape = np.shape(values)[1:]
@@ -80,6 +88,7 @@ def bootstrap_interval(
 def paired_difference(
     first: ArrayLike,
     second: ArrayLike,
+    images: ArrayLike | None = None,
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
@@ -88,18 +97,19 @@ def paired_difference(
     """The mean difference between two methods on the same images, its interval, and a p-value.
 
     The p-value is that of the two-sided paired permutation test: if the methods were alike, every image's
-    difference could as well have the other sign; p = (1 + number of random sign changes whose mean is at
+    differences could as well have the other sign; p = (1 + number of random sign changes whose mean is at
     least as far from zero as the true one) / (1 + ``resamples``), so never below 1/(1 + resamples). Source:
     Fisher 1935; Phipson and Smyth 2010, arXiv 1603.05766, on the added ones.
 
     Args:
-        first, second: (images,) or (images, metrics), the same images in the same order.
+        first, second: (scores,) or (scores, metrics), of the same images in the same order.
+        images: (scores,), which image each score is of, as numbers; None if each is of an image of its own.
         resamples: how many draws, for the interval and for the test.
         level: of the interval, in 0..1.
         seed: of the draws.
 
     Raises:
-        MetricError: the shapes differ, there is no image, or a value isn't finite.
+        MetricError: the shapes differ, there is no score, or one isn't finite.
 
     Example:
         >>> difference = paired_difference([0.5, 0.7, 0.9, 0.6], [0.4, 0.5, 0.8, 0.5])
@@ -112,22 +122,36 @@ def paired_difference(
             f"got {np.shape(first)} and {np.shape(second)}"
         )
     differences = np.subtract(_table(first), _table(second))
-    images = len(differences)
+    sums, _ = _by_image(differences, images)
     random = np.random.default_rng(seed)
     # Rounding must not make a sign change that gives the same sum look like a smaller one.
-    observed = np.abs(differences.sum(axis=0)) - 1e-12 * np.abs(differences).sum(axis=0)
-    as_far = np.zeros(differences.shape[1])
-    for rows in _chunks(resamples, images):
-        signs = random.integers(0, 2, (rows, images), dtype=np.int8) * 2.0 - 1.0
-        as_far += (np.abs(signs @ differences) >= observed).sum(axis=0)
+    observed = np.abs(sums.sum(axis=0)) - 1e-12 * np.abs(sums).sum(axis=0)
+    as_far = np.zeros(sums.shape[1])
+    for rows in _chunks(resamples, len(sums)):
+        signs = random.integers(0, 2, (rows, len(sums)), dtype=np.int8) * 2.0 - 1.0
+        as_far += (np.abs(signs @ sums) >= observed).sum(axis=0)
     shape = np.shape(first)[1:]
     interval = bootstrap_interval(
-        differences.reshape(np.shape(first)), resamples=resamples, level=level, seed=seed
+        differences.reshape(np.shape(first)), images, resamples=resamples, level=level, seed=seed
     )
     return Difference(interval, ((1 + as_far) / (1 + resamples)).reshape(shape))
 
 
-def _table(values: ArrayLike) -> Float[np.ndarray, "images metrics"]:
+def _by_image(
+    table: Float[np.ndarray, "scores metrics"], images: ArrayLike | None
+) -> tuple[Float[np.ndarray, "images metrics"], Float[np.ndarray, " images"]]:
+    """The sum of each image's scores, and how many it has."""
+    if images is None:
+        return table, np.ones(len(table))
+    if np.shape(images) != (len(table),):
+        raise MetricError(f"expected an image for each of {len(table)} scores, got {np.shape(images)}")
+    _, place, counts = np.unique(images, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), table.shape[1]))
+    np.add.at(sums, place, table)
+    return sums, counts.astype(np.float64)
+
+
+def _table(values: ArrayLike) -> Float[np.ndarray, "scores metrics"]:
     table = np.asarray(values, dtype=np.float64)
     if not table.size:
         raise MetricError("expected the scores of at least one image, got none")

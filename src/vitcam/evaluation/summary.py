@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from vitcam.evaluation.frames import pl
 from vitcam.evaluation.metrics.max_box_accuracy import max_box_accuracy, max_box_accuracy_v2
 from vitcam.evaluation.rows import COLUMNS, Task
 from vitcam.evaluation.statistics import bootstrap_interval
+
+Values = np.ndarray[Any, np.dtype[Any]]
 
 _WHOLE_DATASET = {
     "max_box_accuracy": ("largest_box_iou_curve", max_box_accuracy),
@@ -70,35 +72,51 @@ def _of_method(
         "unmatched": unmatched,
     }
     names = [name for name in scored.columns if name not in COLUMNS]
-    present = {name: _values(scored[name]) for name in names}
-    present = {name: values for name, values in present.items() if len(values)}
+    absent = {name: _absent(scored[name]) for name in names}
+    present = {name: _values(scored[name].filter(~absent[name])) for name in names if not absent[name].all()}
     means = {name: values.mean(axis=0).tolist() for name, values in present.items()}
     together = {
         name: accuracy(torch.from_numpy(present[curve]))
         for name, (curve, accuracy) in _WHOLE_DATASET.items()
         if curve in present
     }
-    scalars = {name: values for name, values in present.items() if values.ndim == 1}
-    return {**counts, **means, **together, "intervals": _intervals(scalars, seed)}
+    images = scored["image"].rank("dense").to_numpy()
+    numbers = {
+        name: (values, images[~absent[name].to_numpy()])
+        for name, values in present.items()
+        if values.ndim == 1
+    }
+    return {**counts, **means, **together, "intervals": _intervals(numbers, seed)}
 
 
-def _values(column: pl.Series) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The values of the rows that have one: (rows,), or (rows, points) for curves."""
-    if isinstance(column.dtype, pl.List):
-        return np.array(column.drop_nulls().to_list(), dtype=np.float64)
-    return np.asarray(column.cast(pl.Float64).fill_nan(None).drop_nulls(), dtype=np.float64)
+def _absent(column: pl.Series) -> pl.Series:
+    """Which rows have no such number."""
+    return (
+        column.is_null()
+        if isinstance(column.dtype, pl.List)
+        else column.cast(pl.Float64).fill_nan(None).is_null()
+    )
 
 
-def _intervals(scalars: dict[str, Any], seed: int) -> dict[str, list[float]]:
-    """Numbers that equally many images have are drawn together, which costs little more than one."""
+def _values(column: pl.Series) -> Values:
+    """(rows,), or (rows, points) for curves."""
+    return np.array(column.to_list(), dtype=np.float64)
+
+
+def _intervals(numbers: Mapping[str, tuple[Values, Values]], seed: int) -> dict[str, list[float]]:
+    """Numbers of the same images are drawn together, which costs little more than one.
+
+    Args:
+        numbers: with the image that each value is of.
+        seed: of the draws.
+    """
+    groups: dict[bytes, list[str]] = {}
+    for name, (_, images) in numbers.items():
+        groups.setdefault(images.tobytes(), []).append(name)
     intervals: dict[str, list[float]] = {}
-    for length in dict.fromkeys(map(len, scalars.values())):
-        names = [name for name, values in scalars.items() if len(values) == length]
-        interval = bootstrap_interval(_side_by_side(scalars[name] for name in names), seed=seed)
+    for names in groups.values():
+        table = np.stack([numbers[name][0] for name in names], axis=1)
+        interval = bootstrap_interval(table, numbers[names[0]][1], seed=seed)
         for name, low, high in zip(names, interval.low, interval.high, strict=True):
             intervals[name] = [float(low), float(high)]
-    return {name: intervals[name] for name in scalars}
-
-
-def _side_by_side(columns: Iterable[Any]) -> Any:
-    return np.stack(list(columns), axis=1)
+    return {name: intervals[name] for name in numbers}

@@ -45,7 +45,8 @@ def class_differences(scores: Scores, key: str, reference: str, other: str) -> l
     by_class = {int(target): difference[present & (targets == target)] for target in kept[counts >= FEWEST]}
     largest = sorted(by_class, key=lambda target: -abs(by_class[target].mean()))[:SHOWN]
     listed = sorted(largest, key=lambda target: -by_class[target].mean())
+    columns = {target: np.where(targets == target, difference, np.nan) for target in listed}
     return [
-        ClassDifference(names[target] or f"class {target}", estimates({target: by_class[target]})[target])
-        for target in listed
+        ClassDifference(names[target] or f"class {target}", estimate)
+        for target, estimate in estimates(columns, scores.images).items()
     ]

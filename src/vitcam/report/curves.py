@@ -105,16 +105,19 @@ def mean_curves(run: Run, task: Task, key: str, axis: Axis) -> dict[str, MeanCur
     Raises:
         ReportError: the curves have different lengths.
     """
-    points = read_curves(run, task, key)
+    curves = read_curves(run, task, key)
+    groups: dict[tuple[int, bytes], list[str]] = {}
+    for name, (points, images) in curves.items():
+        groups.setdefault((points.shape[1], images.tobytes()), []).append(name)
     found: dict[str, MeanCurve] = {}
-    # curves of equally many images are drawn together, which costs little more than one
-    for shape in dict.fromkeys(values.shape for values in points.values()):
-        methods = [name for name, values in points.items() if values.shape == shape]
-        interval = bootstrap_interval(np.stack([points[name] for name in methods], axis=1))
-        x = _places(run.settings, axis, shape[1])
+    # curves of the same images are drawn together, which costs little more than one
+    for methods in groups.values():
+        together = np.stack([curves[name][0] for name in methods], axis=1)
+        interval = bootstrap_interval(together, curves[methods[0]][1])
+        x = _places(run.settings, axis, together.shape[2])
         ends = zip(methods, interval.mean, interval.low, interval.high, strict=True)
         found |= {name: MeanCurve(x, mean, low, high) for name, mean, low, high in ends}
-    return {name: found[name] for name in points}
+    return {name: found[name] for name in curves}
 
 
 def _places(settings: Mapping[str, Any], axis: Axis, points: int) -> Float[np.ndarray, " points"]:

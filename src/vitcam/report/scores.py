@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.rows import COLUMNS, Task
@@ -29,6 +29,11 @@ class Scores:
     units: pl.DataFrame
     methods: tuple[str, ...]
     numbers: dict[str, Float[np.ndarray, "units methods"]]
+
+    @property
+    def images(self) -> Int[np.ndarray, " units"]:
+        """Which image each unit is of, as a number."""
+        return numbered(self.units["image"])
 
 
 def read_scores(run: Run, task: Task) -> Scores:
@@ -55,8 +60,8 @@ def read_scores(run: Run, task: Task) -> Scores:
     return Scores(units, methods, numbers)
 
 
-def read_curves(run: Run, task: Task, key: str) -> dict[str, Points]:
-    """A curve of every row that has it, by method.
+def read_curves(run: Run, task: Task, key: str) -> dict[str, tuple[Points, Int[np.ndarray, " images"]]]:
+    """By method, a curve of every row that has it, and which image each is of.
 
     Raises:
         ReportError: they have different lengths.
@@ -64,10 +69,20 @@ def read_curves(run: Run, task: Task, key: str) -> dict[str, Points]:
     rows = _rows_of(run, task)
     if not isinstance(rows.schema.get(key), pl.List):
         return {}
-    by_method = {name: rows.filter(pl.col("method") == name)[key].drop_nulls() for name in run.methods}
-    points = {name: _points(curves) for name, curves in by_method.items() if len(curves)}
-    finite = {name: values[np.isfinite(values).all(axis=1)] for name, values in points.items()}
-    return {name: values for name, values in finite.items() if len(values)}
+    found = {}
+    for name in run.methods:
+        own = rows.filter(pl.col("method") == name, pl.col(key).is_not_null())
+        if own.height:
+            points = _points(own[key])
+            finite = np.isfinite(points).all(axis=1)
+            if finite.any():
+                found[name] = points[finite], numbered(own["image"])[finite]
+    return found
+
+
+def numbered(images: pl.Series) -> Int[np.ndarray, " units"]:
+    """A number for each image, in their order."""
+    return np.asarray(images.rank("dense"), dtype=np.int64)
 
 
 def _rows_of(run: Run, task: Task) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vitcam.evaluation.rows import TASKS, Task
 from vitcam.evaluation.statistics import Interval, bootstrap_interval, paired_difference
@@ -20,11 +20,12 @@ REFERENCE = "agcam"
 
 Key = TypeVar("Key", bound=Hashable)
 Columns = Mapping[Key, Float[np.ndarray, " units"]]
+Images = Int[np.ndarray, " units"]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and its bootstrap 95 % interval, over so many images."""
+    """A mean and its bootstrap 95 % interval over so many images, each with all its explanations."""
 
     mean: float
     low: float
@@ -137,9 +138,9 @@ def _rows_by_measure(
         if key in wanted
         for i, method in enumerate(scores.methods)
     }
-    means = estimates(columns)
-    differences = _differences(columns, reference)
-    leading = _leading(columns, means, wanted)
+    means = estimates(columns, scores.images)
+    differences = _differences(columns, scores.images, reference)
+    leading = _leading(columns, scores.images, means, wanted)
     rows: dict[str, list[ScoreRow]] = {}
     for (key, method), estimate in means.items():
         place = (key, method)
@@ -148,16 +149,18 @@ def _rows_by_measure(
     return rows
 
 
-def estimates(columns: Columns[Key]) -> dict[Key, Estimate]:
+def estimates(columns: Columns[Key], images: Images) -> dict[Key, Estimate]:
     """The mean of every column, leaving out NaNs, and its interval; none for a column without a number."""
 
-    def of_group(table: Float[np.ndarray, "units columns"]) -> list[Estimate]:
-        return _as_estimates(bootstrap_interval(table), len(table))
+    def of_group(table: Table, of: Images) -> list[Estimate]:
+        return _as_estimates(bootstrap_interval(table, of), of)
 
-    return _by_presence(columns, of_group)
+    return _by_presence(columns, images, of_group)
 
 
-def _differences(columns: Columns[tuple[str, str]], reference: str) -> dict[tuple[str, str], Paired]:
+def _differences(
+    columns: Columns[tuple[str, str]], images: Images, reference: str
+) -> dict[tuple[str, str], Paired]:
     """Each method minus the reference, by (measure, method)."""
     raw = {
         (key, method): values - columns[key, reference]
@@ -165,13 +168,11 @@ def _differences(columns: Columns[tuple[str, str]], reference: str) -> dict[tupl
         if method != reference and (key, reference) in columns
     }
 
-    def of_group(table: Float[np.ndarray, "units columns"]) -> list[tuple[Estimate, float]]:
-        difference = paired_difference(table, np.zeros_like(table))
-        return list(
-            zip(_as_estimates(difference.interval, len(table)), map(float, difference.p_value), strict=True)
-        )
+    def of_group(table: Table, of: Images) -> list[tuple[Estimate, float]]:
+        difference = paired_difference(table, np.zeros_like(table), of)
+        return list(zip(_as_estimates(difference.interval, of), map(float, difference.p_value), strict=True))
 
-    found = _by_presence(raw, of_group)
+    found = _by_presence(raw, images, of_group)
     paired: dict[tuple[str, str], Paired] = {}
     for key in dict.fromkeys(key for key, _ in found):
         own = {place: result for place, result in found.items() if place[0] == key}
@@ -183,6 +184,7 @@ def _differences(columns: Columns[tuple[str, str]], reference: str) -> dict[tupl
 
 def _leading(
     columns: Columns[tuple[str, str]],
+    images: Images,
     means: Mapping[tuple[str, str], Estimate],
     measures: Mapping[str, Measure],
 ) -> set[tuple[str, str]]:
@@ -198,7 +200,7 @@ def _leading(
                 for method in rivals
                 if method != best[key]
             }
-    close = {place for place, estimate in estimates(behind).items() if estimate.low <= 0}
+    close = {place for place, estimate in estimates(behind, images).items() if estimate.low <= 0}
     leading = close | set(best.items())
     all_alike = {key for key in best if all(place in leading for place in means if place[0] == key)}
     return {place for place in leading if place[0] not in all_alike}
@@ -220,10 +222,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 Result = TypeVar("Result")
+Table = Float[np.ndarray, "units columns"]
 
 
 def _by_presence(
-    columns: Columns[Key], statistic: Callable[[Float[np.ndarray, "units columns"]], list[Result]]
+    columns: Columns[Key], images: Images, statistic: Callable[[Table, Images], list[Result]]
 ) -> dict[Key, Result]:
     """Takes columns that have numbers for the same images together: they share the bootstrap's draws."""
     groups: dict[bytes, list[Key]] = {}
@@ -234,10 +237,12 @@ def _by_presence(
     results: dict[Key, Result] = {}
     for keys in groups.values():
         table = np.stack([columns[key] for key in keys], axis=1)
-        results |= zip(keys, statistic(table[np.isfinite(table[:, 0])]), strict=True)
+        present = np.isfinite(table[:, 0])
+        results |= zip(keys, statistic(table[present], images[present]), strict=True)
     return {key: results[key] for key in columns if key in results}
 
 
-def _as_estimates(interval: Interval, images: int) -> list[Estimate]:
+def _as_estimates(interval: Interval, images: Images) -> list[Estimate]:
     ends = zip(interval.mean, interval.low, interval.high, strict=True)
-    return [Estimate(float(mean), float(low), float(high), images) for mean, low, high in ends]
+    count = len(np.unique(images))
+    return [Estimate(float(mean), float(low), float(high), count) for mean, low, high in ends]

@@ -63,6 +63,39 @@ def test_several_metrics_at_once_are_each_as_alone():
     assert difference.p_value[1] == paired_difference(values[:, 1], other[:, 1]).p_value
 
 
+def test_scores_of_one_image_are_drawn_together():
+    random = np.random.default_rng(10)
+    images = np.repeat(np.arange(20), random.integers(1, 5, 20))
+    values = random.normal(size=20)[images] + 0.1 * random.normal(size=len(images))
+    interval = bootstrap_interval(values, images, resamples=500, seed=7)
+    draws, means = np.random.default_rng(7), []
+    for _ in range(500):
+        drawn = [value for image in draws.integers(0, 20, 20) for value in values[images == image]]
+        means.append(np.mean(drawn))
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(np.quantile(means, 0.025))
+    assert interval.high == pytest.approx(np.quantile(means, 0.975))
+    alone = bootstrap_interval(values)
+    assert interval.high - interval.low > 1.3 * (alone.high - alone.low)  # as if there were more images
+
+
+def test_scores_of_one_image_change_signs_together():
+    images = np.array([3, 3, 5, 7, 7, 7, 9])
+    first = np.array([0.5, 0.7, 0.9, 0.6, 0.4, 0.8, 0.55])
+    second = np.array([0.4, 0.75, 0.8, 0.5, 0.45, 0.6, 0.5])
+    sums = [(first - second)[images == image].sum() for image in (3, 5, 7, 9)]
+    exact = np.mean(
+        [abs(np.dot(c, sums)) >= abs(sum(sums)) - 1e-12 for c in itertools.product((-1, 1), repeat=4)]
+    )
+    assert paired_difference(first, second, images, resamples=20000).p_value == pytest.approx(exact, abs=0.01)
+
+
+def test_one_score_per_image_is_the_plain_bootstrap():
+    values, other = np.random.default_rng(11).normal(size=(2, 30))
+    assert bootstrap_interval(values, np.arange(30)) == bootstrap_interval(values)
+    assert paired_difference(values, other, np.arange(30)) == paired_difference(values, other)
+
+
 def test_p_value_is_that_of_all_sign_changes():
     first = np.array([0.5, 0.7, 0.9, 0.6, 0.4, 0.8, 0.55])
     second = np.array([0.4, 0.75, 0.8, 0.5, 0.45, 0.6, 0.5])
@@ -101,6 +134,7 @@ def test_only_the_seed_changes_the_draws():
     [
         (lambda: bootstrap_interval([]), "at least one image, got none"),
         (lambda: bootstrap_interval([0.1, float("nan")]), "1 of 2 are NaN or infinite"),
+        (lambda: bootstrap_interval([0.1, 0.2], [1]), r"an image for each of 2 scores, got \(1,\)"),
         (lambda: paired_difference([0.1, 0.2], [0.1]), r"same images, got \(2,\) and \(1,\)"),
     ],
 )

@@ -77,7 +77,11 @@ def measure_section(table: ScoreTable, several_runs: bool) -> Markup:
     return element(
         "section",
         element("h4", titled(table.measure)),
-        element("p", f"{table.measure.meaning}{direction} Over {counted} explanations.", class_="meaning"),
+        element(
+            "p",
+            f"{table.measure.meaning}{direction} Over {counted} image{'' if images == [1] else 's'}.",
+            class_="meaning",
+        ),
         wide(body, f"{table.measure.title} by method"),
         class_="measure",
         id=_anchor(table),
