@@ -130,11 +130,15 @@ def _pixel_precision(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Num
 
 
 def _pointing(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:
-    return {"pointing": pointing_game(heatmaps, _stacked(truths, "region")).double().tolist()}
+    return {
+        "pointing": pointing_game(heatmaps, _stacked(truths, "region"), ignore=_stacked(truths, "void"))
+        .double()
+        .tolist()
+    }
 
 
 def _energy(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:
-    return {"energy": energy_inside(heatmaps, _stacked(truths, "region")).tolist()}
+    return {"energy": energy_inside(heatmaps, _stacked(truths, "region"), _stacked(truths, "void")).tolist()}
 
 
 _TESTS: Mapping[str, Callable[[Tensor, Sequence[Truth], Job], Numbers]] = {

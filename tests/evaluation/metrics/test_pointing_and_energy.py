@@ -54,6 +54,25 @@ def test_energy_equals_a_naive_version():
         assert energy == pytest.approx(inside / sum(values), rel=1e-5)
 
 
+def test_ignored_pixels_count_nowhere():
+    heatmaps = torch.stack([naive.distinct_heatmap(3, 4, seed) for seed in range(3)])
+    generator = torch.Generator().manual_seed(1)
+    masks, ignore = (torch.rand(2, 3, 11, 17, generator=generator) > 0.5).unbind()
+    for image, energy in enumerate(energy_inside(heatmaps, masks, ignore).tolist()):
+        counted = (~ignore[image]).flatten().tolist()
+        pixels = zip(
+            naive.flat(heatmaps[image], 11, 17), masks[image].flatten().tolist(), counted, strict=True
+        )
+        kept = [(value, true) for value, true, counts in pixels if counts]
+        inside = sum(value for value, true in kept if true)
+        assert energy == pytest.approx(inside / sum(value for value, _ in kept), rel=1e-5)
+    for image, hit in enumerate(pointing_game(heatmaps, masks, ignore=ignore).tolist()):
+        order = naive.order(naive.flat(heatmaps[image], 11, 17))
+        hottest = next(pixel for pixel in order if not ignore[image].flatten()[pixel])
+        assert hit == masks[image].flatten()[hottest].item()
+    assert not pointing_game(heatmaps, masks, 2.0, masks).any()
+
+
 def test_energy_of_a_constant_map_is_zero():
     assert energy_inside(torch.full((1, 4, 4), 3.0), torch.ones(1, 8, 8, dtype=torch.bool)).item() == 0.0
 

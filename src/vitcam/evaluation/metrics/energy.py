@@ -9,7 +9,9 @@ from vitcam.evaluation.metrics.maps import pixel_maps
 
 
 def energy_inside(
-    heatmaps: Float[Tensor, "batch rows columns"], masks: Bool[Tensor, "batch height width"]
+    heatmaps: Float[Tensor, "batch rows columns"],
+    masks: Bool[Tensor, "batch height width"],
+    ignore: Bool[Tensor, "batch height width"] | None = None,
 ) -> Float[Tensor, " batch"]:
     """The share of the heatmap's sum that lies in the true region: Σ_{p∈T} L_p / Σ_p L_p, in 0..1.
 
@@ -21,11 +23,14 @@ def energy_inside(
     Args:
         heatmaps: on the patch grid.
         masks: the true regions.
+        ignore: pixels that count nowhere.
 
     Example:
         >>> energy_inside(explanation.heatmaps[:, 0], masks).mean()
         tensor(0.48, dtype=torch.float64)
     """
     maps = pixel_maps(heatmaps, (masks.shape[1], masks.shape[2])).double()
+    if ignore is not None:
+        maps = maps.masked_fill(ignore, 0)
     total = maps.sum((1, 2))
     return (maps * masks).sum((1, 2)) / total.where(total > 0, 1.0)

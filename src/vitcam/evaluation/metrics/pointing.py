@@ -15,6 +15,7 @@ def pointing_game(
     heatmaps: Float[Tensor, "batch rows columns"],
     masks: Bool[Tensor, "batch height width"],
     tolerance: float = 0.0,
+    ignore: Bool[Tensor, "batch height width"] | None = None,
 ) -> Bool[Tensor, " batch"]:
     """Whether the hottest pixel lies in the true region, or at most ``tolerance`` pixels from it.
 
@@ -29,13 +30,17 @@ def pointing_game(
         heatmaps: on the patch grid.
         masks: the true regions.
         tolerance: in pixels of the masks.
+        ignore: pixels that count nowhere: neither as the hottest nor as the region's.
 
     Example:
         >>> pointing_game(explanation.heatmaps[:, 0], masks, ZHANG_TOLERANCE).float().mean()
         tensor(0.87)
     """
     height, width = masks.shape[-2:]
-    hottest = pixel_maps(heatmaps, (height, width)).flatten(1).argmax(1).view(-1, 1, 1)
+    maps = pixel_maps(heatmaps, (height, width))
+    if ignore is not None:
+        maps, masks = maps.masked_fill(ignore, -1), masks & ~ignore
+    hottest = maps.flatten(1).argmax(1).view(-1, 1, 1)
     rows = torch.arange(height, device=masks.device).view(1, -1, 1)
     columns = torch.arange(width, device=masks.device).view(1, 1, -1)
     squared_distance = (rows - hottest // width) ** 2 + (columns - hottest % width) ** 2
