@@ -10,7 +10,7 @@ from vitcam.report.curves import MeanCurve
 from vitcam.report.markup import Markup, element
 
 WIDTH, HEIGHT = 460, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 12, 46
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5)
 
 

@@ -55,7 +55,7 @@ def _example(method: str, each: Example, pictures: Pictures, measure: Measure) -
     else:
         address, has_map = picture
         what = f"heatmap of {method} over a photograph" if has_map else "photograph"
-        shown = element("img", src=address, alt=f"{what}: {name}, {each.image}", loading="lazy")
+        shown = element("img", src=address, alt=f"{what}: {name}, {each.image}", decoding="async")
     return element(
         "figure",
         shown,
