@@ -31,7 +31,7 @@ class Visitor:
         self.complaints = []
         self.page = page = self.context.new_page()
         page.set_default_timeout(1000 * SECONDS)
-        page.on("pageerror", lambda error: self.complaints.append(f"script: {error}"))
+        page.on("pageerror", lambda error: self.complaints.append(f"script: {error.stack}"))
         page.on(
             "console",
             lambda message: (

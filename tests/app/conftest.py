@@ -1,8 +1,10 @@
 import shutil
 
 import pytest
+from browsing import CHROMIUM, FLAGS, Visitor
+from playwright.sync_api import sync_playwright
 from running import serving
-from visitors import load, quiet
+from visitors import load, whole, work
 
 from vitcam.app.answering import Question, answer
 from vitcam.app.photograph import photograph
@@ -28,7 +30,7 @@ def ask(shelf, policy):
 
     def ask(*ticked, photo="cat_and_cup", spec="embedded:photo", methods=("agcam", "rollout"), texts=()):
         subject = Subject(photograph(str(photo_path(photo))), spec, tuple(texts))
-        return answer(Question(subject, tuple(methods), ticked), shelf, policy, quiet)
+        return whole(answer(Question(subject, tuple(methods), ticked), shelf, policy, work()))
 
     return ask
 
@@ -57,3 +59,29 @@ def address(log):
     ) as url:
         yield url
     assert "OUTSIDE" not in log.read_text(), "the app connected to another host"
+
+
+@pytest.fixture(
+    scope="module"
+)  # while it runs, so does an event loop that tests of other modules don't expect
+def browser():
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser, address, log):
+    """New visitors; whatever they do, nothing leaves the app's own address and nothing fails."""
+    visitors, before = [], len(log.read_text())
+
+    def visit(**options):
+        visitors.append(Visitor(browser, address, **options))
+        return visitors[-1]
+
+    yield visit
+    for visitor in visitors:
+        visitor.context.close()
+    assert [complaint for visitor in visitors for complaint in visitor.complaints] == []
+    assert "Traceback" not in log.read_text()[before:]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from visitors import EMBEDDED, quiet
+from visitors import EMBEDDED, whole, work
 
 import vitcam
 from vitcam.app.answering import Question, answer, look, take_apart
@@ -54,7 +54,7 @@ def test_what_is_kept_of_a_photograph_is_small(shelf, policy, tmp_path):
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "wide.png")
     subject = Subject(photograph(str(tmp_path / "wide.png")), "embedded:photo")
 
-    given = answer(Question(subject, ("agcam",)), shelf, policy, quiet)
+    given = whole(answer(Question(subject, ("agcam",)), shelf, policy, work()))
     assert max(given.first.photographs[0].size) <= 1024
 
 
@@ -72,7 +72,7 @@ def test_clip_without_prompts(ask, shelf, policy):
     with pytest.raises(TargetError, match=r"no classes of its own. Write the texts, one per line"):
         ask(spec="open_clip:fake")
     subject = Subject(photograph(str(photo_path("cat"))), "open_clip:fake")
-    assert look(Question(subject, ()), shelf, policy, quiet).classes == ()
+    assert look(Question(subject, ()), shelf, policy, work()).classes == ()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_model_that_gives_nan(policy):
     ill.module.head.weight.data[0] = float("nan")
     subject = Subject(photograph(str(photo_path("cat"))), "embedded:photo")
     with pytest.raises(ModelError, match=r"aren't finite"):
-        look(Question(subject, ()), ModelShelf(lambda _: ill, 1), policy, quiet)
+        look(Question(subject, ()), ModelShelf(lambda _: ill, 1), policy, work())
 
 
 def test_not_a_transformer(policy):
@@ -162,13 +162,13 @@ def test_not_a_transformer(policy):
     shelf = ModelShelf(lambda _: load_model("timm:resnet10t", pretrained=False, num_classes=5), 1)
     subject = Subject(photograph(str(photo_path("cat"))), "timm:resnet10t")
     with pytest.raises(ModelError, match=r"no attention was seen"):
-        answer(Question(subject, ("agcam",)), shelf, policy, quiet)
+        whole(answer(Question(subject, ("agcam",)), shelf, policy, work()))
 
 
 def test_strangers_cannot_name_models(shelf):
     subject = Subject(photograph(str(photo_path("cat"))), "timm:vit_tiny_patch16_224@/etc/passwd")
     with pytest.raises(VitcamError, match=r"offers only embedded:photo"):
-        look(Question(subject, ()), shelf, policy_for("0.0.0.0", []), quiet)
+        look(Question(subject, ()), shelf, policy_for("0.0.0.0", []), work())
     assert shelf.specs == []
 
 
@@ -177,6 +177,6 @@ def test_strangers_cannot_name_models(shelf):
 )
 def test_parts_add_up_to_the_map(ask, shelf, policy, spec, texts):
     given = ask(spec=spec, texts=texts, methods=["agcam"])
-    parts = take_apart(given, shelf, policy, quiet)
+    parts = take_apart(given, shelf, policy, work())
     torch.testing.assert_close(parts.total(), given.first.heatmaps, rtol=1e-4, atol=1e-6)
     assert np.isclose(float(parts.shares[0, 1].sum()), 1)

@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import pytest
-from browsing import CHROMIUM, FLAGS, Visitor
+from browsing import CHROMIUM
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 import vitcam
 from vitcam.photos import photo_path
@@ -15,30 +15,6 @@ from vitcam.photos import photo_path
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="there is no Chromium on this machine (apt: chromium)"
 )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser, address, log):
-    """New visitors; whatever they do, nothing leaves the app's own address and nothing fails."""
-    visitors, before = [], len(log.read_text())
-
-    def visit(**options):
-        visitors.append(Visitor(browser, address, **options))
-        return visitors[-1]
-
-    yield visit
-    for visitor in visitors:
-        visitor.context.close()
-    assert [complaint for visitor in visitors for complaint in visitor.complaints] == []
-    assert "Traceback" not in log.read_text()[before:]
 
 
 def test_two_classes_by_three_methods(visit, tmp_path):

@@ -1,21 +1,26 @@
 import asyncio
 import logging
+import threading
 from html import unescape
 from pathlib import Path
 
 import gradio as gr
 import pytest
-from visitors import quiet
+from visitors import work
 
 from vitcam.app import components
 from vitcam.app.components import PhotographBox
-from vitcam.app.desk import NO_PHOTOGRAPH, NO_TEXTS, Desk
+from vitcam.app.desk import EXPLAINING, Desk
+from vitcam.app.layers_desk import LayersDesk
 from vitcam.app.problems import readable_errors
+from vitcam.app.updates import NO_PHOTOGRAPH, NO_TEXTS
 from vitcam.errors import ImageError
 from vitcam.photos import photo_path
 
 CAT = str(photo_path("cat"))
 BOTH = str(photo_path("cat_and_cup"))
+ME = gr.Request(session_hash="me")
+LOOK = (0.5, False, 0.5)
 
 
 @pytest.fixture
@@ -27,35 +32,87 @@ def ticked(update):
     return [label for label, value in update["choices"] if value in update["value"]]
 
 
-def explain(desk, path=BOTH, text="", ticks=(), known=None, methods=("agcam",), spec="embedded:photo"):
-    return desk.explain(True, path, spec, text, list(ticks), list(methods), known, quiet)
+@pytest.fixture
+def layers(desk, shelf, policy):
+    return LayersDesk(shelf, policy, desk.visits)
+
+
+def steps(desk, path=BOTH, text="", ticks=(), known=None, methods=("agcam",), spec="embedded:photo"):
+    """What the page is told while one model explains."""
+    return desk.explain(ME, path, list(methods), *LOOK, True, spec, text, list(ticks), known)
+
+
+def explain(*arguments, **options):
+    """(answer, ranking, ticks) in the end."""
+    return shown(steps(*arguments, **options))[:3]
+
+
+def shown(yields, start=1):
+    """What stands in the four outputs of a model after all that was yielded."""
+    last = [None] * 4
+    for one in yields:
+        parts = one[start : start + 4]
+        last = [before if is_skip(new) else new for before, new in zip(last, parts, strict=True)]
+    return last
+
+
+def is_skip(value):
+    return isinstance(value, dict) and set(value) == {"__type__"}
+
+
+def rank(desk, *asked):
+    """(ranking, ticks) in the end; None where they are left as they are."""
+    last = [None, None]
+    for one in desk.rank(ME, *asked):
+        last = [before if is_skip(new) else new for before, new in zip(last, one, strict=True)]
+    return last
 
 
 def test_ranking_a_photograph(desk):
-    ranking, ticks = desk.rank(True, BOTH, "embedded:photo", "", None, quiet)
+    ranking, ticks = rank(desk, True, BOTH, "embedded:photo", "", None)
     assert ranking.names[:2] == ("cat", "cup")
     assert [label.partition(" · ")[0] for label in ticked(ticks)] == ["cat"]
-    again = desk.rank(True, BOTH, "embedded:photo", "a text that isn't this model's class", ranking, quiet)
-    assert all(update.get("__type__") == "update" and "choices" not in update for update in again)
+    again = list(desk.rank(ME, True, BOTH, "embedded:photo", "no class of this model", ranking))
+    assert len(again) == 1  # to gradio, none at all would mean None
+    assert all(map(is_skip, again[0]))
+
+
+def test_while_a_photograph_is_ranked_old_classes_are_gone(desk, shelf):
+    ranking, _ = rank(desk, True, BOTH, "embedded:photo", "", None)
+    with shelf.model("embedded:photo", work("somebody else")):
+        waiting = desk.rank(ME, True, CAT, "embedded:photo", "", ranking)
+        assert next(waiting)[0] is None
+        assert next(waiting)[1]["info"] == "Waiting for 1 other visitor …"
+    *_, (_, ticks) = waiting
+    assert ticked(ticks)[0].startswith("cat · ")
+
+
+def test_a_photograph_that_cannot_be_ranked_has_no_classes(desk):
+    said = []
+    with pytest.raises(gr.Error, match=r"doesn&#x27;t say where the model is from"):
+        said.extend(desk.rank(ME, True, CAT, "nonsense", "", None))
+    _, ticks = said[-1]
+    assert ticks["choices"] == []
+    assert "message says why" in ticks["info"]
 
 
 def test_nothing_to_rank(desk):
     for wanted, path in ((False, CAT), (True, None)):
-        ranking, ticks = desk.rank(wanted, path, "embedded:photo", "", None, quiet)
+        ranking, ticks = rank(desk, wanted, path, "embedded:photo", "", None)
         assert ranking is None
         assert (ticks["choices"], ticks["info"]) == ([], NO_PHOTOGRAPH)
 
 
 def test_clip_asks_for_texts(desk):
-    ranking, ticks = desk.rank(True, CAT, "open_clip:fake", " ", None, quiet)
+    ranking, ticks = rank(desk, True, CAT, "open_clip:fake", " ", None)
     assert ticks["info"] == NO_TEXTS
-    ranking, ticks = desk.rank(True, CAT, "open_clip:fake", "a cat\na dog", ranking, quiet)
+    ranking, ticks = rank(desk, True, CAT, "open_clip:fake", "a cat\na dog", ranking)
     assert len(ticked(ticks)) == 2
     assert ticks["info"] == ""
 
 
 def test_ticks_of_another_photograph_are_not_explained(desk):
-    ranking, _ = desk.rank(True, CAT, "embedded:photo", "", None, quiet)
+    ranking, _ = rank(desk, True, CAT, "embedded:photo", "", None)
     cup = "42"
     given, new, ticks = explain(desk, ticks=[cup], known=ranking)
     assert given.names == ["cat"]
@@ -73,54 +130,126 @@ def test_what_was_typed_is_listed_too(desk):
 
 def test_drawing_and_packing_run_no_model(desk, shelf):
     given, *_ = explain(desk)
-    with shelf.model("embedded:photo"):  # somebody else's long run
+    with shelf.model("embedded:photo", work("somebody with a long run")):
         html = desk.draw(given, 0.5, True, 0.4)
-        folder, _, png, npz, py, code = desk.pack(given, None, 0.5, True, 0.4)
+        _, png, npz, py, code = desk.pack(ME, 0, given, 0.5, True, 0.4)
     assert html.count("<img") == 2
     assert [path.rpartition("/")[2] for path in (png, npz, py)] == [
         f"cat_and_cup.embedded-photo.{suffix}" for suffix in ("png", "npz", "py")
     ]
     assert "threshold" not in code["value"]
     assert "boxes(0.4)" in code["value"]
-    newer, *_ = desk.pack(given, folder, 0.5, False, 0.4)
-    assert not folder.exists()
-    assert newer.exists()
+    _, newer, *_ = desk.pack(ME, 0, given, 0.5, False, 0.4)
+    _, other, *_ = desk.pack(ME, 1, given, 0.5, False, 0.4)
+    assert [Path(path).exists() for path in (png, newer, other)] == [False, True, True]
+    desk.pack(ME, 0, None, *LOOK)
+    assert [Path(path).exists() for path in (newer, other)] == [False, True]
 
 
-def test_nothing_to_draw(desk):
+def test_maps_come_as_they_are_finished(desk):
+    seen, texts = [], []
+    for status, given, _, ticks, html in steps(desk, methods=["lrp", "gae", "agcam"]):
+        if not is_skip(status):
+            texts.append(status)
+        if not is_skip(given):
+            seen.append((list(given.explanations), given.methods, html.count("to come"), is_skip(ticks)))
+    everything = ("lrp", "gae", "agcam")
+    assert seen == [
+        (["agcam"], everything, 2, False),
+        (["gae", "agcam"], everything, 1, True),  # the visitor may have ticked something else by then
+        (["lrp", "gae", "agcam"], everything, 0, True),
+    ]
+    assert any("Explaining by lrp · 2 of 3 methods done" in text for text in texts)
+    assert texts[-1] == ""
+
+
+def test_a_visitor_stops_what_was_asked(desk):
+    yields = steps(desk, methods=["lrp", "gae", "agcam"])
+    last = []
+    for one in yields:
+        last.append(one)
+        if not is_skip(one[1]) and list(one[1].explanations) == ["gae", "agcam"]:
+            assert desk.stop(ME)["value"] == "Stopping …"
+    assert "Stopped. What was finished is kept." in last[-1][0]
+    given, _, _, html = shown(iter(last))
+    assert given.methods == tuple(given.explanations)  # lrp is left out, unless it was faster than the stop
+    assert "to come" not in html
+
+
+def test_a_visitor_stops_while_waiting_for_another(desk, shelf):
+    with shelf.model("embedded:photo", work("somebody else")):
+        yields = steps(desk)
+        texts = [next(yields)[0], next(yields)[0]]
+        assert "Waiting for 1 other visitor" in texts[-1]
+        desk.stop(ME)
+        assert "Stopped" in [one[0] for one in yields][-1]
+
+
+def test_whoever_closes_the_page_leaves_no_work(desk):
+    yields = steps(desk, methods=["lrp", "gae", "agcam"])
+    next(yields)
+    desk.leave(ME)
+    assert "Stopped" in [one[0] for one in yields][-1]
+    with desk.visits.working("me", EXPLAINING) as stop:
+        desk.stop(gr.Request(session_hash="another"))
+        assert not stop.told
+    assert stop.told  # nobody looks on
+    for thread in threading.enumerate():
+        if thread.name == "vitcam-work":
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def test_a_model_that_fails_leaves_the_other(desk):
+    sides = [True, "nonsense", "", [], None, True, "embedded:photo", "", [], None]
+    told = []
+    with pytest.raises(gr.Error, match=r"say where the model is from"):
+        told.extend(desk.explain(ME, BOTH, ["agcam"], *LOOK, *sides))
+    assert "agcam for cat" in shown(told, start=5)[3]
+
+
+def test_a_second_model_that_is_not_wanted_is_cleared(desk):
+    sides = [True, "embedded:photo", "", [], None, False, "embedded:photo", "", [], None]
+    last = list(desk.explain(ME, BOTH, ["agcam"], *LOOK, *sides))
+    assert shown(last)[0].names == ["cat"]
+    given, *_, html = shown(last, start=5)
+    assert given is None
+    assert "press <b>Explain</b>" in html
+
+
+def test_nothing_to_draw(desk, layers):
     assert "press <b>Explain</b>" in desk.draw(None, 0.5, False, 0.5)
-    assert desk.pack(None, None, 0.5, False, 0.5)[1]["visible"] is False
-    assert desk.take_apart(None, None, 0, 0, None, 0.5, False, 0.5, quiet)[0] is None
-    assert desk.switch(None, {}, 0.5, False, 0.5)[0] is None
-    assert "Explain" in desk.draw_apart(None, 0.5, False, 0.5)[0]
+    assert desk.pack(ME, 0, None, *LOOK)[0]["visible"] is False
+    assert layers.take_apart(ME, None, None, 0, 0, None, *LOOK)[0] is None
+    assert layers.switch(None, {}, *LOOK)[0] is None
+    assert "Explain" in layers.draw(None, *LOOK)[0]
 
 
-def test_layers_of_either_model(desk):
+def test_layers_of_either_model(desk, layers):
     first, *_ = explain(desk, text="cat\ncup")
     second, *_ = explain(desk, spec="open_clip:fake", text="a\nb")
-    view = (0.5, False, 0.5)
-    apart, models, classes, grid, *_ = desk.take_apart(first, second, 1, 1, None, *view, quiet)
+    apart, models, classes, grid, *_ = layers.take_apart(ME, first, second, 1, 1, None, *LOOK)
     assert apart.of is second
     assert (models["visible"], models["value"]) == (True, 1)
     assert classes["value"] == 1
     assert len(grid["shares"]) == 2
     grid["on"][0] = [False] * 3
-    less, html, code = desk.switch(apart, grid, *view)
+    less, html, code = layers.switch(apart, grid, *LOOK)
     assert "[[0, 0, 0],\n     [1, 1, 1]]" in code
     assert less.heads.share < 1
     assert "those switched on" in html
-    assert desk.draw_apart(less, *view)[0] == html
-    assert desk.draw_apart(less, 0.9, False, 0.5)[0] != html
-    assert desk.draw_apart(less, *view)[1].count("<img") == 2
-    kept = desk.take_apart(first, second, 1, 0, apart, *view, quiet)[0]
+    assert layers.draw(less, *LOOK)[0] == html
+    assert layers.draw(less, 0.9, False, 0.5)[0] != html
+    assert layers.draw(less, *LOOK)[1].count("<img") == 2
+    kept = layers.take_apart(ME, first, second, 1, 0, apart, *LOOK)[0]
     assert kept.parts is apart.parts  # another class of the same answer runs no model
-    alone, models, classes, *_ = desk.take_apart(first, None, 1, 7, None, *view, quiet)
+    alone, models, classes, *_ = layers.take_apart(ME, first, None, 1, 7, None, *LOOK)
     assert alone.of is first
     assert models["visible"] is False
     assert classes["value"] == 0
 
 
-def shown(action):
+def said(action):
     with pytest.raises(gr.Error) as caught:
         action()
     return unescape(caught.value.message)
@@ -130,8 +259,8 @@ def test_errors_are_shown_as_vitcam_words_them_and_escaped(desk):
     with pytest.raises(gr.Error) as caught:
         explain(desk, text="<b>unicorn")
     assert "no class called &#x27;&lt;b&gt;unicorn&#x27;" in caught.value.message
-    assert "There is no photograph yet" in shown(lambda: explain(desk, path=None))
-    assert "<br>" in shown(lambda: explain(desk, spec="nonsense"))
+    assert "There is no photograph yet" in said(lambda: explain(desk, path=None))
+    assert "<br>" in said(lambda: explain(desk, spec="nonsense"))
 
 
 def test_unexpected_errors_go_to_the_log(caplog):
@@ -140,7 +269,7 @@ def test_unexpected_errors_go_to_the_log(caplog):
             raise RuntimeError("secret/path <x>")
 
     with caplog.at_level(logging.ERROR, logger="vitcam.app"):
-        text = shown(fail)
+        text = said(fail)
     assert "an error that it doesn't know (RuntimeError)" in text
     assert "secret" not in text
     number = text.rpartition(" ")[2].rstrip(".")
@@ -153,7 +282,7 @@ def test_no_memory():
         with readable_errors():
             raise MemoryError
 
-    assert "isn't enough memory" in shown(fail)
+    assert "isn't enough memory" in said(fail)
 
 
 def test_components_leave_no_files_beside_the_source():

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from visitors import quiet
+from visitors import work
 
 from vitcam.app.answering import take_apart
 from vitcam.app.drawing import Look, grid, kept_overlay, overlays
@@ -111,7 +111,7 @@ def test_raw_maps_to_take_home(ask):
 @pytest.fixture
 def apart(ask, shelf, policy):
     given = ask(1, 42, methods=["agcam"])
-    return given, take_apart(given, shelf, policy, quiet)
+    return given, take_apart(given, shelf, policy, work())
 
 
 def test_all_heads_on_is_agcam(apart):

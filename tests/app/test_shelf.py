@@ -1,6 +1,7 @@
 import threading
 
 import pytest
+from visitors import work
 
 from vitcam.app.shelf import ModelShelf
 from vitcam.errors import ModelError
@@ -8,7 +9,7 @@ from vitcam.errors import ModelError
 
 def use(shelf, *specs):
     for spec in specs:
-        with shelf.model(spec) as model:
+        with shelf.model(spec, work()) as model:
             assert model == spec.upper()
 
 
@@ -51,7 +52,7 @@ def test_one_visitor_at_a_time():
 
     def visit(spec):
         barrier.wait()
-        with shelf.model(spec):
+        with shelf.model(spec, work(str(spec))):
             inside.append(spec)
             most.append(len(inside))
             inside.remove(spec)

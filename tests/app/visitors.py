@@ -4,6 +4,7 @@ import timm
 import torch
 from torch import nn
 
+from vitcam.app.work import Work
 from vitcam.models import LoadedModel, Preprocessing, load_model
 from vitcam.models.promptable import ImageTower
 
@@ -33,6 +34,12 @@ def load(spec):
     return clip(spec) if "fake" in spec else EMBEDDED if spec == "embedded:photo" else load_model(spec)
 
 
-def quiet(done, what):
-    assert 0 <= done <= 1
-    assert what
+def work(owner="somebody", tell=lambda text: None):
+    """What somebody waits for who doesn't listen."""
+    return Work(owner, tell)
+
+
+def whole(answers):
+    """The last of them: what is finished in the end."""
+    *_, last = answers
+    return last

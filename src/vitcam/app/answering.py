@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from vitcam.app.photograph import reduced
 from vitcam.app.policy import MAX_CLASSES, Policy
 from vitcam.app.ranking import Ranking, Subject, classifier, rank
 from vitcam.app.shelf import ModelShelf
+from vitcam.app.work import Work
 from vitcam.decomposing import Decomposition, decompose
-from vitcam.errors import TargetError
+from vitcam.errors import MethodError, TargetError
 from vitcam.explaining import compare
 from vitcam.explanation import Explanation
+from vitcam.methods import find_method
+from vitcam.recording import Need
 
 if TYPE_CHECKING:
     from vitcam.models import LoadedModel
 
-Tell = Callable[[float, str], None]
-"""Is told how far the work is, 0 to 1, and what is done next."""
+FORWARD_ONLY = Need.MAPS | Need.SKIP_GRADIENT
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,32 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The maps of one photograph by one model.
+    """The maps of one photograph by one model, as far as they are finished.
 
     Attributes:
         subject: of what; its prompts are () if the model has classes of its own.
         ranking: the most probable classes.
-        explanations: by the methods' names, all of the same classes; their photograph is reduced.
+        methods: those asked for that work on this model, in the order asked for.
+        explanations: by the methods' names, in that order, all of the same classes; their photograph is
+            reduced.
+        problems: by the names of methods that don't work on this model, why.
     """
 
     subject: Subject
     ranking: Ranking
+    methods: tuple[str, ...]
     explanations: Mapping[str, Explanation]
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> int:
+        """How many methods are still to come."""
+        return len(self.methods) - len(self.explanations)
+
+    @property
+    def finished(self) -> Answer:
+        """The answer if nothing more comes."""
+        return replace(self, methods=tuple(self.explanations))
 
     @property
     def first(self) -> Explanation:
@@ -74,56 +93,140 @@ class Answer:
         return [float(share) for share in self.first.probabilities[0, self.classes]]
 
 
-def look(question: Question, shelf: ModelShelf, policy: Policy, tell: Tell) -> Ranking:
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What a model saw first: the photograph as its input and reduced, and the classes."""
+
+    subject: Subject
+    ranking: Ranking
+    classes: tuple[int, ...]
+    tensor: Float[Tensor, "1 3 height width"]
+    small: Image.Image
+
+
+def look(question: Question, shelf: ModelShelf, policy: Policy, work: Work) -> Ranking:
     """The most probable classes of a photograph.
 
     Raises:
         VitcamError: the photograph can't be read, the model can't be loaded, or it has no classes.
     """
     subject = question.subject
-    picture = subject.photograph.opened(policy.max_megapixels)
-    tell(0.1, f"Loading {subject.spec}")
-    with shelf.model(policy.checked_model(subject.spec)) as loaded:
-        tell(0.7, "Looking")
-        return rank(loaded, _own(loaded, subject), picture)
+    with shelf.model(policy.checked_model(subject.spec), work) as loaded:
+        work.tell("Looking")
+        return rank(loaded, _own(loaded, subject), subject.photograph.opened(policy.max_megapixels))
 
 
-def answer(question: Question, shelf: ModelShelf, policy: Policy, tell: Tell) -> Answer:
-    """The maps that a visitor asks for.
+def answer(question: Question, shelf: ModelShelf, policy: Policy, work: Work) -> Iterator[Answer]:
+    """The maps that a visitor asks for: the answer grows by the methods that share a pass of the model.
+
+    Between them others have their turn, and nothing of the model is kept.
 
     Raises:
-        VitcamError: anything about the question is wrong; the message says what.
+        VitcamError: anything about the question is wrong; the message says what. Methods that don't work on the
+            model are only a problem of the answer, unless none does.
+        Stopped: the work was told to end.
     """
-    subject = question.subject
     methods = policy.checked_methods(question.methods)
-    picture = subject.photograph.opened(policy.max_megapixels)
-    tell(0.1, f"Loading {subject.spec}")
-    with shelf.model(policy.checked_model(subject.spec)) as loaded:
-        own = _own(loaded, subject)
-        tell(0.3, "Looking")
-        ranking = rank(loaded, own, picture)
-        named = classifier(loaded, own.prompts)
-        more = () if loaded.promptable else map(named.class_index, subject.prompts)
-        classes = _chosen((*question.ticked, *more), ranking)
-        tell(0.5, f"Explaining by {', '.join(methods)}")
-        explanations = compare(named, [picture], methods, [list(classes)])
-    small = reduced(next(iter(explanations.values())).photographs[0])
-    return Answer(own, ranking, {name: _slim(one, small) for name, one in explanations.items()})
+    seen: _Seen | None = None
+    explanations: dict[str, Explanation] = {}
+    problems: dict[str, str] = {}
+    for names in in_turns(methods):
+        seen, found, wrong = _turn(question, seen, names, shelf, policy, work)
+        explanations |= found
+        problems |= wrong
+        if explanations:
+            yield Answer(
+                seen.subject,
+                seen.ranking,
+                tuple(name for name in methods if name not in problems),
+                {name: explanations[name] for name in methods if name in explanations},
+                dict(problems),
+            )
+    if not explanations:
+        raise MethodError("\n".join(dict.fromkeys(problems.values())))
 
 
-def take_apart(given: Answer, shelf: ModelShelf, policy: Policy, tell: Tell) -> Decomposition:
+def in_turns(methods: Sequence[str]) -> list[list[str]]:
+    """The methods in groups that share a pass of the model, the quickest first.
+
+    Example:
+        >>> in_turns(["lrp", "gae", "agcam", "rollout"])
+        [['agcam', 'rollout'], ['gae'], ['lrp']]
+    """
+    forward: list[str] = []
+    backward: dict[Need, list[str]] = {}
+    alone = []
+    for name in methods:
+        method, options = find_method(name)
+        need = method.needs(options)
+        if need is Need.NOTHING:  # it makes passes of its own
+            alone.append([name])
+        elif need in FORWARD_ONLY:
+            forward.append(name)
+        else:
+            backward.setdefault(need, []).append(name)
+    return [group for group in (forward, *backward.values(), *alone) if group]
+
+
+def take_apart(given: Answer, shelf: ModelShelf, policy: Policy, work: Work) -> Decomposition:
     """AGCAM by layer and head, of the classes of an answer.
 
     Raises:
         VitcamError: the photograph is gone, or the model has no such layers and heads.
     """
     subject = given.subject
-    picture = subject.photograph.opened(policy.max_megapixels)
-    tell(0.1, f"Loading {subject.spec}")
-    with shelf.model(policy.checked_model(subject.spec)) as loaded:
-        tell(0.5, "Taking the map apart")
+    with shelf.model(policy.checked_model(subject.spec), work) as loaded:
+        work.tell("Taking the map apart")
+        picture = subject.photograph.opened(policy.max_megapixels)
         parts = decompose(classifier(loaded, subject.prompts), [picture], [given.classes])
     return replace(parts, maps=parts.maps.cpu(), targets=parts.targets.cpu())
+
+
+def _turn(
+    question: Question,
+    seen: _Seen | None,
+    names: Sequence[str],
+    shelf: ModelShelf,
+    policy: Policy,
+    work: Work,
+) -> tuple[_Seen, dict[str, Explanation], dict[str, str]]:
+    """What the methods found, and what was wrong with them."""
+    with shelf.model(policy.checked_model(question.subject.spec), work) as loaded:
+        if seen is None:
+            work.tell("Looking")
+            seen = _see(loaded, question, policy)
+        work.tell(f"Explaining by {', '.join(names)}")
+        found, problems = _explained(classifier(loaded, seen.subject.prompts), seen, names)
+    return seen, {name: _slim(one, seen.small) for name, one in found.items()}, problems
+
+
+def _see(loaded: LoadedModel, question: Question, policy: Policy) -> _Seen:
+    picture = question.subject.photograph.opened(policy.max_megapixels)
+    own = _own(loaded, question.subject)
+    ranking = rank(loaded, own, picture)
+    named = classifier(loaded, own.prompts)
+    more = () if loaded.promptable else map(named.class_index, question.subject.prompts)
+    classes = _chosen((*question.ticked, *more), ranking)
+    small = reduced(loaded.preprocessing.seen(picture))
+    return _Seen(own, ranking, classes, named.preprocess([picture]), small)
+
+
+def _explained(
+    named: LoadedModel, seen: _Seen, names: Sequence[str]
+) -> tuple[dict[str, Explanation], dict[str, str]]:
+    """Together; one by one if one of them doesn't work on this model."""
+    try:
+        return compare(named, seen.tensor, names, [list(seen.classes)]), {}
+    except MethodError as error:
+        if len(names) == 1:
+            return {}, {names[0]: str(error)}
+    found: dict[str, Explanation] = {}
+    problems: dict[str, str] = {}
+    for name in names:
+        one, wrong = _explained(named, seen, [name])
+        found |= one
+        problems |= wrong
+    return found, problems
 
 
 def _own(loaded: LoadedModel, subject: Subject) -> Subject:

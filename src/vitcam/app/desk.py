@@ -5,43 +5,46 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from vitcam.app.answering import Answer, Question, Tell, answer, look, take_apart
-from vitcam.app.drawing import Look, grid, percent
-from vitcam.app.heads import Heads, heads_of
-from vitcam.app.markup import kept_html, layers_html, maps_html
+from vitcam.app.answering import Answer, Question, answer, look
+from vitcam.app.drawing import Look, grid
+from vitcam.app.markup import maps_html, status_html
 from vitcam.app.photograph import photograph
 from vitcam.app.policy import Policy, lines_of
 from vitcam.app.problems import readable_errors
 from vitcam.app.ranking import Ranking, Subject
 from vitcam.app.saving import maps_npz, png
-from vitcam.app.script import layers_script, script
+from vitcam.app.script import script
 from vitcam.app.shelf import ModelShelf
-from vitcam.decomposing import Decomposition
+from vitcam.app.updates import HINT, NO_PHOTOGRAPH, NOTHING_LISTED, indices, look_of, subject_of, ticks
+from vitcam.app.visits import Visits
+from vitcam.app.work import Stop, Stopped, Work, relayed
+from vitcam.errors import VitcamError
 from vitcam.photos import PHOTOS, photo_path
 
-HINT = '<p class="vitcam-hint">The maps will be here. Choose a photograph, then press <b>Explain</b>.</p>'
-
-NO_PHOTOGRAPH = "They are listed once there is a photograph."
-NO_TEXTS = "This model compares images with texts: write them below."
+RANKING, EXPLAINING = "ranking", "explaining"
+"""Kinds of work."""
 
 
-@dataclass(frozen=True, eq=False)
-class Apart:
-    """An answer's map by layer and head, and which of them one visitor has switched on."""
+@dataclass(frozen=True)
+class Side:
+    """What is asked about one of the two models, as it comes from the page."""
 
-    of: Answer
-    parts: Decomposition
-    heads: Heads
+    wanted: bool
+    spec: str
+    text: str
+    ticked: Sequence[str]
+    known: Ranking | None
 
 
 class Desk:
-    """Answers visitors. It keeps nothing about them: what belongs to one is in the page's session.
+    """Answers visitors. What belongs to one is in the page's session.
 
     Args:
         shelf: the models.
@@ -55,172 +58,171 @@ class Desk:
         self._files = files
         self.shipped = [str(shutil.copy(photo_path(name), files)) for name in PHOTOS]
         """Copies of vitcam's own photographs, where the server may serve them."""
+        self.visits = Visits(files, keep=tuple(map(Path, self.shipped)))
 
     def rank(
         self,
+        request: gr.Request,
         wanted: bool,
         path: str | None,
         spec: str,
         text: str,
         known: Ranking | None,
-        progress: Tell = gr.Progress(),  # noqa: B008  this is how gradio is asked for it
-    ) -> tuple[Any, Any]:
+    ) -> Iterator[tuple[Any, Any]]:
         """The most probable classes, to be ticked: (ranking, the ticks)."""
         if not (wanted and path):
-            return None, gr.update(choices=[], value=[], info=NO_PHOTOGRAPH)
-        with readable_errors():
-            subject = Subject(photograph(path), self._policy.checked_model(spec), lines_of(text))
-            if known is not None and known.subject == _subject_of(subject, known):
-                return gr.skip(), gr.skip()
-            ranking = look(Question(subject, ()), self._shelf, self._policy, progress)
-            return ranking, _ticks(ranking, ranking.first_choice)
+            yield None, gr.update(choices=[], value=[], info=NO_PHOTOGRAPH)
+            return
+        session = str(request.session_hash)
+        with readable_errors(), self.visits.working(session, RANKING) as stop:
+            try:
+                subject = self._subject(session, path, spec, text)
+                if known is not None and known.subject == subject_of(subject, known):
+                    yield (
+                        gr.skip(),
+                        gr.skip(),
+                    )  # gradio takes a generator that yields nothing to have yielded None
+                    return
+                yield None, gr.update(choices=[], value=[], info="Looking …")  # others' meant something else
+                question = Question(subject, ())
+                for step in relayed(
+                    lambda tell: iter([look(question, self._shelf, self._policy, Work(session, tell, stop))])
+                ):
+                    if isinstance(step, str):
+                        yield gr.skip(), gr.update(info=f"{step} …")
+                    else:
+                        yield step, ticks(step, step.first_choice)
+            except Stopped:  # the visitor has left
+                return
+            except VitcamError:
+                yield None, gr.update(choices=[], value=[], info=NOTHING_LISTED)
+                raise
 
     def explain(
         self,
-        wanted: bool,
+        request: gr.Request,
         path: str | None,
-        spec: str,
-        text: str,
-        ticked: list[str],
         methods: list[str],
-        known: Ranking | None,
-        progress: Tell = gr.Progress(),  # noqa: B008  this is how gradio is asked for it
-    ) -> tuple[Any, Any, Any]:
-        """The maps: (answer, ranking, the ticks)."""
-        if not wanted:
-            return None, gr.skip(), gr.skip()
-        with readable_errors():
-            subject = Subject(photograph(path), self._policy.checked_model(spec), lines_of(text))
-            # ticks of another photograph, model or text mean other classes
-            valid = known is not None and known.subject == _subject_of(subject, known)
-            question = Question(subject, tuple(methods or ()), _indices(ticked) if valid else ())
-            given = answer(question, self._shelf, self._policy, progress)
-            return given, given.ranking, _ticks(given.ranking, given.classes, given)
+        opacity: float,
+        boxes: bool,
+        threshold: float,
+        *asked: Any,
+    ) -> Iterator[list[Any]]:
+        """The maps of all models as they are finished: the status; and of each side answer, ranking, ticks, maps.
+
+        Args:
+            request: who asks.
+            path: the photograph.
+            methods: the methods' names.
+            opacity, boxes, threshold: how maps are drawn.
+            asked: what is asked about each side, one after the other.
+        """
+        size = len(Side.__dataclass_fields__)
+        sides = [Side(*asked[start : start + size]) for start in range(0, len(asked), size)]
+        session = str(request.session_hash)
+        problems = []
+        with readable_errors(), self.visits.working(session, EXPLAINING) as stop:
+            for index, side in enumerate(sides):
+                before, after = [gr.skip()] * (4 * index), [gr.skip()] * (4 * (len(sides) - index - 1))
+                if not side.wanted:
+                    yield ["", *before, None, gr.skip(), gr.skip(), HINT, *after]
+                    continue
+                try:
+                    drawn = look_of(opacity, boxes, threshold)
+                    for status, shown in self._explain(path, methods, side, drawn, session, stop):
+                        yield [status, *before, *(shown or [gr.skip()] * 4), *after]
+                except VitcamError as error:  # the other model may work
+                    problems.append(error)
+                except Stopped:
+                    yield [
+                        status_html("Stopped. What was finished is kept."),
+                        *[gr.skip()] * (4 * len(sides)),
+                    ]
+                    return
+            yield ["", *[gr.skip()] * (4 * len(sides))]
+            if problems:
+                raise problems[0]
+
+    def _explain(
+        self,
+        path: str | None,
+        methods: Sequence[str],
+        side: Side,
+        drawn: Look,
+        session: str,
+        stop: Stop,
+    ) -> Iterator[tuple[str, list[Any] | None]]:
+        """The status, and what is shown of one side where that is new."""
+        subject = self._subject(session, path, side.spec, side.text)
+        # ticks of another photograph, model or text mean other classes
+        valid = side.known is not None and side.known.subject == subject_of(subject, side.known)
+        question = Question(subject, tuple(methods or ()), indices(side.ticked) if valid else ())
+        given: Answer | None = None
+        yield status_html("Explaining", 0, len(question.methods)), None
+        try:
+            for step in relayed(
+                lambda tell: answer(question, self._shelf, self._policy, Work(session, tell, stop))
+            ):
+                if isinstance(step, str):
+                    done = len(question.methods) - given.pending if given else 0
+                    yield status_html(step, done, len(question.methods)), None
+                    continue
+                # the visitor may have ticked something else since
+                listed = ticks(step.ranking, step.classes, step) if given is None else gr.skip()
+                given = step
+                yield gr.skip(), [given, given.ranking, listed, maps_html(given, drawn)]
+        except Stopped:
+            if given is not None:
+                given = given.finished
+                yield gr.skip(), [given, given.ranking, gr.skip(), maps_html(given, drawn)]
+            raise
+
+    def stop(self, request: gr.Request) -> Any:
+        """A visitor doesn't want to wait for the maps."""
+        self.visits.stop(str(request.session_hash), EXPLAINING)
+        return gr.update(value="Stopping …", interactive=False)
+
+    def leave(self, request: gr.Request) -> None:
+        """A visitor's page is closed."""
+        self.visits.leave(str(request.session_hash))
 
     def draw(self, given: Answer | None, opacity: float, boxes: bool, threshold: float) -> str:
         """The grid of maps. No model runs."""
         if given is None:
             return HINT
         with readable_errors():
-            return maps_html(given, _look(opacity, boxes, threshold))
+            return maps_html(given, look_of(opacity, boxes, threshold))
 
     def pack(
-        self, given: Answer | None, before: Path | None, opacity: float, boxes: bool, threshold: float
+        self,
+        request: gr.Request,
+        side: int,
+        given: Answer | None,
+        opacity: float,
+        boxes: bool,
+        threshold: float,
     ) -> tuple[Any, ...]:
-        """What can be taken home: (folder, row of buttons, panel, maps, code, the code as text).
-
-        Args:
-            given: what is packed.
-            before: the folder of what was packed before; it is deleted, so that a visitor never has two.
-            opacity, boxes, threshold: how it is drawn.
-        """
-        forget(before)
+        """What can be taken home: (row of buttons, panel, maps, code, the code as text)."""
+        session = str(request.session_hash)
         if given is None:
-            return None, gr.update(visible=False), None, None, None, gr.update(value="", visible=False)
+            self.visits.packs(session, side, None)
+            return gr.update(visible=False), None, None, None, gr.update(value="", visible=False)
         with readable_errors():
-            drawn = _look(opacity, boxes, threshold)
+            drawn = look_of(opacity, boxes, threshold)
             code = script(given, drawn)
             stem = _file_name(f"{Path(given.subject.photograph.name).stem}.{given.subject.spec}")
             folder = Path(tempfile.mkdtemp(dir=self._files))
+            self.visits.packs(session, side, folder)
             contents = {"png": png(grid(given, drawn)), "npz": maps_npz(given), "py": code.encode()}
             for suffix, content in contents.items():
                 (folder / f"{stem}.{suffix}").write_bytes(content)
             files = [str(folder / f"{stem}.{suffix}") for suffix in contents]
-            return folder, gr.update(visible=True), *files, gr.update(value=code, visible=True)
+            return gr.update(visible=True), *files, gr.update(value=code, visible=True)
 
-    def take_apart(
-        self,
-        first: Answer | None,
-        second: Answer | None,
-        side: int,
-        target: int,
-        known: Apart | None,
-        opacity: float,
-        boxes: bool,
-        threshold: float,
-        progress: Tell = gr.Progress(),  # noqa: B008  this is how gradio is asked for it
-    ) -> tuple[Any, ...]:
-        """AGCAM by layer and head: (state, models, classes, grid of switches, the map, code, each layer's map)."""
-        answers = [given for given in (first, second) if given is not None]
-        if not answers:
-            return None, gr.update(visible=False), gr.update(visible=False), None, HINT, "", ""
-        with readable_errors():
-            given = answers[side if side in range(len(answers)) else 0]
-            target = target if target in range(len(given.classes)) else 0
-            if known is None or known.of is not given:
-                parts = take_apart(given, self._shelf, self._policy, progress)
-            else:
-                parts = known.parts
-            apart = Apart(given, parts, heads_of(parts, target))
-            drawn = _look(opacity, boxes, threshold)
-            return (
-                apart,
-                gr.update(
-                    choices=[(one.subject.spec, index) for index, one in enumerate(answers)],
-                    value=answers.index(given),
-                    visible=len(answers) > 1,
-                ),
-                gr.update(
-                    choices=[(name, index) for index, name in enumerate(given.names)],
-                    value=target,
-                    visible=True,
-                ),
-                apart.heads.value(),
-                kept_html(given, parts, apart.heads, drawn),
-                layers_script(given, apart.heads),
-                layers_html(given, parts, apart.heads, drawn),
-            )
-
-    def draw_apart(
-        self, apart: Apart | None, opacity: float, boxes: bool, threshold: float
-    ) -> tuple[str, str]:
-        """The layer-and-head view in another look: (the map, each layer's map). No model runs."""
-        if apart is None:
-            return HINT, ""
-        with readable_errors():
-            drawn = _look(opacity, boxes, threshold)
-            return (
-                kept_html(apart.of, apart.parts, apart.heads, drawn),
-                layers_html(apart.of, apart.parts, apart.heads, drawn),
-            )
-
-    def switch(
-        self, apart: Apart | None, sent: Any, opacity: float, boxes: bool, threshold: float
-    ) -> tuple[Any, str, str]:
-        """The map of the heads that are switched on: (state, the map, code). No model runs."""
-        if apart is None:
-            return None, HINT, ""
-        with readable_errors():
-            now = Apart(apart.of, apart.parts, apart.heads.switched(sent))
-            html = kept_html(now.of, now.parts, now.heads, _look(opacity, boxes, threshold))
-            return now, html, layers_script(now.of, now.heads)
-
-
-def forget(folder: Path | None) -> None:
-    """Deletes a folder of files to download."""
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _subject_of(subject: Subject, ranking: Ranking) -> Subject:
-    return subject if ranking.promptable else Subject(subject.photograph, subject.spec)
-
-
-def _ticks(ranking: Ranking, ticked: Any, given: Answer | None = None) -> Any:
-    named = dict(zip(ranking.classes, zip(ranking.names, ranking.probabilities, strict=True), strict=True))
-    if given is not None:  # what was typed isn't necessarily among the most probable
-        named |= dict(zip(given.classes, zip(given.names, given.probabilities, strict=True), strict=True))
-    choices = [(f"{name} · {percent(share)}", str(index)) for index, (name, share) in named.items()]
-    info = NO_TEXTS if ranking.promptable and not choices else ""
-    return gr.update(choices=choices, value=[str(index) for index in ticked], info=info)
-
-
-def _indices(ticked: list[str]) -> tuple[int, ...]:
-    return tuple(int(value) for value in ticked if value.isdecimal())
-
-
-def _look(opacity: float, boxes: bool, threshold: float) -> Look:
-    return Look(float(opacity), bool(boxes), float(threshold))
+    def _subject(self, session: str, path: str | None, spec: str, text: str) -> Subject:
+        shown = photograph(path)
+        self.visits.uses(session, shown.path)
+        return Subject(shown, self._policy.checked_model(spec), lines_of(text))
 
 
 def _file_name(text: str) -> str:

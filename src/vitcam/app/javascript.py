@@ -23,9 +23,15 @@ ON_LOAD = """() => {
         input.files = files.files;
         input.dispatchEvent(new Event('change', {bubbles: true}));
     });
+    document.getElementById('status').setAttribute('aria-live', 'polite');
+    document.addEventListener('keydown', event => {
+        const stop = document.querySelector('#stop');
+        if (event.key === 'Escape' && !event.defaultPrevented && stop?.checkVisibility()
+            && event.target.getAttribute('aria-expanded') !== 'true') stop.click();
+    });
     const names = NAMES;
     document.querySelectorAll('#shipped .gallery-item').forEach((item, i) => {
         item.setAttribute('aria-label', names[i]);
     });
 }""".replace("NAMES", json.dumps([name.replace("_", " ") for name in PHOTOS]))
-"""A photograph can be pasted anywhere; the shipped ones have names for those who can't see them."""
+"""A photograph can be pasted anywhere; Escape stops what runs; what is said is said to those who can't see, too."""

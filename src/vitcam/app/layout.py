@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from vitcam.app.components import Choices, PhotographBox, Ticks
-from vitcam.app.desk import HINT, NO_PHOTOGRAPH, forget
 from vitcam.app.head_grid import head_grid
 from vitcam.app.policy import Policy
+from vitcam.app.updates import HINT, NO_PHOTOGRAPH
 from vitcam.methods import METHODS
 from vitcam.render.overlay import DEFAULT_OPACITY
 
@@ -34,7 +34,6 @@ class Shown:
 
     answer: Any
     maps: Any
-    folder: Any
     downloads: Any
     files: tuple[Any, ...]
     code: Any
@@ -150,7 +149,20 @@ def shown(side: int, code: Any) -> Shown:
                 ("Code (Python)", "script"),
             )
         )
-    return Shown(gr.State(None), maps, gr.State(None, delete_callback=forget), downloads, files, code)
+    return Shown(gr.State(None), maps, downloads, files, code)
+
+
+def buttons() -> tuple[Any, Any]:
+    """The one that starts, and the one that ends what it started."""
+    with gr.Row(elem_id="go"):
+        start = gr.Button("Explain", variant="primary", elem_id="explain", min_width=120)
+        stop = gr.Button("Stop", visible=False, elem_id="stop", scale=0, min_width=96)
+    return start, stop
+
+
+def status() -> Any:
+    """Where it is said what is being done."""
+    return gr.HTML("", apply_default_css=False, elem_id="status")
 
 
 def code(side: int) -> Any:

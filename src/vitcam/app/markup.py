@@ -18,26 +18,38 @@ from vitcam.decomposing import Decomposition
 def maps_html(answer: Answer, look: Look) -> str:
     """The grid of maps as a table: methods across, classes down."""
     photograph = _image(reduced(answer.first.photographs[0], 320), answer.subject.photograph.name)
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in ("photograph", *answer.explanations))
+    columns = ("photograph", *answer.methods)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    ratio = "{} / {}".format(*answer.first.photographs[0].size)
+    pending = f'<td class="pending"><span style="aspect-ratio: {ratio}">to come</span></td>'
     rows = []
     for name, share, pictures in zip(answer.names, answer.probabilities, overlays(answer, look), strict=True):
-        maps = "".join(
-            f"<td>{_image(picture, f'{method} for {name}')}</td>"
+        found = {
+            method: f"<td>{_image(picture, f'{method} for {name}')}</td>"
             for method, picture in zip(answer.explanations, pictures, strict=True)
-        )
+        }
+        maps = "".join(found.get(method, pending) for method in answer.methods)
         rows.append(
-            f'<tr class="class"><th scope="rowgroup" colspan="{len(pictures) + 1}">'
+            f'<tr class="class"><th scope="rowgroup" colspan="{len(columns)}">'
             f"<span>{escape(name)} <small>{escape(percent(share))}</small></span></th></tr>"
             f"<tr><td>{photograph}</td>{maps}</tr>"
         )
     spec = escape(answer.subject.spec)
-    note = "".join(f'<p class="vitcam-note">{escape(note)}</p>' for note in notes(answer))
+    said = [*notes(answer), *(f"No map by {name}: {problem}" for name, problem in answer.problems.items())]
+    note = "".join(f'<p class="vitcam-note">{escape(text)}</p>' for text in said)
     return (
         f'<div class="vitcam-maps" tabindex="0" role="region" aria-label="Maps of {spec}">'
-        f'<table style="min-width: {108 * (len(answer.explanations) + 1)}px">'
+        f'<table style="min-width: {108 * len(columns)}px">'
         f"<caption><span>{spec}</span></caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         f"</table>{note}</div>"
     )
+
+
+def status_html(text: str, done: int | None = None, total: int = 1) -> str:
+    """What is being done, and how much of it is; without ``done``, that nothing is done any more."""
+    bar = "" if done is None else f'<span class="bar"><i style="width: {100 * done // total}%"></i></span>'
+    share = f" · {done} of {total} methods done" if done else ""
+    return f'<p class="vitcam-status">{bar}<span>{escape(text + share)}</span></p>'
 
 
 def kept_html(answer: Answer, parts: Decomposition, heads: Heads, look: Look) -> str:

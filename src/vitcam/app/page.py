@@ -7,17 +7,20 @@ import gradio as gr
 from vitcam.app import layout, wiring
 from vitcam.app.desk import Desk
 from vitcam.app.javascript import ON_LOAD
+from vitcam.app.layers_desk import LayersDesk
 from vitcam.app.policy import Policy
 
 TITLE = """# vitcam
 Where a Vision Transformer looks when it decides."""
 
 
-def build_page(desk: Desk, policy: Policy) -> gr.Blocks:
+KEPT = 3600
+"""Seconds that a photograph is kept after it was used last, however long its visitor stays."""
+
+
+def build_page(desk: Desk, layers_desk: LayersDesk, policy: Policy) -> gr.Blocks:
     """The whole app, not yet running."""
-    with gr.Blocks(
-        title="vitcam", analytics_enabled=False, fill_width=True, delete_cache=(600, 7200)
-    ) as page:
+    with gr.Blocks(title="vitcam", analytics_enabled=False, fill_width=True, delete_cache=(60, KEPT)) as page:
         gr.Markdown(TITLE, elem_id="title")
         codes = [layout.code(0), layout.code(1)]
         with gr.Row():
@@ -28,10 +31,11 @@ def build_page(desk: Desk, policy: Policy) -> gr.Blocks:
                 comparing = gr.Checkbox(label="Compare with a second model", elem_id="comparing")
                 with gr.Column(visible=False) as second_box:
                     second = layout.asked(policy, comparing, "Second model", policy.specs[-1])
-                button = gr.Button("Explain", variant="primary", elem_id="explain")
+                buttons = layout.buttons()
             with gr.Column(scale=5, min_width=320, elem_id="answers"):
                 with gr.Row(elem_id="look"):
                     drawn = layout.look()
+                status = layout.status()
                 with gr.Tabs() as tabs:
                     with gr.Tab("Maps", id="maps"), gr.Row():
                         with gr.Column(min_width=300):
@@ -52,8 +56,9 @@ def build_page(desk: Desk, policy: Policy) -> gr.Blocks:
             [second_box, right_box],
             **wiring.SILENT,
         )
-        wiring.connect_answers(desk, button, photograph, methods, drawn, tabs, sides)
-        wiring.connect_layers(desk, layers_tab, apart, drawn, sides)
+        wiring.connect_answers(desk, buttons, photograph, methods, drawn, tabs, status, sides)
+        wiring.connect_layers(layers_desk, layers_tab, apart, drawn, sides)
         page.load(None, js=ON_LOAD)
+        page.unload(desk.leave)
     page.queue(max_size=64, api_open=False)
     return page

@@ -55,12 +55,14 @@ def serve(
 
         from vitcam.app.desk import Desk
         from vitcam.app.gate import Gate
+        from vitcam.app.layers_desk import LayersDesk
         from vitcam.app.page import build_page
         from vitcam.app.style import CSS, theme
         from vitcam.models import load_model
 
         shelf = ModelShelf(partial(load_model, device=policy.device), models_in_memory)
-        page = build_page(Desk(shelf, policy, Path(folder)), policy)
+        desk = Desk(shelf, policy, Path(folder))
+        page = build_page(desk, LayersDesk(shelf, policy, desk.visits), policy)
         try:
             _, address, _ = page.launch(
                 server_name=host,
@@ -72,6 +74,7 @@ def serve(
                 show_error=False,
                 allowed_paths=[],
                 max_file_size=int(max_upload_mb * 2**20),
+                max_threads=100,  # those who wait for their turn hold one each
                 state_session_capacity=SESSIONS,
                 enable_monitoring=False,
                 run_history=False,
@@ -89,10 +92,12 @@ def serve(
                 f"Can't listen on {host}:{port}: the port is taken, or the address isn't this machine's. "
                 "Choose another: --port N."
             ) from error
+        desk.visits.forgotten = page.state_holder.delete_state
         ready(address)
         try:
             _wait_until_stopped()
         finally:
+            desk.visits.close()
             page.close(verbose=False)
 
 

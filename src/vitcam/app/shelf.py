@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from vitcam.app.line import Line
+from vitcam.app.work import Stoppable, Work
 from vitcam.models import LoadedModel
 
 
@@ -20,7 +21,7 @@ class ModelShelf:
 
     Example:
         >>> shelf = ModelShelf(vitcam.load_model, room=2)
-        >>> with shelf.model("embedded:photo") as model:
+        >>> with shelf.model("embedded:photo", Work("a visitor")) as model:
         ...     vitcam.explain(model, "cat.jpg")
     """
 
@@ -28,20 +29,22 @@ class ModelShelf:
         self._load = load
         self._room = room
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
-        self._turn = threading.RLock()
+        self._line = Line()
 
     @contextmanager
-    def model(self, spec: str) -> Iterator[LoadedModel]:
+    def model(self, spec: str, work: Work) -> Iterator[LoadedModel]:
         """The model, loaded if it isn't in memory; inside the ``with``, nobody else computes.
 
         One at a time, because a model that runs already uses every core, and so that no more memory is needed
-        than one explanation takes.
+        than one explanation takes. Whoever keeps the model afterwards keeps its memory.
 
         Raises:
             VitcamError: it can't be loaded. What failed isn't kept: the next attempt loads again.
+            Stopped: the work was told to end.
         """
-        with self._turn:
+        with self._line.turn(work), Stoppable(work.stop):
             if spec not in self._models:
+                work.tell(f"Loading {spec}")
                 while len(self._models) >= self._room:
                     self._models.popitem(last=False)
                 self._models[spec] = self._load(spec)

@@ -12,7 +12,18 @@ CSS = """
 #look .form { background: var(--block-background-fill); align-items: center; }
 #boxes { flex: 0 1 110px; }
 [data-testid="status-tracker"] .error, [data-testid="status-tracker"] .clear-status { display: none; }
-#explain { position: sticky; bottom: 8px; z-index: 40; box-shadow: 0 0 0 6px var(--body-background-fill); }
+#go { position: sticky; bottom: 8px; z-index: 40; flex-wrap: nowrap; background: var(--body-background-fill);
+  box-shadow: 0 0 0 8px var(--body-background-fill); }
+#status { min-height: 32px; }
+.vitcam-status { display: flex; gap: 12px; align-items: center; margin: 0; padding: 4px; }
+.vitcam-status .bar { flex: 0 0 120px; height: 6px; border-radius: 3px; overflow: hidden;
+  background: linear-gradient(90deg, var(--border-color-primary) 25%, var(--color-accent-soft) 50%,
+  var(--border-color-primary) 75%) 0 0 / 200% 100%; animation: vitcam-busy 1.5s linear infinite; }
+.vitcam-status .bar i { display: block; height: 100%; background: var(--color-accent); }
+@keyframes vitcam-busy { from { background-position-x: 200%; } }
+.vitcam-maps .pending span { display: grid; place-items: center; max-width: 320px;
+  border-radius: 4px; border: 1px dashed var(--border-color-primary); color: var(--body-text-color-subdued);
+  font-size: 0.85em; }
 #shipped .gallery { gap: 6px; }
 #shipped .gallery-item .container { width: 72px; height: 72px; }
 .classes { min-height: 110px; } /* room for the progress bar */

@@ -9,11 +9,12 @@ import gradio as gr
 
 from vitcam.app.desk import Desk
 from vitcam.app.javascript import TO_ANSWERS
+from vitcam.app.layers_desk import LayersDesk
 from vitcam.app.layout import Apart, Asked, Shown
 
 SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-RUNNING: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
-"""Events that run a model: one after the other."""
+RUNNING: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 64, "api_visibility": "private"}
+"""Events that run a model. They wait in vitcam's own line, where they can be told how many are before them."""
 DRAWING: dict[str, Any] = {
     "concurrency_id": "drawing",
     "concurrency_limit": 2,
@@ -40,43 +41,59 @@ def connect_classes(desk: Desk, photograph: Any, sides: Sequence[tuple[Asked, Sh
             desk.rank,
             [asked.wanted, photograph, asked.spec, asked.text, asked.ranking],
             [asked.ranking, asked.ticks],
-            show_progress_on=asked.ticks,
             **SETTLED,
-            **RUNNING,
+            **{**RUNNING, "show_progress": "hidden"},
         )
 
 
 def connect_answers(
     desk: Desk,
-    button: Any,
+    buttons: tuple[Any, Any],
     photograph: Any,
     methods: Any,
     drawn: Sequence[Any],
     tabs: Any,
+    status: Any,
     sides: Sequence[tuple[Asked, Shown]],
 ) -> None:
-    """The button runs the models, one after the other; each is shown as soon as it is done. Sliders only draw."""
-    busy = button.click(
-        lambda: (gr.update(selected="maps"), gr.update(value="Explaining …", interactive=False)),
+    """One button runs the models, whose maps are shown as they are finished; one ends it. Sliders only draw."""
+    start, stop = buttons
+    busy = start.click(
+        lambda: (
+            gr.update(selected="maps"),
+            gr.update(value="Explaining …", interactive=False),
+            gr.update(value="Stop", interactive=True, visible=True),
+        ),
         None,
-        [tabs, button],
+        [tabs, start, stop],
         js=TO_ANSWERS,
         **SILENT,
     )
-    for asked, shown in sides:
-        run = busy.then(
-            desk.explain,
-            [asked.wanted, photograph, asked.spec, asked.text, asked.ticks, methods, asked.ranking],
-            [shown.answer, asked.ranking, asked.ticks],
-            show_progress_on=shown.maps,
-            **RUNNING,
-        )
-        run.success(**_drawing(desk, drawn, shown)).then(**_packing(desk, drawn, shown))
+    asked = [
+        part for side, _ in sides for part in (side.wanted, side.spec, side.text, side.ticks, side.ranking)
+    ]
+    run = busy.then(
+        desk.explain,
+        [photograph, methods, *drawn, *asked],
+        [
+            status,
+            *(one for side, shown in sides for one in (shown.answer, side.ranking, side.ticks, shown.maps)),
+        ],
+        **{**RUNNING, "show_progress": "hidden"},
+    )
+    stop.click(desk.stop, None, stop, concurrency_limit=None, concurrency_id="stopping", **SILENT)
     for finished in (run.success, run.failure):  # `then` is not told of failures (gradio 6.31)
-        finished(lambda: gr.update(value="Explain", interactive=True), None, button, **SILENT)
+        finished(
+            lambda: (gr.update(value="Explain", interactive=True), gr.update(visible=False)),
+            None,
+            [start, stop],
+            **SILENT,
+        )
+        for index, (_, shown) in enumerate(sides):
+            finished(**_drawing(desk, drawn, shown)).then(**_packing(desk, index, drawn, shown))
     moved = [control.change for control in drawn]
-    for _, shown in sides:
-        gr.on(moved, **SETTLED, **_drawing(desk, drawn, shown)).then(**_packing(desk, drawn, shown))
+    for index, (_, shown) in enumerate(sides):
+        gr.on(moved, **SETTLED, **_drawing(desk, drawn, shown)).then(**_packing(desk, index, drawn, shown))
 
 
 def _drawing(desk: Desk, drawn: Sequence[Any], shown: Shown) -> dict[str, Any]:
@@ -88,17 +105,20 @@ def _drawing(desk: Desk, drawn: Sequence[Any], shown: Shown) -> dict[str, Any]:
     }
 
 
-def _packing(desk: Desk, drawn: Sequence[Any], shown: Shown) -> dict[str, Any]:
+def _packing(desk: Desk, side: int, drawn: Sequence[Any], shown: Shown) -> dict[str, Any]:
+    def pack(request: gr.Request, *values: Any) -> tuple[Any, ...]:
+        return desk.pack(request, side, *values)
+
     return {
-        "fn": desk.pack,
-        "inputs": [shown.answer, shown.folder, *drawn],
-        "outputs": [shown.folder, shown.downloads, *shown.files, shown.code],
+        "fn": pack,
+        "inputs": [shown.answer, *drawn],
+        "outputs": [shown.downloads, *shown.files, shown.code],
         **DRAWING,
     }
 
 
 def connect_layers(
-    desk: Desk, tab: Any, apart: Apart, drawn: Sequence[Any], sides: Sequence[tuple[Asked, Shown]]
+    desk: LayersDesk, tab: Any, apart: Apart, drawn: Sequence[Any], sides: Sequence[tuple[Asked, Shown]]
 ) -> None:
     """Opening the view, or another class or model there, takes the map apart; switches and sliders only draw."""
     answers = [shown.answer for _, shown in sides]
@@ -119,7 +139,7 @@ def connect_layers(
     )
     gr.on(
         [control.change for control in drawn],
-        desk.draw_apart,
+        desk.draw,
         [apart.state, *drawn],
         [apart.kept, apart.layers],
         **SETTLED,

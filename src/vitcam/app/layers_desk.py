@@ -1,0 +1,119 @@
+"""What happens in the layer-and-head view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from vitcam.app.answering import Answer, take_apart
+from vitcam.app.heads import Heads, heads_of
+from vitcam.app.markup import kept_html, layers_html
+from vitcam.app.policy import Policy
+from vitcam.app.problems import readable_errors
+from vitcam.app.script import layers_script
+from vitcam.app.shelf import ModelShelf
+from vitcam.app.updates import HINT, look_of
+from vitcam.app.visits import Visits
+from vitcam.app.work import Stopped, Work
+from vitcam.decomposing import Decomposition
+
+TAKING_APART = "taking apart"
+"""A kind of work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """An answer's map by layer and head, and which of them one visitor has switched on."""
+
+    of: Answer
+    parts: Decomposition
+    heads: Heads
+
+
+class LayersDesk:
+    """Answers visitors.
+
+    Args:
+        shelf: the models.
+        policy: what visitors may do.
+        visits: who is here.
+    """
+
+    def __init__(self, shelf: ModelShelf, policy: Policy, visits: Visits) -> None:
+        self._shelf = shelf
+        self._policy = policy
+        self._visits = visits
+
+    def take_apart(
+        self,
+        request: gr.Request,
+        first: Answer | None,
+        second: Answer | None,
+        side: int,
+        target: int,
+        known: Apart | None,
+        opacity: float,
+        boxes: bool,
+        threshold: float,
+        progress: Any = gr.Progress(),  # noqa: B008  this is how gradio is asked for it
+    ) -> tuple[Any, ...]:
+        """AGCAM by layer and head: (state, models, classes, grid of switches, the map, code, each layer's map)."""
+        answers = [given for given in (first, second) if given is not None]
+        if not answers:
+            return None, gr.update(visible=False), gr.update(visible=False), None, HINT, "", ""
+        session = str(request.session_hash)
+        with readable_errors(), self._visits.working(session, TAKING_APART) as stop:
+            given = answers[side if side in range(len(answers)) else 0]
+            target = target if target in range(len(given.classes)) else 0
+            if known is None or known.of is not given:
+                self._visits.uses(session, given.subject.photograph.path)
+                work = Work(session, lambda what: progress(None, desc=what), stop)
+                try:
+                    parts = take_apart(given, self._shelf, self._policy, work)
+                except Stopped:  # the visitor has left
+                    return (gr.skip(),) * 7
+            else:
+                parts = known.parts
+            apart = Apart(given, parts, heads_of(parts, target))
+            drawn = look_of(opacity, boxes, threshold)
+            return (
+                apart,
+                gr.update(
+                    choices=[(one.subject.spec, index) for index, one in enumerate(answers)],
+                    value=answers.index(given),
+                    visible=len(answers) > 1,
+                ),
+                gr.update(
+                    choices=[(name, index) for index, name in enumerate(given.names)],
+                    value=target,
+                    visible=True,
+                ),
+                apart.heads.value(),
+                kept_html(given, parts, apart.heads, drawn),
+                layers_script(given, apart.heads),
+                layers_html(given, parts, apart.heads, drawn),
+            )
+
+    def draw(self, apart: Apart | None, opacity: float, boxes: bool, threshold: float) -> tuple[str, str]:
+        """The view in another look: (the map, each layer's map). No model runs."""
+        if apart is None:
+            return HINT, ""
+        with readable_errors():
+            drawn = look_of(opacity, boxes, threshold)
+            return (
+                kept_html(apart.of, apart.parts, apart.heads, drawn),
+                layers_html(apart.of, apart.parts, apart.heads, drawn),
+            )
+
+    def switch(
+        self, apart: Apart | None, sent: Any, opacity: float, boxes: bool, threshold: float
+    ) -> tuple[Any, str, str]:
+        """The map of the heads that are switched on: (state, the map, code). No model runs."""
+        if apart is None:
+            return None, HINT, ""
+        with readable_errors():
+            now = Apart(apart.of, apart.parts, apart.heads.switched(sent))
+            html = kept_html(now.of, now.parts, now.heads, look_of(opacity, boxes, threshold))
+            return now, html, layers_script(now.of, now.heads)

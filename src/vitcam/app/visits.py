@@ -1,0 +1,151 @@
+"""Who is here: what is being computed for a visitor, and which files are theirs."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vitcam.app.work import Stop
+
+GRACE = 300
+"""Seconds after which one who has left is forgotten. A telephone that sleeps looks as if its owner had left."""
+
+KEPT = 4
+"""Photographs that are kept of a visitor: the one in the box, and those whose maps may be on display."""
+
+
+@dataclass
+class Visit:
+    """One visitor, which is one open page.
+
+    Attributes:
+        stops: of the work that is being done, with its kind.
+        uploads: the photographs that were used, the last one at the end.
+        packed: the folders to download, by the side of the page.
+        leaving: forgets the visitor after a while; None if they are here.
+    """
+
+    stops: dict[Stop, str] = field(default_factory=dict)
+    uploads: list[Path] = field(default_factory=list)
+    packed: dict[int, Path] = field(default_factory=dict)
+    leaving: threading.Timer | None = None
+
+
+class Visits:
+    """The visitors who are here, by their sessions.
+
+    Args:
+        files: the folder whose files may be deleted.
+        keep: files in it that belong to nobody.
+        forgotten: is told the session of one who has left for good.
+        grace: seconds until then.
+    """
+
+    def __init__(
+        self,
+        files: Path,
+        keep: tuple[Path, ...] = (),
+        forgotten: Callable[[str], object] = lambda session: None,
+        grace: float = GRACE,
+    ) -> None:
+        self._files = files
+        self._keep = keep
+        self.forgotten = forgotten
+        self._grace = grace
+        self._visits: dict[str, Visit] = {}
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def working(self, session: str, kind: str) -> Iterator[Stop]:
+        """Inside, something is computed for a visitor; it is to end when they say so, leave, or don't look on.
+
+        Args:
+            session: the visitor's.
+            kind: of work, for ``stop``.
+        """
+        stop = Stop()
+        with self._lock:
+            self._visit(session).stops[stop] = kind
+        try:
+            yield stop
+        finally:
+            stop.tell()
+            with self._lock:
+                if session in self._visits:
+                    self._visits[session].stops.pop(stop, None)
+
+    def stop(self, session: str, kind: str | None = None) -> None:
+        """Ends what is being computed for a visitor; work of one kind, or all of it."""
+        with self._lock:
+            for stop, own in self._visits.get(session, Visit()).stops.items():
+                if kind in (own, None):
+                    stop.tell()
+
+    def uses(self, session: str, photograph: Path) -> None:
+        """A visitor uses a photograph. Those of theirs that were used longest ago aren't kept."""
+        if photograph.is_file():
+            photograph.touch()  # gradio deletes what wasn't touched for long
+        with self._lock:
+            uploads = self._visit(session).uploads
+            if photograph in uploads:
+                uploads.remove(photograph)
+            uploads.append(photograph)
+            gone, uploads[:] = uploads[:-KEPT], uploads[-KEPT:]
+            self._delete(gone)
+
+    def packs(self, session: str, side: int, folder: Path | None) -> None:
+        """What a visitor can download is in this folder now; the former one isn't kept."""
+        with self._lock:
+            packed = self._visit(session).packed
+            before = packed.pop(side, None)
+            if folder is not None:
+                packed[side] = folder
+        if before is not None:
+            shutil.rmtree(before, ignore_errors=True)
+
+    def leave(self, session: str) -> None:
+        """A visitor's page is closed: nothing is computed for it any more, and after a while it is forgotten."""
+        self.stop(session)
+        with self._lock:
+            if session in self._visits and self._visits[session].leaving is None:
+                timer = threading.Timer(self._grace, self._forget, [session])
+                timer.daemon = True
+                self._visits[session].leaving = timer
+                timer.start()
+
+    def close(self) -> None:
+        """The app ends: so does all work."""
+        with self._lock:
+            for session, visit in self._visits.items():
+                self.stop(session)
+                if visit.leaving is not None:
+                    visit.leaving.cancel()
+
+    def _visit(self, session: str) -> Visit:
+        visit = self._visits.setdefault(session, Visit())
+        if visit.leaving is not None:  # they are back
+            visit.leaving.cancel()
+            visit.leaving = None
+        return visit
+
+    def _forget(self, session: str) -> None:
+        with self._lock:
+            visit = self._visits.get(session)
+            if visit is None or visit.leaving is None:
+                return
+            del self._visits[session]
+            self._delete(visit.uploads)
+        for folder in visit.packed.values():
+            shutil.rmtree(folder, ignore_errors=True)
+        self.forgotten(session)
+
+    def _delete(self, photographs: list[Path]) -> None:
+        """Uploads of the same photograph share a file: it stays as long as anybody uses it."""
+        used = {path for visit in self._visits.values() for path in visit.uploads}
+        for path in set(photographs) - used - set(self._keep):
+            if path.is_relative_to(self._files):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+import threading
+
+import pytest
+
+from vitcam.app.visits import KEPT, Visits
+
+SECONDS = 60
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Makes files in the folder of uploads."""
+
+    def make(*names):
+        paths = [tmp_path / name for name in names]
+        for path in paths:
+            path.write_text("a photograph")
+        return paths
+
+    return make
+
+
+def forgetting(tmp_path, grace=0.0, keep=()):
+    """The visitors, and what is set when one of them is forgotten."""
+    gone = threading.Event()
+    return Visits(tmp_path, keep, lambda session: gone.set(), grace), gone
+
+
+def test_photographs_are_deleted_once_their_visitor_has_left(tmp_path, files):
+    cat, dog, shipped = files("cat", "dog", "shipped")
+    outside = tmp_path.parent / "outside"
+    outside.write_text("not the app's")
+    visits, gone = forgetting(tmp_path, keep=(shipped,))
+    for path in (cat, dog, shipped, outside):
+        visits.uses("me", path)
+    visits.uses("another", dog)  # the same bytes lie in the same file
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    visits.packs("me", 0, packed)
+    visits.leave("me")
+    assert gone.wait(SECONDS)
+    assert not cat.exists()
+    assert not packed.exists()
+    assert dog.exists()
+    assert shipped.exists()
+    assert outside.exists()
+    gone.clear()
+    visits.leave("another")
+    assert gone.wait(SECONDS)
+    assert not dog.exists()
+
+
+def test_a_few_photographs_are_kept_of_a_visitor(tmp_path, files):
+    paths = files(*map(str, range(KEPT + 2)))
+    visits, _ = forgetting(tmp_path)
+    for path in (paths[0], *paths[1:KEPT], paths[0], *paths[KEPT:]):
+        visits.uses("me", path)
+    assert [path.exists() for path in paths] == [True, False, False, *[True] * (KEPT - 1)]
+
+
+def test_whoever_comes_back_in_time_is_not_forgotten(tmp_path, files):
+    (cat,) = files("cat")
+    visits, gone = forgetting(tmp_path, grace=SECONDS)
+    visits.uses("me", cat)
+    visits.leave("me")
+    timer = visits._visits["me"].leaving
+    visits.uses("me", cat)
+    timer.join(SECONDS / 2)
+    assert not timer.is_alive()  # it was cancelled
+    assert not gone.is_set()
+    assert cat.exists()
+
+
+def test_leaving_ends_all_work_and_stopping_one_kind(tmp_path):
+    visits, _ = forgetting(tmp_path)
+    with (
+        visits.working("me", "a") as one,
+        visits.working("me", "b") as two,
+        visits.working("you", "a") as you,
+    ):
+        visits.stop("me", "a")
+        assert [stop.told for stop in (one, two, you)] == [True, False, False]
+        visits.leave("me")
+        assert [stop.told for stop in (one, two, you)] == [True, True, False]
+        visits.close()
+        assert you.told
+
+
+def test_who_was_never_here_can_leave(tmp_path):
+    visits, gone = forgetting(tmp_path)
+    visits.stop("nobody")
+    visits.leave("nobody")
+    assert not gone.is_set()
