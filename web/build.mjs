@@ -1,5 +1,6 @@
 /** Bundles the page into dist/: everything it loads, so that any file server can serve it. The model comes from `make web`. */
-import { cp, mkdir, rm } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const photos = "../src/vitcam/photos";
@@ -16,7 +17,10 @@ await build({
   outfile: "dist/worker.js",
   conditions: ["onnxruntime-web-use-extern-wasm"],
 });
-for (const suffix of ["mjs", "wasm"]) await cp(`${runtime}.${suffix}`, `dist/ort/ort-wasm-simd-threaded.${suffix}`);
+await build({ ...common, entryPoints: ["src/offline.js"], format: "iife", outfile: "dist/offline.js" });
+await cp(`${runtime}.mjs`, "dist/ort/ort-wasm-simd-threaded.mjs");
+// packed here, and unpacked by the page: few file servers pack by themselves what they send
+await writeFile("dist/ort/ort-wasm-simd-threaded.wasm.gz", gzipSync(await readFile(`${runtime}.wasm`), { level: 9 }));
 for (const file of ["index.html", "style.css", "icon.svg", "notices.txt"]) await cp(file, `dist/${file}`);
 await cp(photos, "dist/photos", { recursive: true, filter: (path) => !/__|\.py|\.md/.test(path) });
 // as .txt, which every file server and browser shows as text

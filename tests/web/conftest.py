@@ -7,6 +7,7 @@ import http.server
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,26 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def site() -> Iterator[str]:
     """The address of the page."""
-    if not (DIST / "model" / "model.onnx").is_file():
+    if not (DIST / "model" / "model.onnx.gz").is_file():
         pytest.skip("the page isn't built: make web")
+    with serving() as (address, _):
+        yield address
+
+
+@contextmanager
+def serving() -> Iterator[tuple[str, Callable[[], None]]]:
+    """A server's address, and what ends it before its time."""
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Handler, directory=str(DIST))
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+
+    yield f"http://127.0.0.1:{server.server_port}/", end
+    end()
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +107,16 @@ def open_page(browser: Any, site: str, asked: list[str]) -> Iterator[Callable[..
     yield opened
     for page in pages:
         page.close()
+
+
+@pytest.fixture
+def leaving(browser: Any, asked: list[str]) -> Iterator[tuple[Page, Callable[[], None]]]:
+    """A page from a server of its own, and what takes that server from the network."""
+    with serving() as (address, end):
+        page = Page(browser.new_page(), address)
+        yield page, end
+        page.close()
+    asked[:] = [other for other in asked if address not in other]
 
 
 @pytest.fixture(scope="module")

@@ -188,7 +188,7 @@ def test_an_outline_is_closed_wherever_heat_lies(threshold: float) -> None:
 def test_a_model_is_looked_for_on_the_page_s_own_server_alone() -> None:
     page = "https://here.example/vitcam/index.html"
     assert value("address", page=page) == {
-        "weights": "https://here.example/vitcam/model/model.onnx",
+        "weights": "https://here.example/vitcam/model/model.onnx.gz",
         "description": "https://here.example/vitcam/model/model.json",
     }
     own = value("address", page=f"{page}?model=../own/vit.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib.util
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def test_answers_stay_the_same_to_the_bit_and_the_file_becomes_smaller(tmp_path:
     x = GENERATOR.normal(size=(3, 64)).astype(np.float32)
     answers = [onnxruntime.InferenceSession(file).run(None, {"x": x})[0] for file in (before, after)]
     assert np.array_equal(answers[0], answers[1])
+
+
+def test_a_packed_file_is_gzipped_and_takes_the_place_of_the_other(tmp_path: Path):
+    file = tmp_path / "m.onnx"
+    exact = GENERATOR.normal(size=(64, 64)).astype(np.float16).astype(np.float32)
+    onnx.save(chain({"exact": exact}), file)
+    packer().main(file)
+    assert [left.name for left in tmp_path.iterdir()] == ["m.onnx.gz"]
+    packed = gzip.decompress((tmp_path / "m.onnx.gz").read_bytes())
+    x = GENERATOR.normal(size=(3, 64)).astype(np.float32)
+    np.testing.assert_array_equal(onnxruntime.InferenceSession(packed).run(None, {"x": x})[0], x @ exact)
 
 
 def chain(weights: dict[str, np.ndarray]):

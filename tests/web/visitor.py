@@ -30,14 +30,18 @@ class Page:
         self.tab.evaluate("delete document.body.dataset.state")
 
     def drop(self, *files: Path) -> None:
-        """Drop files as a mouse does, through the browser's own input, and wait for the outcome."""
+        """Drop files as a mouse does, and wait for the outcome."""
+        self.forget()
+        self.let_fall(*files)
+        self.wait_for("explained", "failed")
+
+    def let_fall(self, *files: Path) -> None:
+        """Through the browser's own input; nobody waits."""
         session = self.tab.context.new_cdp_session(self.tab)
         data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
-        self.forget()
         for kind in ("dragEnter", "dragOver", "drop"):
             session.send("Input.dispatchDragEvent", {"type": kind, "x": 100, "y": 250, "data": data})
         session.detach()
-        self.wait_for("explained", "failed")
 
     @property
     def result(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ export class Engine {
   async load(progress) {
     const address = modelAddress(location.href);
     const description = await fetchDescription(address.description);
-    const parts = [address.weights, new URL(`${RUNTIME}.wasm`, location.href)];
+    const parts = [address.weights, new URL(`${RUNTIME}.wasm.gz`, location.href)];
     const counts = parts.map(() => [0, 0]);
     const [model, wasm] = await Promise.all(
       parts.map((part, index) =>
@@ -41,10 +41,10 @@ export class Engine {
     );
     // threads share memory, which browsers allow only on pages that the server isolates from all others
     const threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
-    const bytes = model.length + wasm.length;
     const glue = new URL(`${RUNTIME}.mjs`, location.href).href;
-    await this.#ask("load", { model, wasm: wasm.buffer, glue, description, threads }, [model.buffer, wasm.buffer]);
-    return { description, bytes, threads };
+    const given = { model: model.bytes, wasm: wasm.bytes.buffer, glue, description, threads };
+    await this.#ask("load", given, [model.bytes.buffer, wasm.bytes.buffer]);
+    return { description, bytes: model.received + wasm.received, threads };
   }
 
   /** Logits, targets and raw heatmaps of a photograph; takes the bitmap over. */

@@ -27,6 +27,7 @@ let heat = null;
 
 async function start() {
   requireBrowser();
+  await keepForOffline();
   engine = new Engine();
   return engine.load((received, total) => {
     view.setProgress(received, total);
@@ -35,16 +36,32 @@ async function start() {
   });
 }
 
+/** Where browsers allow it (https, this machine; not in private windows), the page also opens without a network. */
+async function keepForOffline() {
+  try {
+    await navigator.serviceWorker.register("offline.js");
+    if (navigator.serviceWorker.controller) return;
+    await Promise.race([
+      new Promise((resolve) => navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true })),
+      new Promise((resolve) => setTimeout(resolve, 1000)),
+    ]);
+  } catch {
+    // it does everything else without
+  }
+}
+
 function requireBrowser() {
   if (location.protocol === "file:") {
     throw new PageError(
       "Opened as a file, this page can't load its model. Serve its folder, and open the address that it tells: python -m http.server",
     );
   }
-  if (typeof WebAssembly !== "object" || typeof Worker !== "function" || typeof OffscreenCanvas !== "function") {
+  const needed = ["WebAssembly", "Worker", "OffscreenCanvas", "DecompressionStream"];
+  const missing = needed.filter((name) => typeof window[name] === "undefined");
+  if (missing.length) {
     throw new PageError(
-      "This browser is too old: the page needs WebAssembly and OffscreenCanvas (Chrome 69, Firefox 105, Safari 16.4 or later), " +
-        "which some browsers switch off in a protected mode.",
+      `This browser lacks ${missing.join(", ")}. It is too old (the page needs Chrome 80, Firefox 114, Safari 16.4 or ` +
+        "later), or has switched it off in a protected mode.",
     );
   }
 }

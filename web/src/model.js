@@ -2,12 +2,13 @@
 import { PageError } from "./errors.js";
 import { FILTERS } from "./resample.js";
 
-const DEFAULT_MODEL = "model/model.onnx";
+const ONNX = /\.onnx(\.gz)?$/;
+const DEFAULT_MODEL = "model/model.onnx.gz";
 
 /**
  * The model that `?model=` names, or the page's own. Only the page's own origin is asked.
  * @param {string} page the page's address
- * @returns {{weights: URL, description: URL}} the .onnx file and the .json beside it
+ * @returns {{weights: URL, description: URL}} the .onnx or .onnx.gz file and the .json beside it
  */
 export function modelAddress(page) {
   const asked = new URL(page).searchParams.get("model") ?? DEFAULT_MODEL;
@@ -15,11 +16,11 @@ export function modelAddress(page) {
   if (weights === null || weights.origin !== new URL(page).origin) {
     throw new PageError(`The model "${asked}" isn't on this page's server. ?model= takes a path on the same server.`);
   }
-  if (!weights.pathname.endsWith(".onnx")) {
+  if (!ONNX.test(weights.pathname)) {
     throw new PageError(`The model "${asked}" isn't an .onnx file. vitcam export writes one, with a .json beside it.`);
   }
   const description = new URL(weights);
-  description.pathname = weights.pathname.replace(/\.onnx$/, ".json");
+  description.pathname = weights.pathname.replace(ONNX, ".json");
   return { weights, description };
 }
 
@@ -32,9 +33,10 @@ function parsed(address, base) {
 }
 
 /**
+ * A file, unpacked if it is gzipped.
  * @param {URL} address
  * @param {(received: number, total: number) => void} progress in bytes; the total is 0 where the server doesn't say
- * @returns {Promise<Uint8Array>}
+ * @returns {Promise<{bytes: Uint8Array, received: number}>}
  */
 export async function fetchBytes(address, progress = () => {}) {
   const response = await fetchFound(address, EXPORTED);
@@ -52,13 +54,18 @@ export async function fetchBytes(address, progress = () => {}) {
   } catch {
     throw new PageError(`The connection broke while ${address.pathname} was loading. Reload the page to try again.`);
   }
-  const bytes = new Uint8Array(received);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
+  try {
+    return { bytes: new Uint8Array(await unpacked(new Blob(chunks))), received };
+  } catch {
+    throw new PageError(`${address.pathname} is damaged: it can't be unpacked. Reload the page to try again.`);
   }
-  return bytes;
+}
+
+/** By its first bytes, not by its name: a server may have said that it is packed, and the browser have unpacked it. */
+async function unpacked(file) {
+  const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
+  if (first !== 0x1f || second !== 0x8b) return file.arrayBuffer();
+  return new Response(file.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
 const EXPORTED = "`make web` exports the model and puts it there.";

@@ -17,6 +17,9 @@ export async function openPhotograph(file, name) {
   if (file.type && !file.type.startsWith("image/")) {
     throw new PageError(`${name} isn't an image, it is ${file.type}. Choose a photograph: JPEG, PNG, WebP or AVIF.`);
   }
+  if (file.type === "image/svg+xml") {
+    throw new PageError(`${name} is a drawing (SVG). Choose a photograph: JPEG, PNG, WebP or AVIF.`);
+  }
   if (file.size > MAX_BYTES) {
     throw new PageError(`${name} is too large: ${megabytes(file.size)} MB. At most ${megabytes(MAX_BYTES)} MB are read.`);
   }
