@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from vitcam.bench.parts import peers
 from vitcam.bench.settings import PARTS
+from vitcam.bench.subject import Subject
 from vitcam.cli.bench import Part
 from vitcam.cli.program import program
 
@@ -129,3 +130,40 @@ def test_errors(arguments, status, message):
 
 def test_the_parts_are_those_that_there_are():
     assert tuple(part.value for part in Part) == PARTS
+
+
+def test_interrupted_it_shows_and_writes_what_it_has(tmp_path, monkeypatch):
+    calls = []
+
+    def interrupting(images, method, **options):
+        def explain():
+            calls.append(method)
+            if len(calls) == 3:  # the warm-up, the first round, the second
+                raise KeyboardInterrupt
+
+        return explain
+
+    monkeypatch.setattr(Subject, "explain", lambda self, *args, **options: interrupting(*args, **options))
+    file = tmp_path / "b.json"
+    result = run(
+        "--part", "methods", "--part", "start", "--method", "rollout", "--repeats", 5, "--json", file
+    )
+    assert result.exit_code == 130
+    assert "Interrupted after 1 of 5 rounds; memory wasn't measured." in result.stdout
+    found = json.loads(file.read_text(encoding="utf-8"))
+    check_schema(found)
+    (group,) = found["groups"]
+    assert [len(row["seconds"]) for row in group["rows"]] == [1] * len(group["rows"])
+    assert "Time: median of the rounds" in result.stdout
+
+
+def test_files_that_cannot_be_written_are_told_before_anything_is_measured(tmp_path):
+    (tmp_path / "file").write_text("")
+    for option, place, told in (
+        ("--json", tmp_path, f"can't write {tmp_path}: it is a folder"),
+        ("--markdown", tmp_path / "file" / "b.md", f"{tmp_path / 'file'} is a file, not a folder"),
+    ):
+        result = run("--part", "start", option, place)
+        assert result.exit_code == 1
+        assert told in " ".join(result.stderr.split())
+        assert "Start" not in result.stdout

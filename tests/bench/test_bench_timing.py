@@ -10,7 +10,7 @@ from vitcam.bench import timing
 from vitcam.bench.limits import Limit
 from vitcam.bench.measuring import rows_of
 from vitcam.bench.memory import MIB, peak_bytes
-from vitcam.bench.timing import Entry, Outcome, interleave
+from vitcam.bench.timing import Entry, Interrupted, Outcome, interleave
 from vitcam.errors import ImageError
 
 
@@ -34,6 +34,36 @@ def test_every_round_has_every_entry_in_another_order():
     rounds = [clock.ran[start : start + 6] for start in range(6, 42, 6)]
     assert all(sorted(each) == names for each in rounds)
     assert len({tuple(each) for each in rounds}) > 3
+
+
+def interrupts(clock, name, call):
+    """An entry during whose nth call somebody presses Ctrl-C."""
+    entry = clock.entry(name, 1.0)
+
+    def run():
+        entry.run()
+        if clock.ran.count(name) == call:
+            raise KeyboardInterrupt
+
+    return Entry(name, run)
+
+
+def test_interrupted_it_has_the_rounds_that_are_complete():
+    clock = Clock()
+    entries = [clock.entry("a", 3.0), interrupts(clock, "b", call=4), clock.entry("c", 5.0)]
+    with pytest.raises(Interrupted) as raised:
+        interleave(entries, 7, clock=clock)
+    assert raised.value.rounds == 2
+    assert raised.value.outcomes == {
+        name: Outcome((seconds,) * 2) for name, seconds in (("a", 3.0), ("b", 1.0), ("c", 5.0))
+    }
+
+
+def test_interrupted_in_the_first_round_it_has_nothing():
+    clock = Clock()
+    with pytest.raises(KeyboardInterrupt) as raised:
+        interleave([clock.entry("a", 3.0), interrupts(clock, "b", call=2)], 7, clock=clock)
+    assert not isinstance(raised.value, Interrupted)
 
 
 def test_slow_entries_run_less_often():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -15,7 +15,7 @@ from vitcam.bench.results import Row
 from vitcam.bench.settings import Settings
 from vitcam.bench.statistics import per_image, ratios
 from vitcam.bench.subject import Subject, load_subject
-from vitcam.bench.timing import Entry, Outcome, interleave, is_endless
+from vitcam.bench.timing import Entry, Interrupted, Outcome, interleave, is_endless
 
 Tell = Callable[[str], None]
 
@@ -28,11 +28,13 @@ class Bench:
         settings: what is asked for.
         machine: where it runs.
         tell: is told how far it is.
+        interrupted: after how much of the last group somebody interrupted it; "" if nobody did.
     """
 
     settings: Settings
     machine: Machine
     tell: Tell
+    interrupted: str = ""
 
     @cached_property
     def subject(self) -> Subject:
@@ -43,7 +45,7 @@ class Bench:
     def measure(
         self, title: str, entries: Sequence[Entry], *, rounds: int | None = None, weigh: bool = True
     ) -> tuple[Row, ...]:
-        """Runs entries in turns.
+        """Runs entries in turns. Interrupted, it gives what it has by then, and ``interrupted`` says so.
 
         Args:
             title: of the group, to tell how far it is.
@@ -56,7 +58,11 @@ class Bench:
             self.tell(f"{title}: {sentence}")
 
         repeats = self.settings.repeats if rounds is None else min(rounds, self.settings.repeats)
-        outcomes = interleave(entries, repeats, synchronize=self.synchronize, tell=tell)
+        try:
+            outcomes = interleave(entries, repeats, synchronize=self.synchronize, tell=tell)
+        except Interrupted as stop:
+            self.interrupted = f"Interrupted after {stop.rounds} of {repeats} rounds; memory wasn't measured."
+            return rows_of([replace(entry, values={}) for entry in entries], stop.outcomes)
         quick = [
             entry for entry in entries if outcomes[entry.name].seconds and not is_endless(entry, outcomes)
         ]

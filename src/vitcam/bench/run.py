@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import torch
 
@@ -35,7 +36,8 @@ _PARTS: Mapping[str, Callable[[Bench], Iterator[Group]]] = {
 def run_bench(settings: Settings, tell: Tell = lambda sentence: None) -> Iterator[Group]:
     """Runs a benchmark; gives each group as soon as it is measured.
 
-    An entry that fails is a row that says why. While a group is being measured, torch computes with
+    An entry that fails is a row that says why. Ctrl-C ends it with the group that is being measured, by the rounds
+    that are complete, and is raised again. While a group is being measured, torch computes with
     ``settings.threads`` threads; in between and afterwards with as many as before.
 
     Args:
@@ -61,6 +63,9 @@ def run_bench(settings: Settings, tell: Tell = lambda sentence: None) -> Iterato
                 group = next(groups, None)
             if group is None:
                 break
+            if bench.interrupted:
+                yield replace(group, notes=(*group.notes, bench.interrupted))
+                raise KeyboardInterrupt
             yield group
 
 

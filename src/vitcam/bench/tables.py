@@ -87,8 +87,8 @@ def heading(machine: Machine, settings: Settings) -> str:
     """The machine and the settings, in one sentence each."""
     ram = "" if machine.ram_gib is None else f", {machine.ram_gib:g} GiB"
     return (
-        f"{machine.cpu}, {machine.cores} cores{ram}; {machine.threads} threads on {machine.device}; "
-        f"{machine.system}.\n"
+        f"{machine.cpu}, {machine.cores} core{'s' * (machine.cores > 1)}{ram}; "
+        f"{machine.threads} thread{'s' * (machine.threads > 1)} on {machine.device}; {machine.system}.\n"
         f"vitcam {__version__}, torch {machine.torch}, Python {machine.python}; {machine.date}. "
         f"{settings.model}, {settings.precision}, {settings.repeats} round{'s' * (settings.repeats > 1)}."
     )

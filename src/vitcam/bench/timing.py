@@ -55,6 +55,20 @@ class Outcome:
     problem: str | None = None
 
 
+class Interrupted(KeyboardInterrupt):
+    """Somebody had enough of it, at least one round after it began.
+
+    Attributes:
+        outcomes: of the rounds that were completed.
+        rounds: how many.
+    """
+
+    def __init__(self, outcomes: Mapping[str, Outcome], rounds: int) -> None:
+        super().__init__()
+        self.outcomes = outcomes
+        self.rounds = rounds
+
+
 def interleave(
     entries: Sequence[Entry],
     rounds: int,
@@ -75,6 +89,9 @@ def interleave(
         synchronize: waits for the device.
         tell: is told how far it is.
         clock: gives seconds.
+
+    Raises:
+        Interrupted: by Ctrl-C, once a round is complete.
 
     Example:
         >>> interleave([Entry("nothing", lambda: None)], rounds=3)["nothing"].problem is None
@@ -98,17 +115,29 @@ def interleave(
     planned = {entry.name: _planned(entry, warm, rounds) for entry in entries}
     found = {name: outcome for name, outcome in warm.items() if outcome.problem or not planned[name]}
     samples: dict[str, list[float]] = {name: [] for name in warm if name not in found}
+
+    def outcomes(rounds: int) -> dict[str, Outcome]:
+        return {
+            entry.name: found.get(entry.name) or Outcome(tuple(samples[entry.name][:rounds]))
+            for entry in entries
+        }
+
     order = random.Random(0)
     for turn in range(rounds):
         tell(f"round {turn + 1} of {rounds}")
-        for entry in order.sample(list(entries), len(entries)):
-            if entry.name in found or turn >= planned[entry.name]:
-                continue
-            outcome = timed(entry)
-            samples[entry.name] += outcome.seconds
-            if outcome.problem:
-                found[entry.name] = outcome
-    return {entry.name: found.get(entry.name) or Outcome(tuple(samples[entry.name])) for entry in entries}
+        try:
+            for entry in order.sample(list(entries), len(entries)):
+                if entry.name in found or turn >= planned[entry.name]:
+                    continue
+                outcome = timed(entry)
+                samples[entry.name] += outcome.seconds
+                if outcome.problem:
+                    found[entry.name] = outcome
+        except KeyboardInterrupt:
+            if not turn:
+                raise
+            raise Interrupted(outcomes(turn), turn) from None
+    return outcomes(rounds)
 
 
 def describe(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,12 +87,12 @@ def bench(
     torchcam, lxt and legrad_torch are installed; `scaling` AGCAM against image size, classes and batch;
     `evaluation` and `folder` whole tasks; `start` how soon vitcam begins.
 
+    Ctrl-C ends it; what was measured until then is shown and written.
+
     The exit status is 1 when something couldn't be measured. Missed targets don't count: machines differ.
 
     Example: `vitcam bench --part methods --batch 8 --repeats 15 --json bench.json`
     """
-    import os
-
     # or torch's profiler tells the terminal when it starts, and that it knows no GPU
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -108,6 +109,9 @@ def bench(
         parts=tuple(each.value for each in part) if part else Settings.parts,
         device=device,
     )
+    for file in (json_file, markdown):
+        if file not in (None, TERMINAL):
+            _check_place(file)
     machine = this_machine(find_device(device or "cpu"), threads)
     tables = stderr() if json_file == TERMINAL else stdout()
     groups: list[Group] = []
@@ -121,21 +125,37 @@ def bench(
         raise BenchError(f"{counted(len(failed), 'row')} couldn't be measured, see above")
 
 
+def _check_place(file: Path) -> None:
+    """Before minutes of measuring, not after them."""
+    from vitcam.bench import BenchError
+
+    if file.is_dir():
+        raise BenchError(f"can't write {file}: it is a folder")
+    nearest = next(folder for folder in file.absolute().parents if folder.exists())
+    if not nearest.is_dir():
+        raise BenchError(f"can't write {file}: {nearest} is a file, not a folder")
+    if not os.access(nearest, os.W_OK):
+        raise BenchError(f"can't write {file}: {nearest} can't be written into")
+
+
 def _measure_and_print(settings: Settings, machine: Machine, groups: list[Group], tables: Console) -> None:
     from vitcam.bench import run_bench
     from vitcam.bench.tables import LEGEND, heading, remarks
 
     tables.print(heading(machine, settings), soft_wrap=True)
     watched = tables if tables.is_terminal else stderr()
-    with watched.status("") as status:
-        for group in run_bench(settings, tell=status.update):
-            groups.append(group)
+    try:
+        with watched.status("") as status:
+            for group in run_bench(settings, tell=status.update):
+                groups.append(group)
+                tables.print()
+                tables.print(_table(group))
+                for remark in remarks(group):
+                    tables.print(remark, style="dim", soft_wrap=True)
+    finally:
+        if groups:
             tables.print()
-            tables.print(_table(group))
-            for remark in remarks(group):
-                tables.print(remark, style="dim", soft_wrap=True)
-    tables.print()
-    tables.print(LEGEND, style="dim")
+            tables.print(LEGEND, style="dim")
 
 
 def _table(group: Group) -> Table:
