@@ -150,29 +150,3 @@ def test_given_first_block(vit):
     torch.testing.assert_close(given, vitcam.explain(vit, vit_images()).heatmaps)
     with pytest.raises(ModelError, match=r"first_block='blocks.2' doesn't contain.*blocks > blocks.0"):
         vitcam.explain(vit, vit_images(), first_block="blocks.2")
-
-
-class PatchesFirst(nn.Module):
-    """A ViT whose class token stands behind the patches."""
-
-    def __init__(self):
-        super().__init__()
-        self.embed = nn.Conv2d(3, 12, 8, 8)
-        self.token = nn.Parameter(torch.randn(1, 1, 12))
-        layers = [nn.TransformerEncoderLayer(12, 3, 24, batch_first=True) for _ in range(2)]
-        self.blocks = nn.Sequential(*layers)
-        self.head = nn.Linear(12, 5)
-
-    def forward(self, x):
-        patches = self.embed(x).flatten(2).transpose(1, 2)
-        tokens = torch.cat([patches, self.token.expand(len(x), -1, -1)], dim=1)
-        return self.head(self.blocks(tokens)[:, -1])
-
-
-def test_prefix_is_checked_and_can_be_given():
-    model, images = PatchesFirst(), torch.randn(2, 3, 32, 32)
-    with pytest.raises(ModelError, match=r"it is token 0 that changes, not token 1. Pass prefix=0"):
-        vitcam.explain(model, images)
-    e = vitcam.explain(model, images, prefix=0, grid=(4, 4))
-    assert e.heatmaps.shape == (2, 1, 4, 4)
-    assert (e.heatmaps.flatten(1).std(dim=1) > 0).all()

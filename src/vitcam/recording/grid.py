@@ -43,7 +43,9 @@ def find_grid(
         if fitting:
             height, width = fitting[-1]
         else:
-            height, width = _grid_of_proportions(tokens - (prefix or 0), image_size)
+            height, width = (
+                (0, 0) if convolutions else _grid_of_proportions(tokens - (prefix or 0), image_size)
+            )
             if height * width == 0:
                 raise ModelError(
                     f"the attention layers see {tokens} tokens, but no patch grid of that size was found "

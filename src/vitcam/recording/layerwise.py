@@ -88,7 +88,10 @@ def _head_pass(model: nn.Module, images: Tensor, layout: Layout, returned: Any) 
 
 
 def _head_reads_last_block(model: nn.Module, images: Tensor, layout: Layout, run: Pass) -> bool:
-    head = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])
+    try:
+        head = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+        return False  # blocks of other sizes: what the last returns doesn't fit between the first ones
     once, again = find_logits(run.output), find_logits(head.output)
     if once is None or again is None:
         return True  # a model without logits has nothing to compare by

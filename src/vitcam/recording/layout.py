@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
-from vitcam.recording.blocks import block_input, find_blocks
+from vitcam.recording.blocks import find_blocks
 from vitcam.recording.grid import find_grid
 from vitcam.recording.interception import AttentionCall, intercept
+from vitcam.recording.places import checked_grid
 from vitcam.recording.stack import module_stack
 from vitcam.types import PatchGrid
 
@@ -85,11 +86,11 @@ def find_layout(
     callers = tuple(call.stack[-1] if call.stack else "" for call in seen)
     inside = [_is_inside(call.stack, blocks) for call in seen]
     size = (images.shape[-2], images.shape[-1])
-    obstacle = _obstacle(seen, images.shape[0])
+    obstacle = _obstacle(seen, images.shape[0], inside if blocks else [True] * len(seen))
     tokens = seen[-1].keys * seen[-1].batch // images.shape[0] if obstacle else seen[0].keys
     grid = find_grid(tokens, [] if obstacle else convolutions, size, grid=given.grid, prefix=given.prefix)
     if not obstacle and blocks and given.prefix is None:
-        _check_prefix(model, images[:1], blocks[0], tokens, grid)
+        grid = checked_grid(model, images[:1], blocks[0], tokens, grid)
     pooling = frozenset(name for name, within in zip(callers, inside, strict=True) if blocks and not within)
     return Layout(grid, tokens, blocks, callers, pooling, obstacle, written_out)
 
@@ -144,49 +145,14 @@ def _is_inside(stack: tuple[str, ...], blocks: tuple[str, ...]) -> bool:
     return any(name in blocks for name in stack)
 
 
-def _obstacle(seen: list[_Seen], batch: int) -> str:
+def _obstacle(seen: list[_Seen], batch: int, inside: list[bool]) -> str:
     """Why the layers don't all attend over the same tokens: stages, windows, reduced keys; or ""."""
     sizes = list(dict.fromkeys(call.keys * call.batch // batch for call in seen))
     if len(sizes) > 1:
         return f"its attention layers see different numbers of tokens ({', '.join(map(str, sizes))})"
     if any(call.batch != batch for call in seen):
         return "its attention layers attend within windows"
-    if any(call.queries > call.keys for call in seen):
+    # An attention that pools the tokens for the head may have any number of queries.
+    if any(call.queries > call.keys for call, within in zip(seen, inside, strict=True) if within):
         return "its attention layers have fewer keys than queries"
     return ""
-
-
-def _check_prefix(
-    model: nn.Module,
-    images: Float[Tensor, "1 channels height width"],
-    block: str,
-    tokens: int,
-    grid: PatchGrid,
-) -> None:
-    """Changes the top-left patch of the image: the token that answers must be the first patch token."""
-    inputs: list[Tensor] = []
-
-    class FirstBlockReachedError(Exception):
-        """Ends the forward pass at the first block."""
-
-    def stop(value: Tensor) -> Tensor:
-        inputs.append(value)
-        raise FirstBlockReachedError
-
-    changed = images.clone()
-    height, width = images.shape[-2] // grid.height, images.shape[-1] // grid.width
-    changed[..., :height, :width] = 1.0 - changed[..., :height, :width]
-    for variant in (images, changed):
-        try:
-            with torch.no_grad(), block_input(model, block, 1, tokens, stop):
-                model(variant)
-        except FirstBlockReachedError:
-            continue
-    if len(inputs) < 2:
-        return
-    answering = (inputs[0] != inputs[1]).any(dim=-1)[0].nonzero().flatten().tolist()
-    if answering and len(answering) < tokens and grid.prefix not in answering:
-        raise ModelError(
-            f"found {grid}, but when the top-left patch of the image changes, it is token {answering[0]} that "
-            f"changes, not token {grid.prefix}. Pass prefix={answering[0]} and grid=(rows, columns)."
-        )
