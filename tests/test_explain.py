@@ -193,7 +193,7 @@ def test_one_bad_path_is_named(photo, tmp_path):
 def test_empty_list_and_bad_batch_size(photo):
     with pytest.raises(ImageError, match="no images"):
         vitcam.explain(photo, [])
-    with pytest.raises(ImageError, match="batch_size must be 1 or more"):
+    with pytest.raises(ImageError, match="batch_size must be a whole number of 1 or more"):
         vitcam.explain(photo, photo_path("cat"), batch_size=0)
 
 
@@ -216,8 +216,13 @@ def test_prompts_are_the_classes_of_a_clip_model():
     assert e.heatmaps.shape == (2, 2, 7, 7)
     assert e.logits.shape == (2, 2)
     assert [e.label(1, 0), e.label(1, 1)] == prompts
-    with pytest.raises(TargetError, match="no classes of its own: give text prompts"):
-        vitcam.explain(clip, photo_path("cat"))
+    for targets in (None, "top2"):
+        with pytest.raises(TargetError, match="no classes of its own: give text prompts"):
+            vitcam.explain(clip, photo_path("cat"), targets=targets)
+    asked = vitcam.explain(clip.with_prompts(prompts), photo_path("cat"), targets=[0, 1])
+    torch.testing.assert_close(asked.heatmaps, e.heatmaps[:1])
+    maps = vitcam.decompose(clip, photo_path("cat"), targets=prompts).maps
+    torch.testing.assert_close(maps.sum(dim=(2, 3)), e.heatmaps[:1])
 
 
 @pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])

@@ -15,7 +15,17 @@ VALUES = {"types", "errors"}
 INPUT = {"images"}
 OUTPUT = {"writing"}
 FOUND = {"recording", "heatmap", "boxes"}
-JOINED = {"models", "methods", "targets", "inputs", "explanation", "explaining", "decomposing", "render"}
+JOINED = {
+    "models",
+    "methods",
+    "targets",
+    "inputs",
+    "batching",
+    "explanation",
+    "explaining",
+    "decomposing",
+    "render",
+}
 
 # Room → the rooms of ours that it may import, besides itself.
 MAY_IMPORT = {
@@ -35,8 +45,9 @@ MAY_IMPORT = {
     "targets": VALUES | {"recording"},
     "inputs": VALUES | INPUT | {"models", "threads"},
     "explanation": VALUES | {"heatmap", "boxes", "render"},
+    "batching": VALUES | FOUND | {"models", "targets", "inputs"},
     "explaining": VALUES | INPUT | FOUND | JOINED,
-    "decomposing": VALUES | FOUND | {"models", "methods", "targets", "inputs"},
+    "decomposing": VALUES | FOUND | {"methods", "targets", "inputs", "batching"},
     "evaluation": VALUES | INPUT | OUTPUT | FOUND | JOINED | {"lazy", "threads"},
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
     "report": VALUES | {"render", "evaluation", "lazy"},

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from vitcam.batching import AnyModel, for_each_batch
 from vitcam.errors import MethodError
 from vitcam.heatmap import to_grid
-from vitcam.inputs import Images, batches, count
+from vitcam.inputs import Images, count
 from vitcam.methods.by_head import agcam_by_head
-from vitcam.models.device import on_device
-from vitcam.models.loaded import LoadedModel
-from vitcam.recording import Need, Precision, record
-from vitcam.targets import Targets, score_of
+from vitcam.recording import Need, Precision, Recording
+from vitcam.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Decomposition:
 
 
 def decompose(
-    model: nn.Module | LoadedModel,
+    model: AnyModel,
     images: Images,
     targets: Targets = None,
     *,
@@ -82,8 +81,7 @@ def decompose(
     layers × heads maps are kept.
 
     Args:
-        model, images, targets, precision, device: as for :func:`vitcam.explain`. A model that compares images
-            with texts is given its texts first: ``model.with_prompts([...])``.
+        model, images, targets, precision, device: as for :func:`vitcam.explain`.
 
     Raises:
         MethodError: the model is no plain ViT, or its layers have different numbers of heads.
@@ -93,17 +91,22 @@ def decompose(
         >>> vitcam.decompose(model, images).maps.shape
         torch.Size([8, 1, 12, 12, 14, 14])
     """
-    loaded, module = (model, model.module) if isinstance(model, LoadedModel) else (None, model)
-    total = count(images)
-    class_index = loaded.class_index if loaded is not None and loaded.class_names else None
-    # Gradients are needed whatever the caller has switched off around this call.
-    with torch.inference_mode(False), torch.enable_grad(), on_device(module, device) as where:
-        score = score_of(targets, total, class_index)
-        (batch,) = batches(images, loaded, batch_size=total)
-        recording = record(module, batch.tensor.to(where), score, Need.SKIP_GRADIENT, precision=precision)
-        maps = agcam_by_head(recording)
+    (decomposition,) = for_each_batch(
+        _decomposition,
+        model,
+        images,
+        targets,
+        Need.SKIP_GRADIENT,
+        batch_size=count(images),
+        device=device,
+        precision=precision,
+    )
+    return decomposition
+
+
+def _decomposition(recording: Recording, *_: object) -> Decomposition:
     return Decomposition(
-        maps=to_grid(maps, recording.layout.grid),
+        maps=to_grid(agcam_by_head(recording), recording.layout.grid),
         targets=recording.targets,
         layers=tuple(layer.name for layer in recording.layers),
     )

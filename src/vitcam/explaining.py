@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from vitcam.errors import MethodError, TargetError
+from vitcam.batching import AnyModel, for_each_batch
+from vitcam.errors import MethodError
 from vitcam.explanation import Explanation
 from vitcam.heatmap import to_grid
-from vitcam.inputs import Batch, Images, Pictures, batches, count
+from vitcam.inputs import Batch, Images, Pictures
 from vitcam.methods import Method, canonical_name, compute_map, find_method
-from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
-from vitcam.recording import Need, Overrides, Precision, Recording, record
-from vitcam.targets import Targets, score_of
-
-AnyModel = nn.Module | LoadedModel
+from vitcam.recording import Need, Overrides, Precision, Recording
+from vitcam.targets import Targets
 
 
 def explain(
@@ -48,8 +44,8 @@ def explain(
             images or arrays, one or a list, which a loaded model preprocesses itself.
         method: the name of a method, see ``vitcam.methods.METHODS``; options may stand in brackets.
         targets: what to explain: None (the predicted class of each image), a class index, a class name,
-            ``"top5"``, a sequence or tensor (batch,) or (batch, targets), or a function from the model's output
-            to scores (batch,) or (batch, targets). For a CLIP model, text prompts.
+            ``"top5"``, a sequence, array or tensor (batch,) or (batch, targets), or a function from the model's
+            output to scores (batch,) or (batch, targets). For a CLIP model, text prompts.
         precision: "fp32", "bf16" or "fp16", of the forward pass; maps are accumulated in fp32.
         batch_size: how many images go through the model at a time; None: all of a tensor, 8 of other images.
         device: where to run, e.g. "cuda" or "auto"; None: where the model is.
@@ -66,8 +62,8 @@ def explain(
         ImageError: an image can't be read, or the tensor's shape, type or values are wrong.
         TargetError: a class doesn't exist, or the targets don't fit the batch.
         MethodError: there is no such method or option, or it isn't defined for this model.
-        ModelError: the model calls no attention, its tokens don't fit a grid, the score doesn't depend on any
-            attention, or the model can't be compiled.
+        ModelError: the model can't be looked into, has no attention, its tokens don't fit a grid, the score doesn't
+            depend on any attention, or the model can't be compiled.
 
     Example:
         >>> model = timm.create_model("vit_base_patch16_224", pretrained=True)
@@ -76,9 +72,17 @@ def explain(
         torch.Size([8, 5, 14, 14])
     """
     chosen = find_method(method, options)
-    given = Overrides(grid, prefix, first_block)
-    recorded = partial(record, precision=precision, given=given, compile=compile)
-    (explanation,) = _explain(model, images, [chosen], targets, batch_size, device, recorded)
+    (explanation,) = _explain(
+        [chosen],
+        model,
+        images,
+        targets,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        given=Overrides(grid, prefix, first_block),
+        compile=compile,
+    )
     return explanation
 
 
@@ -122,42 +126,32 @@ def compare(
     names = [canonical_name(method, options) for method, options in chosen]
     if len(set(names)) < len(names):
         raise MethodError(f"the same method was given twice: {', '.join(names)}")
-    given = Overrides(grid, prefix, first_block)
-    recorded = partial(record, precision=precision, given=given, compile=compile)
-    explanations = _explain(model, images, chosen, targets, batch_size, device, recorded)
+    explanations = _explain(
+        chosen,
+        model,
+        images,
+        targets,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        given=Overrides(grid, prefix, first_block),
+        compile=compile,
+    )
     return dict(zip(names, explanations, strict=True))
 
 
 def _explain(
+    methods: Sequence[tuple[Method, Mapping[str, Any]]],
     model: AnyModel,
     images: Images,
-    methods: Sequence[tuple[Method, Mapping[str, Any]]],
     targets: Targets,
-    batch_size: int | None,
-    device: str | torch.device | None,
-    recorded: Callable[..., Recording],
+    **options: Any,
 ) -> list[Explanation]:
-    loaded, module = (model, model.module) if isinstance(model, LoadedModel) else (None, model)
-    if loaded is not None and loaded.promptable:
-        loaded, targets = _with_prompts(loaded, targets, count(images))
-        module = loaded.module
-    class_index = loaded.class_index if loaded is not None and loaded.class_names else None
-    total = count(images)
-    score_of(targets, total, class_index)  # what doesn't fit is said before any work is done
+    def explained(recording: Recording, batch: Batch, loaded: LoadedModel | None) -> list[Explanation]:
+        return [_explanation(recording, *chosen, batch, loaded) for chosen in methods]
 
     needs = reduce(Need.__or__, (method.needs(options) for method, options in methods))
-    parts: list[list[Explanation]] = []
-    # Gradients are needed whatever the caller has switched off around this call.
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        on_device(module, device) as where,
-        closing(batches(images, loaded, batch_size)) as found,
-    ):
-        for batch in found:
-            score = score_of(_part(targets, batch, total), len(batch.tensor), class_index)
-            recording = recorded(module, sent_to(where, batch.tensor), score, needs)
-            parts.append([_explanation(recording, *chosen, batch, loaded) for chosen in methods])
+    parts = for_each_batch(explained, model, images, targets, needs, **options)
     return [_joined(of_one_method) for of_one_method in zip(*parts, strict=True)]
 
 
@@ -193,22 +187,3 @@ def _joined(parts: Sequence[Explanation]) -> Explanation:
             [partial(part.photographs.__getitem__, i) for part in parts for i in range(len(part.photographs))]
         ),
     )
-
-
-def _part(targets: Targets, batch: Batch, total: int) -> Targets:
-    """The targets of the images of one batch."""
-    per_image = isinstance(targets, Tensor | Sequence) and not isinstance(targets, str)
-    if total == 1 or not per_image or (isinstance(targets, Tensor) and targets.dim() == 0):
-        return targets
-    return targets[batch.start : batch.start + len(batch.tensor)]  # type: ignore[index]  # a sequence, as seen
-
-
-def _with_prompts(loaded: LoadedModel, targets: Targets, images: int) -> tuple[LoadedModel, Targets]:
-    """A CLIP model whose classes are the prompts, all of which are explained for every image."""
-    prompts = [targets] if isinstance(targets, str) else targets
-    if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(p, str) for p in prompts):
-        raise TargetError(
-            f"{loaded.spec} has no classes of its own: give text prompts as targets, such as "
-            f"targets=['a photo of a cat', 'a photo of a dog']; got {targets!r}"
-        )
-    return loaded.with_prompts(prompts), [list(range(len(prompts)))] * images

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -84,8 +84,8 @@ def batches(
     Raises:
         ImageError: an image can't be read, or isn't a tensor and there is nothing to preprocess it with.
     """
-    if batch_size is not None and batch_size < 1:
-        raise ImageError(f"batch_size must be 1 or more, not {batch_size}")
+    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+        raise ImageError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
     if isinstance(images, Tensor):
         _check_tensor(images)
         step = batch_size or len(images)
@@ -134,6 +134,10 @@ def _stretched(tensor: Float[Tensor, "channels height width"]) -> Image.Image:
 def _as_list(images: Any) -> list[OneImage]:
     if isinstance(images, str | Path | Image.Image | np.ndarray):
         return [images]
+    if not isinstance(images, Iterable):
+        raise ImageError(
+            f"images must be a tensor, a path, a PIL image, an array, or a list of these; got {images!r}"
+        )
     listed = list(images)
     if not listed:
         raise ImageError("there are no images: the list is empty")
@@ -156,6 +160,8 @@ def _check_tensor(images: Tensor) -> None:
             f"images must be a normalised float tensor; got {images.dtype}. Divide by 255 and normalise, or give "
             "paths or PIL images to a loaded model"
         )
+    if images.is_meta:
+        raise ImageError("images are on the meta device, where tensors hold no values")
     if not torch.isfinite(images).all():
         bad = (~images.isfinite()).flatten(1).any(dim=1).nonzero()[0].item()
         raise ImageError(f"image {bad} of the batch holds NaN or infinite values")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from vitcam.errors import TargetError
 from vitcam.recording import Score
 
-Targets = None | int | str | Sequence[Any] | Tensor | Callable[[Any], Tensor]
+Targets = None | int | str | Sequence[Any] | Tensor | np.ndarray | Callable[[Any], Tensor]
 ClassIndex = Callable[[str], int]
 
 
@@ -22,7 +23,7 @@ def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Sc
 
     Args:
         targets: None (the predicted class of each image), a class index, a class name, ``"topK"`` (the K most
-            probable classes), a sequence or tensor (batch,) or (batch, targets) of indices or names, or a
+            probable classes), a sequence, array or tensor (batch,) or (batch, targets) of indices or names, or a
             function from the model's output to scores (batch,) or (batch, targets). For a single image a
             flat sequence names its classes.
         batch: the number of images.
@@ -40,10 +41,21 @@ def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Sc
         return Score(function=targets)
     if targets is None:
         return Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
-    if isinstance(targets, str) and (top := re.fullmatch(r"top(\d+)", targets.strip())):
-        return Score(choose=lambda logits: _most_probable(logits, int(top[1])))
+    if isinstance(targets, str) and (count := most_probable(targets)) is not None:
+        return Score(choose=lambda logits: _most_probable(logits, count))
     indices = _as_indices(targets, batch, class_index)
     return Score(choose=lambda logits: _within(indices.to(logits.device), logits.shape[1]))
+
+
+def most_probable(targets: str) -> int | None:
+    """K of ``"topK"``; None for any other text.
+
+    Example:
+        >>> most_probable("top5")
+        5
+    """
+    top = re.fullmatch(r"top(\d+)", targets.strip())
+    return int(top[1]) if top else None
 
 
 def _as_indices(targets: Any, batch: int, class_index: ClassIndex | None) -> Int[Tensor, "batch targets"]:
@@ -79,10 +91,12 @@ def _resolve(target: Any, class_index: ClassIndex | None) -> Any:
                 f"this model has no class names, so {target!r} can't be looked up; give the index of the class"
             )
         return class_index(target)
-    if isinstance(target, bool) or (not hasattr(target, "__iter__") and not hasattr(target, "__index__")):
-        raise TargetError(f"a target must be a class index or a class name, not {target!r}")
-    if hasattr(target, "__iter__"):
+    if hasattr(target, "tolist"):  # an array, or a number of one
+        target = target.tolist()
+    if isinstance(target, Sequence) and not isinstance(target, bytes):
         return [_resolve(item, class_index) for item in target]
+    if isinstance(target, bool) or not hasattr(target, "__index__"):
+        raise TargetError(f"a target must be a class index or a class name, not {target!r}")
     return int(target)
 
 

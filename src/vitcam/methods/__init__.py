@@ -60,6 +60,10 @@ def find_method(name: str, options: Mapping[str, Any] | None = None) -> tuple[Me
         >>> find_method("attention(layer=5)")[1]
         {'layer': 5}
     """
+    if not isinstance(name, str):
+        raise MethodError(
+            f"a method is named by a string, such as 'agcam' or 'attention(layer=5)'; got {name!r}"
+        )
     bare, in_name = _parse(name)
     if bare not in METHODS:
         near = difflib.get_close_matches(bare, METHODS, n=1)

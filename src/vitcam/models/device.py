@@ -26,6 +26,8 @@ def find_device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "meta":
+            raise NotImplementedError("there tensors hold no values")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # Which of them is raised depends on the device and on how torch was built.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

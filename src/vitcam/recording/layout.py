@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,11 +26,21 @@ class Overrides:
         grid: (rows, columns) of patches.
         prefix: the number of tokens in front of the first patch.
         first_block: the name of the first transformer block.
+
+    Raises:
+        ModelError: they aren't of these types.
     """
 
     grid: tuple[int, int] | None = None
     prefix: int | None = None
     first_block: str | None = None
+
+    def __post_init__(self) -> None:
+        sides = (1, 1) if self.grid is None else self.grid
+        if not isinstance(sides, Sequence) or len(sides) != 2 or not all(isinstance(n, int) for n in sides):
+            raise ModelError(f"grid must be two whole numbers, (rows, columns) of patches; got {self.grid!r}")
+        if self.prefix is not None and not isinstance(self.prefix, int):
+            raise ModelError(f"prefix must be a whole number of tokens; got {self.prefix!r}")
 
 
 @dataclass(frozen=True)

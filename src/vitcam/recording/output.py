@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Float
@@ -11,8 +12,8 @@ from vitcam.errors import ModelError
 
 
 def find_logits(output: Any) -> Float[Tensor, "batch classes"] | None:
-    """The logits in a model's output, or None: a tensor, an object's ``.logits``, or a tuple's first."""
-    candidate = getattr(output, "logits", output)
+    """The logits in a model's output, or None: a tensor, ``.logits``, ``["logits"]``, or a tuple's first."""
+    candidate = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
     if isinstance(candidate, tuple | list) and candidate:
         candidate = candidate[0]
     if isinstance(candidate, Tensor) and candidate.dim() == 2 and candidate.is_floating_point():

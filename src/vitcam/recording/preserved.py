@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 
 _locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
@@ -18,8 +19,9 @@ _locks_guard = threading.Lock()
 def preserved(model: nn.Module) -> Iterator[None]:
     """Inside the ``with``: evaluation mode, no parameter requires a gradient, attention is fused.
 
-    Afterwards, also after an exception, every module's mode, every parameter's ``requires_grad`` and every
-    attention switch is what it was. Two threads that explain one model take turns.
+    Nothing is compiled, and no activation is recomputed in the backward pass. Afterwards, also after an exception,
+    every module's mode, every parameter's ``requires_grad`` and every switch is what it was. Two threads that
+    explain one model take turns.
 
     Example:
         >>> model.train()
@@ -40,9 +42,11 @@ def preserved(model: nn.Module) -> Iterator[None]:
             if parameter.requires_grad:
                 undo.callback(parameter.requires_grad_, True)
                 parameter.requires_grad_(False)
-        for owner, name, fused in _attention_switches(model):
+        for owner, name, value in (*_attention_switches(model), *_checkpointing_switches(model)):
             undo.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, fused)
+            setattr(owner, name, value)
+        if any(map(_is_compiled, model.modules())):
+            undo.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
 
@@ -60,6 +64,17 @@ def _attention_switches(model: nn.Module) -> list[tuple[Any, str, Any]]:
         if isinstance(implementation, str) and implementation != "sdpa" and _has_sdpa(model):
             switches[id(config)] = (config, "_attn_implementation", "sdpa")
     return list(switches.values())
+
+
+def _checkpointing_switches(model: nn.Module) -> list[tuple[Any, str, Any]]:
+    """timm's ``grad_checkpointing``, which also holds in evaluation, and Hugging Face's."""
+    names = ("grad_checkpointing", "gradient_checkpointing")
+    return [(m, name, False) for m in model.modules() for name in names if getattr(m, name, None) is True]
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    """Whether by ``torch.compile(module)``, which wraps it, or by ``module.compile()``."""
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _has_sdpa(model: nn.Module) -> bool:

@@ -36,6 +36,7 @@ from vitcam.recording.preserved import preserved
 from vitcam.recording.recording import Need, Precision, Recording, autocast
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.score import Score, Scorer
+from vitcam.recording.suitable import check_model
 
 Item = TypeVar("Item")
 _LAYERWISE = Need.LAYER_GRADIENT | Need.MEAN_LAYER_GRADIENT
@@ -67,14 +68,15 @@ def record(
         compile: whether the forward pass is compiled, where no gradient goes back through it.
 
     Raises:
-        ModelError: the model calls no attention, its tokens don't fit a grid, its output isn't finite, the score
-            doesn't depend on any attention layer, or the model can't be compiled.
+        ModelError: the model can't be looked into, calls no attention, its tokens don't fit a grid, its output isn't
+            finite, the score doesn't depend on any attention layer, or the model can't be compiled.
 
     Example:
         >>> recording = record(model, images, Score(lambda logits: logits.argmax(1, True)), Need.SKIP_GRADIENT)
         >>> recording.skip_gradients[0].shape
         torch.Size([8, 1, 12, 1, 64])
     """
+    check_model(model)
     images = images.detach().to(next((p.dtype for p in model.parameters()), images.dtype))
     if images.is_inference():  # autograd takes no such tensor, but a copy of it
         images = images.clone()

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention
 from vitcam.recording.layerwise import LayerGradient
 from vitcam.recording.layout import Layout
@@ -95,7 +96,13 @@ class Recording:
 
 
 def autocast(device: torch.device, precision: Precision) -> Any:
-    """The context in which a model runs in a precision."""
+    """The context in which a model runs in a precision, whatever the caller has switched on around it.
+
+    Raises:
+        ModelError: there is no such precision.
+    """
     if precision == "fp32":
-        return contextlib.nullcontext()
+        return torch.autocast(device.type, enabled=False)
+    if precision not in _DTYPES:
+        raise ModelError(f"precision must be 'fp32', 'bf16' or 'fp16', not {precision!r}")
     return torch.autocast(device.type, dtype=_DTYPES[precision])

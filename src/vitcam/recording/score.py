@@ -49,11 +49,15 @@ class Score:
 
         def scores(output: Any) -> Tensor:
             value = function(output)
-            if not isinstance(value, Tensor) or value.dim() not in (1, 2) or not value.is_floating_point():
+            if not (isinstance(value, Tensor) and value.dim() in (1, 2) and value.is_floating_point()):
                 what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
                 raise TargetError(
                     f"the `targets` function must return a float tensor of shape (batch,) or (batch, targets); "
                     f"it returned {what}"
+                )
+            if not value.numel():
+                raise TargetError(
+                    f"the `targets` function returned no scores: a tensor of {tuple(value.shape)}"
                 )
             return value[:, None] if value.dim() == 1 else value
 

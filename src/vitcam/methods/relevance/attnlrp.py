@@ -44,7 +44,7 @@ def gamma_linear(call: Call, message: Tensor, gamma: float) -> Messages:
     sign = z.sign()
     half = gamma / 2
     absolute = call.function(x.abs(), absolute_weight, None) + bias_of(call).abs()
-    share = message.to(x) * z / stabilized((1 + half) * z + half * sign * absolute)
+    share = (message.to(x) * z / stabilized((1 + half) * z + half * sign * absolute)).to(x)
     result = call.transpose(share, weight).mul_(1 + half)
     result += call.transpose(share * sign, absolute_weight).mul_(half).mul_(x.sign())
     return (result, None, None)
@@ -67,7 +67,7 @@ def norm(call: Call, message: Tensor) -> Messages:
 def activation(call: Call, message: Tensor) -> Messages:
     """The identity rule."""
     x = call.operands[0].detach()
-    return (message * (call.output / stabilized(x, 1e-10)),)
+    return (message * (call.output / stabilized(x, 1e-10)).to(message),)
 
 
 def halves(call: Call, message: Tensor) -> Messages:

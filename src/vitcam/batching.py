@@ -1,0 +1,100 @@
+"""A model over images, batch by batch, recorded: what ``explain``, ``compare`` and ``decompose`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any, TypeGuard, TypeVar
+
+import torch
+from torch import nn
+
+from vitcam.errors import ModelError, TargetError
+from vitcam.inputs import Batch, Images, batches, count
+from vitcam.models.device import on_device, sent_to
+from vitcam.models.loaded import LoadedModel
+from vitcam.recording import Need, Recording, record
+from vitcam.targets import Targets, most_probable, score_of
+
+AnyModel = nn.Module | LoadedModel
+Result = TypeVar("Result")
+
+
+def for_each_batch(
+    use: Callable[[Recording, Batch, LoadedModel | None], Result],
+    model: AnyModel,
+    images: Images,
+    targets: Targets,
+    needs: Need,
+    *,
+    batch_size: int | None,
+    device: str | torch.device | None,
+    **options: Any,
+) -> list[Result]:
+    """What ``use`` makes of the recording of each batch.
+
+    Args:
+        use: gets a recording, its batch, and the loaded model, if it is one; for a CLIP model, with its prompts.
+        model, images, targets, batch_size, device: as for :func:`vitcam.explain`.
+        needs: what to record.
+        **options: of :func:`vitcam.recording.record`.
+
+    Raises:
+        ImageError, TargetError, ModelError: as for :func:`vitcam.explain`.
+
+    Example:
+        >>> for_each_batch(lambda recording, *_: recording.logits, model, images, None, Need.NOTHING)
+        [tensor(...), tensor(...)]
+    """
+    loaded, module = (model, model.module) if isinstance(model, LoadedModel) else (None, model)
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"expected a loaded model or a torch.nn.Module, got {module!r}. vitcam.load_model('timm:…') makes one "
+            "from a specification"
+        )
+    total = count(images)
+    if loaded is not None and loaded.promptable and (_is_prompts(targets) or not loaded.class_names):
+        loaded, targets = _with_prompts(loaded, targets, total)
+        module = loaded.module
+    class_index = None if loaded is None else loaded.class_index
+    score_of(targets, total, class_index)  # what doesn't fit is said before any work is done
+
+    results: list[Result] = []
+    # Gradients are needed whatever the caller has switched off around this call.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        on_device(module, device) as where,
+        closing(batches(images, loaded, batch_size)) as found,
+    ):
+        for batch in found:
+            score = score_of(_part(targets, batch, total), len(batch.tensor), class_index)
+            recording = record(module, sent_to(where, batch.tensor), score, needs, **options)
+            with torch.autocast(where.type, enabled=False):  # the caller's, likewise
+                results.append(use(recording, batch, loaded))
+    return results
+
+
+def _part(targets: Targets, batch: Batch, total: int) -> Targets:
+    """The targets of the images of one batch."""
+    per_image = hasattr(targets, "__getitem__") and not isinstance(targets, str)
+    if total == 1 or not per_image or getattr(targets, "ndim", 1) == 0:
+        return targets
+    return targets[batch.start : batch.start + len(batch.tensor)]  # type: ignore[index]  # a sequence, as seen
+
+
+def _is_prompts(targets: Targets) -> TypeGuard[str | Sequence[str]]:
+    if isinstance(targets, str):
+        return most_probable(targets) is None
+    return isinstance(targets, Sequence) and bool(targets) and all(isinstance(one, str) for one in targets)
+
+
+def _with_prompts(loaded: LoadedModel, targets: Targets, images: int) -> tuple[LoadedModel, Targets]:
+    """A CLIP model whose classes are the prompts, all of which are explained for every image."""
+    if not _is_prompts(targets):
+        raise TargetError(
+            f"{loaded.spec} has no classes of its own: give text prompts as targets, such as "
+            f"targets=['a photo of a cat', 'a photo of a dog']; got {targets!r}"
+        )
+    prompts = [targets] if isinstance(targets, str) else list(targets)
+    return loaded.with_prompts(prompts), [list(range(len(prompts)))] * images
