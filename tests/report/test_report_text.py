@@ -10,6 +10,7 @@ from report_runs import HOSTILE, rows_of, write_run
 
 from vitcam.report import as_csv, as_latex, as_markdown, read_runs, score_tables
 from vitcam.report.figures import p_value, plain, signed
+from vitcam.report.grids import as_grids
 
 
 @pytest.fixture
@@ -47,12 +48,41 @@ def test_markdown_tables_are_rectangular_and_escaped(runs, tmp_path):
     text = as_markdown(score_tables(other), other)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     compared = [line.replace("\\|", "").count("|") for line in lines]
-    assert set(compared) == {7}
+    assert compared == [5] * 5 + [7] * 5 * 3  # all means, then each measure
     assert r"a\|b\*c\_d\<e\>" in text
     assert "| **0.7" in text
     assert as_markdown(score_tables(runs), runs).startswith(
         "> my\\_run: The localization task has done 30 of 40"
     )
+
+
+def test_all_means_stand_first_side_by_side(runs, tmp_path):
+    """As in a paper: methods by measures; not for one measure alone, and a run without them has no row."""
+    rows = rows_of("perturbation", methods=("agcam", "random"))
+    for each in rows:
+        each |= {f"measure{i}": 0.25 for i in range(10)}
+    several = [*runs, *read_runs([write_run(tmp_path / "two", [*rows_of(), *rows], task="all")])]
+    grids = as_grids(score_tables(several), several_runs=True)
+    assert [grid.title for grid in grids if grid.task == "localization"] == [
+        "Means",
+        "IoU",
+        "Pixel accuracy",
+        "MaxBoxAcc",
+    ]
+    overviews = [grid for grid in grids if grid.title.startswith("Means")]
+    assert [(grid.task, grid.title, len(grid.titles)) for grid in overviews] == [
+        ("localization", "Means", 2 + 3),
+        ("perturbation", "Means (1 of 3)", 2 + 5),
+        ("perturbation", "Means (2 of 3)", 2 + 5),
+        ("perturbation", "Means (3 of 3)", 2 + 3),
+    ]
+    assert [tuple(cell.text for cell in row[:2]) for row in overviews[1].rows] == [
+        ("two", "agcam"),
+        ("two", "random"),
+    ]
+    iou = next(grid for grid in grids if grid.key == "iou")
+    assert [row[2] for row in overviews[0].rows] == [row[2] for row in iou.rows]
+    assert [grid.title for grid in as_grids(score_tables(runs, metrics=["iou"]), False)] == ["IoU"]
 
 
 def test_latex_is_escaped(tmp_path):

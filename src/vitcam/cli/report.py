@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vitcam.report import Run, ScoreTable
+    from vitcam.report.grids import Grid
 
 
 class Format(str, Enum):
@@ -99,6 +100,7 @@ def report(
 def _print_tables(runs: Sequence[Run], tables: Sequence[ScoreTable], output: Path | None) -> None:
     from rich.console import Console
 
+    from vitcam.report.grids import as_grids
     from vitcam.report.text import LEGEND
 
     text = io.StringIO()
@@ -106,37 +108,30 @@ def _print_tables(runs: Sequence[Run], tables: Sequence[ScoreTable], output: Pat
     for run in runs:
         for gap in run.gaps:
             console.print(f"{run.name}: {gap}", style="yellow", soft_wrap=True)
-    for table in tables:
-        console.print(_table(table, len(runs) > 1))
+    for grid in as_grids(tables, len(runs) > 1):
+        console.print(_table(grid))
     console.print(LEGEND, style="dim")
     if output is not None:
         write_whole(output, text.getvalue().encode())
 
 
-def _table(table: ScoreTable, several_runs: bool) -> Table:
+def _table(grid: Grid) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    from vitcam.report.text import cells, header, is_compared
-
-    titles = header(table, several_runs)
-    names = 2 if several_runs else 1
     drawn = Table(
-        title=f"{table.task.capitalize()}: {table.measure.title}",
+        title=f"{grid.task.capitalize()}: {grid.title}",
         title_justify="left",
-        caption=table.measure.meaning,
+        caption=grid.meaning,
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    for i, title in enumerate(titles):
-        drawn.add_column(Text(title), justify="left" if i < names else "right", no_wrap=i >= names)
-    for row in table.rows:
-        texts = [Text(text) for text in cells(row, several_runs, is_compared(table))]
-        if row.leads:
-            texts[names].stylize("bold")
-        drawn.add_row(*texts)
+    for i, title in enumerate(grid.titles):
+        drawn.add_column(Text(title), justify="left" if i < grid.names else "right", no_wrap=i >= grid.names)
+    for row in grid.rows:
+        drawn.add_row(*(Text(cell.text, "bold" if cell.leads else "") for cell in row))
     return drawn
 
 

@@ -7,9 +7,10 @@ import io
 import re
 from collections.abc import Sequence
 
-from vitcam.report.figures import MINUS, interval, p_value, plain, signed, signed_interval, titled
+from vitcam.report.figures import MINUS
+from vitcam.report.grids import Grid, as_grids
 from vitcam.report.run import Run
-from vitcam.report.tables import ScoreRow, ScoreTable
+from vitcam.report.tables import ScoreTable
 
 LEGEND = (
     "Means over images with bootstrap 95 % intervals; differences are paired, image by image; p of the "
@@ -18,31 +19,8 @@ LEGEND = (
 )
 
 
-def header(table: ScoreTable, several_runs: bool) -> list[str]:
-    """The titles of a table's columns; the run stands first if there are several."""
-    run = ["Run"] if several_runs else []
-    compared = [f"− {table.reference}", "95 % interval", "p"] if is_compared(table) else []
-    return [*run, "Method", titled(table.measure), "95 % interval", *compared]
-
-
-def cells(row: ScoreRow, several_runs: bool, compared: bool) -> list[str]:
-    """What stands in a row, under ``header``."""
-    run = [row.run] if several_runs else []
-    values = [*run, row.method, plain(row.estimate.mean), interval(row.estimate)]
-    if not compared:
-        return values
-    if row.difference is None:
-        return [*values, "", "", ""]
-    estimate = row.difference.estimate
-    return [*values, signed(estimate.mean), signed_interval(estimate), p_value(row.difference.p_holm)]
-
-
-def is_compared(table: ScoreTable) -> bool:
-    return any(row.difference for row in table.rows)
-
-
 def as_markdown(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
-    """A section per measure, the best in bold.
+    """All means of each task, and a section per measure; the best in bold.
 
     Args:
         tables: as from ``score_tables``.
@@ -50,20 +28,18 @@ def as_markdown(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
     """
     lines = [f"> {_markdown(run.name)}: {gap}\n" for run in runs for gap in run.gaps]
     task = None
-    for table in tables:
-        if table.task != task:
-            task = table.task
+    for grid in as_grids(tables, len(runs) > 1):
+        if grid.task != task:
+            task = grid.task
             lines.append(f"## {task.capitalize()}\n")
-        titles = header(table, len(runs) > 1)
-        names = len(runs) > 1
-        lines.append(f"### {_markdown(table.measure.title)}\n\n{_markdown(table.measure.meaning)}\n")
-        lines.append(_pipes(list(map(_markdown, titles))))
-        lines.append(_pipes(["---"] * (1 + names) + ["--:"] * (len(titles) - 1 - names)))
-        for row in table.rows:
-            texts = list(map(_markdown, cells(row, names, is_compared(table))))
-            if row.leads:
-                texts[1 + names] = f"**{texts[1 + names]}**"
-            lines.append(_pipes(texts))
+        lines.append(f"### {_markdown(grid.title)}\n\n{_markdown(grid.meaning)}\n")
+        lines.append(_pipes(list(map(_markdown, grid.titles))))
+        lines.append(_pipes(["---"] * grid.names + ["--:"] * (len(grid.titles) - grid.names)))
+        for row in grid.rows:
+            texts = [_markdown(cell.text) for cell in row]
+            lines.append(
+                _pipes([f"**{text}**" if cell.leads else text for cell, text in zip(row, texts, strict=True)])
+            )
         lines.append("")
     return "\n".join([*lines, LEGEND, ""])
 
@@ -104,34 +80,30 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
 
 
 def as_latex(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
-    """A ``table`` per measure; needs the package booktabs.
+    """A ``table`` of all means of each task, and one per measure; needs the package booktabs.
 
     Args:
         tables: as from ``score_tables``.
         runs: what they are of; what is missing of one is said in comments.
     """
     notes = [f"% {_one_line(run.name)}: {gap}" for run in runs for gap in run.gaps]
-    blocks = [_latex_table(table, len(runs) > 1) for table in tables]
+    blocks = [_latex_table(grid) for grid in as_grids(tables, len(runs) > 1)]
     return "\n".join([r"% \usepackage{booktabs}", *notes, *blocks, f"% {LEGEND}", ""])
 
 
-def _latex_table(table: ScoreTable, several_runs: bool) -> str:
-    titles = header(table, several_runs)
-    names = 2 if several_runs else 1
+def _latex_table(grid: Grid) -> str:
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{_latex(table.measure.title)}. {_latex(table.measure.meaning)}}}",
-        rf"  \label{{tab:{re.sub('[^a-z0-9]+', '-', f'{table.task}-{table.measure.key}'.lower())}}}",
-        rf"  \begin{{tabular}}{{{'l' * names}{'r' * (len(titles) - names)}}}",
+        rf"  \caption{{{_latex(grid.task.capitalize())}: {_latex(grid.title)}. {_latex(grid.meaning)}}}",
+        rf"  \label{{tab:{re.sub('[^a-z0-9]+', '-', f'{grid.task}-{grid.key}'.lower())}}}",
+        rf"  \begin{{tabular}}{{{'l' * grid.names}{'r' * (len(grid.titles) - grid.names)}}}",
         r"    \toprule",
-        rf"    {' & '.join(map(_latex, titles))} \\",
+        rf"    {' & '.join(map(_latex, grid.titles))} \\",
         r"    \midrule",
     ]
-    for row in table.rows:
-        texts = list(map(_latex, cells(row, several_runs, is_compared(table))))
-        if row.leads:
-            texts[names] = rf"\textbf{{{texts[names]}}}"
+    for row in grid.rows:
+        texts = [rf"\textbf{{{_latex(cell.text)}}}" if cell.leads else _latex(cell.text) for cell in row]
         lines.append(rf"    {' & '.join(texts)} \\")
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 

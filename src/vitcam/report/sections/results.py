@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from vitcam.evaluation.rows import Task
 from vitcam.report.figures import interval, p_value, plain, signed, signed_interval, titled
+from vitcam.report.grids import overview
 from vitcam.report.markup import Markup, element
 from vitcam.report.measures import MAIN
 from vitcam.report.sections.parts import is_control, wide
@@ -15,8 +16,7 @@ from vitcam.report.tables import Estimate, ScoreRow, ScoreTable
 def glance(task: Task, tables: Sequence[ScoreTable], several_runs: bool) -> list[Markup]:
     """A sentence on the main measure, and a table of all means: methods by measures."""
     own = [table for table in tables if table.task == task]
-    cells = {(table.measure.key, row.run, row.method): row for table in own for row in table.rows}
-    who = list(dict.fromkeys((row.run, row.method) for table in own for row in table.rows))
+    means = overview(task, own)
     head = element(
         "tr",
         element("th", "Run", scope="col", class_="name") if several_runs else None,
@@ -28,10 +28,10 @@ def glance(task: Task, tables: Sequence[ScoreTable], several_runs: bool) -> list
             "tr",
             element("td", run, class_="name") if several_runs else None,
             element("th", method, scope="row", class_="name"),
-            [_mean(cells.get((table.measure.key, run, method))) for table in own],
-            class_=_new_run(who, i),
+            [_mean(means.rows.get((measure.key, run, method))) for measure in means.measures],
+            class_=_new_run(means.who, i),
         )
-        for i, (run, method) in enumerate(who)
+        for i, (run, method) in enumerate(means.who)
     ]
     table = element("table", element("thead", head), element("tbody", rows), class_="scores glance")
     return [*_sentences(own, several_runs), wide(table, f"All measures of {task}")]
