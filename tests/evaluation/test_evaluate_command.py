@@ -158,6 +158,29 @@ def test_wrong_usage(data, tmp_path):
     assert "the folder dataset has no option 'colour'" in output
 
 
+def test_train_head_says_what_was_left_out(sound, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(sound, data)
+    shutil.copy(data / "cat" / "00.png", data / "loose.png")
+    (data / "hen").rename(tmp_path / "hen")
+    (data / "hen").mkdir()
+    shutil.copy(tmp_path / "hen" / "02.png", data / "hen" / "02.png")
+    (data / "boxes.csv").unlink()
+    words = (
+        "train-head",
+        "--data",
+        f"folder:{data}",
+        "-o",
+        tmp_path / "head.safetensors",
+        "--held-out",
+        "0.6",
+    )
+    status, output = vitcam(*words)
+    assert status == 0, output
+    assert f"left out, being directly in {data} and in no class folder: 1 of its photographs" in output
+    assert "Classes without a photograph to learn from: " in output
+
+
 def test_train_head(data, tmp_path):
     status, output = vitcam(
         "train-head", "--data", f"folder:{data}", "-o", tmp_path / "head.safetensors", "--held-out", "0.34"
@@ -165,6 +188,7 @@ def test_train_head(data, tmp_path):
     assert status == 0, output
     assert "Held-out accuracy" in output
     assert "on 2 photographs; trained on 4 others, of 3 classes in all; 1 can't be read" in output
+    assert "Classes without" not in output
     assert f"Use it as --model embedded:photo+{tmp_path / 'head.safetensors'}" in output
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "head.features.safetensors",

@@ -44,6 +44,7 @@ def job_of(module, task, size=(224, 224), **settings):
 def stored(rows, columns, task, path):
     folder = RunFolder(path)
     folder.create()
+    folder.begin({})
     folder.append(to_frame(rows, columns))
     return folder.read(), summarize(folder.read(), [task], ["golden"], 0, 0)[task]["golden"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import miniature
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from torch import nn
 import vitcam
 from vitcam import LoadedModel, Preprocessing, load_model
 from vitcam.errors import ModelError
-from vitcam.evaluation import Dataset, RunError, Sample, evaluate
+from vitcam.evaluation import Dataset, RunError, Sample, evaluate, open_dataset
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.train_head import mean_average_precision, train_head
 from vitcam.models.head import find_classifier, read_head, with_head
@@ -75,6 +77,26 @@ def test_the_minimum_is_found(coloured, tmp_path):
     loss.backward()
     assert weight.grad.abs().max() < 1e-3
     assert bias.grad.abs().max() < 1e-3
+
+
+def test_a_photograph_that_has_been_mended_is_learnt_from(tmp_path):
+    data, model, passes = miniature.make_dataset(tmp_path / "data"), miniature.make_model(), []
+    model.module.register_forward_hook(lambda *_: passes.append(1))
+    given = (model, f"folder:{data}", tmp_path / "head.safetensors")
+    assert train_head(*given).unreadable == 1
+    count = len(passes)
+    assert train_head(*given).unreadable == 1
+    assert len(passes) == count + 1
+    (data / miniature.BROKEN).write_bytes((data / "dog" / "01.png").read_bytes())
+    trained = train_head(*given)
+    assert (trained.unreadable, trained.trained + trained.held_out) == (0, 24)
+
+
+def test_classes_that_nothing_shows_are_named(coloured, tmp_path):
+    dataset = open_dataset(coloured)
+    more = replace(dataset, classes=(*dataset.classes, DatasetClass("white")))
+    assert train_head(miniature.make_model(), more, tmp_path / "head.safetensors").untaught == ("white",)
+    assert train_head(miniature.make_model(), dataset, tmp_path / "head.safetensors").untaught == ()
 
 
 def test_is_seeded_and_its_features_are_kept(coloured, tmp_path):

@@ -49,13 +49,17 @@ def train_head(
 
     Example: `vitcam train-head --model timm:vit_base_patch16_224 --data folder:birds -o birds.safetensors`
     """
+    from vitcam.evaluation import open_dataset
     from vitcam.evaluation.train_head import train_head as train
 
+    dataset = open_dataset(data, **read_data_options(data_option or [], multi_label))
+    for note in dataset.notes:
+        stderr().print(note, soft_wrap=True)
     with progress_bar(stderr(), enabled=True) as bar:
         task = bar.add_task("Computing features", total=None)
         trained = train(
             model,
-            data,
+            dataset,
             output,
             held_out=held_out,
             weight_decay=weight_decay,
@@ -63,7 +67,6 @@ def train_head(
             seed=seed,
             workers=workers,
             device=device,
-            data_options=read_data_options(data_option or [], multi_label),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console = stdout()
@@ -75,4 +78,9 @@ def train_head(
         + (f"; {trained.unreadable} can't be read" if trained.unreadable else ""),
         soft_wrap=True,
     )
+    if trained.untaught:
+        named = ", ".join(trained.untaught[:5]) + (", …" if len(trained.untaught) > 5 else "")
+        console.print(
+            f"Classes without a photograph to learn from: {named} ({len(trained.untaught)})", soft_wrap=True
+        )
     console.print(f"Use it as --model {model}+{trained.path}", soft_wrap=True)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from itertools import product
-from typing import Any, TypeVar
+from typing import TypedDict
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.evaluation.job import Job
@@ -24,26 +22,29 @@ from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
 from vitcam.evaluation.rows import Row, Shape
 from vitcam.evaluation.settings import Settings
 from vitcam.explaining import compare
-from vitcam.recording import Overrides
+from vitcam.recording import Overrides, Precision
 from vitcam.recording.known import know
 from vitcam.recording.preserved import preserved
 from vitcam.targets import score_of
 
 Numbers = dict[str, list[float] | list[list[float]]]
-Result = TypeVar("Result")
 
 _NUMBER: Shape = "number"
 _CURVE: Shape = "curve"
 _FILLS = {"blur": blur_fill, "mean": mean_fill}
 
 
-@dataclass(frozen=True)
-class _Given:
-    """Explanations by all methods of the same images: heatmap k is of image k mod images."""
+class _Given(TypedDict):
+    """What every test is given: explanations of the same images by all methods, so that heatmap k is of image k mod
+    images.
+    """
 
+    model: nn.Module
     images: Float[Tensor, "images 3 height width"]
     heatmaps: Float[Tensor, "heatmaps rows columns"]
     targets: Int[Tensor, " heatmaps"]
+    multi_label: bool
+    precision: Precision
 
 
 def perturbation_columns(settings: Settings) -> Mapping[str, Shape]:
@@ -79,10 +80,17 @@ def perturbation_rows(items: Sequence[Item], job: Job) -> list[Row]:
         )
     predicted = logits.argmax(1).tolist()
     heatmaps = torch.cat([explanation.heatmaps[:, 0] for explanation in explanations.values()])
-    given = _Given(images, heatmaps, targets.repeat(len(explanations)))
+    given = _Given(
+        model=job.model.module,
+        images=images,
+        heatmaps=heatmaps,
+        targets=targets.repeat(len(explanations)),
+        multi_label=job.model.multi_label,
+        precision=job.settings.precision,
+    )
     numbers: Numbers = {}
     for test in job.settings.tests_of("perturbation"):
-        numbers |= _TESTS[test](given, job)
+        numbers |= _TESTS[test](given, job.settings)
     heat = heatmaps.cpu().numpy()
     rows = []
     for place, (method, (i, target)) in enumerate(product(explanations, entries)):
@@ -92,29 +100,14 @@ def perturbation_rows(items: Sequence[Item], job: Job) -> list[Row]:
     return rows
 
 
-def _measured(test: Callable[..., Result], given: _Given, job: Job, *options: Any, **more: Any) -> Result:
-    """What a test says about the given explanations."""
-    return test(
-        given.images,
-        given.heatmaps,
-        given.targets,
-        *options,
-        multi_label=job.model.multi_label,
-        precision=job.settings.precision,
-        **more,
-    )
+def _paper(given: _Given, settings: Settings) -> Numbers:
+    return _curve_numbers("", perturbation_curves(**given, steps=settings.steps))
 
 
-def _paper(given: _Given, job: Job) -> Numbers:
-    test = partial(perturbation_curves, job.model.module)
-    return _curve_numbers("", _measured(test, given, job, job.settings.steps))
-
-
-def _insertion_deletion(given: _Given, job: Job) -> Numbers:
-    test = partial(insertion_deletion, job.model.module)
+def _insertion_deletion(given: _Given, settings: Settings) -> Numbers:
     numbers: Numbers = {}
     for name, fill in _FILLS.items():
-        both = _measured(test, given, job, fill(given.images), job.settings.steps)
+        both = insertion_deletion(**given, fills=fill(given["images"]), steps=settings.steps)
         numbers |= {
             f"insertion_{name}": both.insertion.tolist(),
             f"deletion_{name}": both.deletion.tolist(),
@@ -124,30 +117,30 @@ def _insertion_deletion(given: _Given, job: Job) -> Numbers:
     return numbers
 
 
-def _road(given: _Given, job: Job) -> Numbers:
-    test = partial(road_curves, job.model.module)
-    return _curve_numbers("road_", _measured(test, given, job, seed=job.settings.seed))
+def _road(given: _Given, settings: Settings) -> Numbers:
+    return _curve_numbers("road_", road_curves(**given, seed=settings.seed))
 
 
-def _token_dropping(given: _Given, job: Job) -> Numbers:
+def _token_dropping(given: _Given, settings: Settings) -> Numbers:
     """Nothing where it isn't defined: a model without a class token, or whose attention takes all tokens only."""
-    module = job.model.module
-    with preserved(module):
-        layout = know(module, given.images, score_of(None, len(given.images), None), Overrides()).layout
+    model, images = given["model"], given["images"]
+    with preserved(model):
+        layout = know(model, images, score_of(None, len(images), None), Overrides()).layout
     if not layout.blocks:
         return {}
-    test = partial(token_dropping_curves, module, module.get_submodule(layout.blocks[0]), layout.grid)
+    block = model.get_submodule(layout.blocks[0])
     try:
-        return _curve_numbers("token_", _measured(test, given, job, job.settings.steps))
+        curves = token_dropping_curves(**given, block=block, grid=layout.grid, steps=settings.steps)
     except ModelError:
         return {}
+    return _curve_numbers("token_", curves)
 
 
-def _saco(given: _Given, job: Job) -> Numbers:
-    return {"saco": _measured(partial(saco, job.model.module), given, job).tolist()}
+def _saco(given: _Given, settings: Settings) -> Numbers:
+    return {"saco": saco(**given).tolist()}
 
 
-_TESTS: Mapping[str, Callable[[_Given, Job], Numbers]] = {
+_TESTS: Mapping[str, Callable[[_Given, Settings], Numbers]] = {
     "abpc": _paper,
     "insertion-deletion": _insertion_deletion,
     "road": _road,

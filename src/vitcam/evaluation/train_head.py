@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from vitcam.evaluation.datasets import Dataset, open_dataset
 from vitcam.evaluation.errors import RunError
-from vitcam.evaluation.loading import Item, Photographs, load_batches
+from vitcam.evaluation.loading import Failed, Item, Photographs, load_batches
 from vitcam.evaluation.settings import weights_fingerprint
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.head import Head, feature_extractor, find_classifier, head_bytes
@@ -39,6 +39,7 @@ class TrainedHead:
         mean_average_precision: over the classes, of those photographs; None unless multi-label.
         unreadable: photographs left out because they can't be read.
         multi_label: whether the probabilities are sigmoids.
+        untaught: names of the classes that no photograph it was fitted to shows.
     """
 
     path: Path
@@ -49,12 +50,14 @@ class TrainedHead:
     mean_average_precision: float | None
     unreadable: int
     multi_label: bool
+    untaught: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Table:
     features: Float[Tensor, "images features"]
     truth: Bool[Tensor, "images classes"]
+    unreadable: Int[Tensor, " others"]  # which photographs of the dataset aren't there
 
 
 def train_head(
@@ -133,8 +136,11 @@ def train_head(
         held_out=len(test),
         accuracy=truth.gather(1, logits.argmax(1, keepdim=True)).double().mean().item(),
         mean_average_precision=mean_average_precision(logits, truth) if multi_label else None,
-        unreadable=len(dataset) - images,
+        unreadable=len(table.unreadable),
         multi_label=multi_label,
+        untaught=tuple(
+            name for name, taught in zip(names, table.truth[training].any(0), strict=True) if not taught
+        ),
     )
 
 
@@ -201,32 +207,42 @@ def _cached_features(
         "model": json.dumps([weights_fingerprint(model.module), layer, str(model.preprocessing)]),
         "dataset": dataset.fingerprint,
     }
-    if path.is_file():
-        try:
-            with safe_open(path, framework="pt") as file:
-                if file.metadata() == key:
-                    return _Table(file.get_tensor("features"), file.get_tensor("truth").bool())
-        except (SafetensorError, OSError):  # damaged: they can be computed again
-            pass
-    table = _compute_features(model, layer, dataset, batch_size, workers, progress)
-    write_whole(path, save({"features": table.features, "truth": table.truth.to(torch.uint8)}, key))
+    photographs = Photographs(dataset, range(len(dataset.classes)), model.preprocessing, with_truth=False)
+    table = _stored_features(path, key)
+    if table and all(isinstance(photographs[index], Failed) for index in table.unreadable.tolist()):
+        return table
+    table = _compute_features(model, layer, dataset, photographs, batch_size, workers, progress)
+    write_whole(path, save({**vars(table), "truth": table.truth.to(torch.uint8)}, key))
     return table
+
+
+def _stored_features(path: Path, key: Mapping[str, str]) -> _Table | None:
+    """None if they are of something else, or damaged: they can be computed again."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            if file.metadata() != key:
+                return None
+            features, truth, unreadable = map(file.get_tensor, ("features", "truth", "unreadable"))
+    except (SafetensorError, OSError):
+        return None
+    return _Table(features, truth.bool(), unreadable)
 
 
 def _compute_features(
     model: LoadedModel,
     layer: str,
     dataset: Dataset,
+    photographs: Photographs,
     batch_size: int,
     workers: int,
     progress: Callable[[int, int], None],
 ) -> _Table:
-    classes = len(dataset.classes)
-    photographs = Photographs(dataset, range(classes), model.preprocessing, with_truth=False)
     total = len(dataset)
     batches = [range(first, min(first + batch_size, total)) for first in range(0, total, batch_size)]
     device = next(model.module.parameters()).device
-    features, truth = [], []
+    features, truth, unreadable = [], [], []
     done = 0
     with torch.inference_mode(), feature_extractor(model, layer) as extract:
         for batch in load_batches(photographs, batches, workers):
@@ -234,9 +250,12 @@ def _compute_features(
             if items:
                 images = torch.stack([item.pixels for item in items]).to(device)
                 features.append(extract(images).float().cpu())
-                truth += [[label in item.labels for label in range(classes)] for item in items]
+                truth += [[label in item.labels for label in range(len(dataset.classes))] for item in items]
+            unreadable += [done + i for i, item in enumerate(batch) if isinstance(item, Failed)]
             done += len(batch)
             progress(done, total)
     if not features:
         raise RunError(f"none of the {total} photographs of {dataset.root} can be read")
-    return _Table(torch.cat(features).clone(), torch.tensor(truth))
+    return _Table(
+        torch.cat(features).clone(), torch.tensor(truth), torch.tensor(unreadable, dtype=torch.int64)
+    )

@@ -39,7 +39,8 @@ def test_one_class_only_is_the_default(base, above):
     assert len(dataset.classes) == 20
     assert dataset.ids == ("2008_1",)
     assert dataset.notes == (
-        "2 of 3 photographs are left out: no object, or objects of several classes (multi_label=True keeps those)",
+        "2 of 3 photographs are left out: no object, or objects of several classes (--multi-label or "
+        "multi_label=True keeps those)",
     )
     (sample,) = dataset
     assert [dataset.classes[label].name for label in sample.labels] == ["cat"]

@@ -117,7 +117,7 @@ def keep_labelled(
     why = (
         "no object"
         if multi_label
-        else "no object, or objects of several classes (multi_label=True keeps those)"
+        else "no object, or objects of several classes (--multi-label or multi_label=True keeps those)"
     )
     left_out = len(records) - len(kept)
     return kept, (f"{left_out} of {len(records)} photographs are left out: {why}",) if left_out else ()
