@@ -18,7 +18,7 @@ from PIL import Image
 
 import vitcam
 from vitcam import writing
-from vitcam.errors import MethodError
+from vitcam.errors import MethodError, ModelError
 from vitcam.evaluation import (
     Dataset,
     RunError,
@@ -31,6 +31,7 @@ from vitcam.evaluation import (
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.gallery import read_pictures, to_pictures
 from vitcam.evaluation.store import RunFolder
+from vitcam.evaluation.summary import summarize
 from vitcam.images import open_image
 from vitcam.models.promptable import ImageTower
 from vitcam.types import Box
@@ -184,6 +185,29 @@ def test_a_photograph_that_has_been_mended_is_measured(run, tmp_path):
         RunFolder(tmp_path / name).read().filter(image=miniature.BROKEN) for name in ("run", "whole")
     )
     assert one.equals(other)
+
+
+def test_a_batch_that_the_model_fails_on_is_named(run, folder):
+    model = miniature.make_model()
+    model.module.head.weight.data[0] = float("nan")
+    with pytest.raises(ModelError, match=r"aren't finite .*\nThat was with the batch of cat/00\.png, .*png$"):
+        run(model=model)
+
+
+def test_numbers_and_curves_that_overflowed_are_left_out_of_the_means(run, folder):
+    run("perturbation", steps=2)
+    rows = folder.read().filter(pl.col("method").is_not_null())
+    assert summarize(rows, ["perturbation"], ["agcam"], 0, 0)["perturbation"]["agcam"]["images"] == 23
+    nan, first = float("nan"), pl.col("image") == rows["image"][0]
+    spoilt = rows.with_columns(
+        pl.when(first).then(pl.lit([1.0, nan, 0.0])).otherwise("morf").alias("morf"),
+        pl.when(first).then(nan).otherwise("abpc").alias("abpc"),
+    )
+    summary = summarize(spoilt, ["perturbation"], ["agcam"], 0, 0)["perturbation"]["agcam"]
+    left = rows.filter(method="agcam")[1:]
+    assert summary["abpc"] == pytest.approx(left["abpc"].mean())
+    assert summary["morf"] == pytest.approx(np.mean(left["morf"].to_list(), axis=0).tolist())
+    json.dumps(summary, allow_nan=False)
 
 
 def test_vitcam_protocol_has_all_numbers(run, folder):

@@ -90,12 +90,13 @@ def _of_method(
 
 
 def _absent(column: pl.Series) -> pl.Series:
-    """Which rows have no such number."""
-    return (
-        column.is_null()
-        if isinstance(column.dtype, pl.List)
-        else column.cast(pl.Float64).fill_nan(None).is_null()
-    )
+    """Which rows have no such number, or not all points of such a curve (those of low precision may overflow)."""
+    if isinstance(column.dtype, pl.List):
+        finite = column.list.eval(pl.element().is_finite()).list.all()
+    else:
+        finite = column.cast(pl.Float64).is_finite()
+    absent: pl.Series = ~finite.fill_null(False)
+    return absent
 
 
 def _values(column: pl.Series) -> Values:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from vitcam.errors import ImageError, ModelError
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.gallery import Picture, pictures_frame, to_pictures
 from vitcam.evaluation.job import Job
@@ -67,7 +68,11 @@ def batch_rows(batch: Sequence[Item | Failed], job: Job, task: Task) -> list[Row
     if not items:
         return failed
     rows = localization_rows if task == "localization" else perturbation_rows
-    return failed + rows(items, job)
+    try:
+        return failed + rows(items, job)
+    except (ImageError, ModelError) as error:
+        named = ", ".join(item.id for item in items)
+        raise type(error)(f"{error}\nThat was with the batch of {named}") from error
 
 
 def batch_pictures(
