@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import socket
 import subprocess
@@ -65,6 +67,19 @@ def test_a_folder_that_is_gone_is_no_error_when_it_is_given_back(tmp_path):
     with locked(tmp_path / "run" / "lock"):
         (tmp_path / "run").rename(tmp_path / "moved")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
+    """As Lustre's, unless it is mounted with them."""
+
+    def refuse(file, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    lock = tmp_path / "lock"
+    with locked(lock):
+        assert lock.read_text().startswith(f"{os.getpid()} ")
+    assert lock.read_text() == ""
 
 
 def test_is_given_back_after_an_error(tmp_path):

@@ -86,7 +86,9 @@ def evaluate(
     steps: Annotated[int, typer.Option(metavar="N", min=2, help="Of the perturbation curves.")] = 10,
     batch_size: BatchSize = 8,
     precision: PrecisionOption = Precision.FP32,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of all that is drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of --limit's draw, ROAD's noise and the intervals.")
+    ] = 0,
     workers: Annotated[
         int | None,
         typer.Option(

@@ -86,10 +86,14 @@ def _alone(file: IO[str]) -> Iterator[None]:
     """Keeps two processes from reading, and then both writing, the lock."""
     try:
         import fcntl
-    except ImportError:  # Windows, where that moment stays open
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except (
+        ImportError,
+        OSError,
+    ):  # Windows, and file systems of clusters without locks: that moment stays open
         yield
         return
-    fcntl.flock(file, fcntl.LOCK_EX)
     try:
         yield
     finally:

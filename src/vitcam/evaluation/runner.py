@@ -89,7 +89,7 @@ def evaluate(
         steps: of the perturbation curves.
         batch_size: images that go through the model at once.
         precision: of the forward passes: "fp32", "bf16" or "fp16".
-        seed: of all that is drawn.
+        seed: of what ``limit`` draws, of ROAD's noise and of the bootstrap; the control ``random`` has its own.
         workers: threads that read photographs ahead; on a cluster, tasks at a time on it (0: as many as
             it has room for).
         device: such as "cuda" or "auto"; None for where the model is. The workers of a cluster take the GPU

@@ -43,7 +43,7 @@ class Settings:
         limit: how many photographs; None for all.
         batch_size: photographs that go through the model at once.
         precision: of the forward passes.
-        seed: of all that is drawn.
+        seed: of what ``limit`` draws, of ROAD's noise and of the bootstrap.
         tests: names of the tests to be run; () for all of the protocol.
     """
 
