@@ -29,7 +29,7 @@ def ask(shelf, policy):
     """Asks about a shipped photograph."""
 
     def ask(*ticked, photo="cat_and_cup", spec="embedded:photo", methods=("agcam", "rollout"), texts=()):
-        subject = Subject(photograph(str(photo_path(photo))), spec, tuple(texts))
+        subject = Subject(photograph((str(photo_path(photo)), "")), spec, tuple(texts))
         return whole(answer(Question(subject, tuple(methods), ticked), shelf, policy, work()))
 
     return ask

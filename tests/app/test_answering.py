@@ -40,7 +40,7 @@ def test_nothing_ticked_is_the_predicted_class(ask):
 def test_probabilities_of_several_labels_are_those_of_explain():
     model = replace(EMBEDDED, multi_label=True)
     picture = Image.open(photo_path("cat"))
-    ranking = rank(model, Subject(photograph(str(photo_path("cat"))), "embedded:photo"), picture)
+    ranking = rank(model, Subject(photograph((str(photo_path("cat")), "")), "embedded:photo"), picture)
     expected = vitcam.explain(model, picture).probabilities[0, list(ranking.classes)]
     assert ranking.probabilities == pytest.approx(expected.tolist())
     assert sum(ranking.probabilities) > 1
@@ -52,7 +52,7 @@ def test_typed_classes_are_explained_besides(ask):
 
 def test_what_is_kept_of_a_photograph_is_small(shelf, policy, tmp_path):
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "wide.png")
-    subject = Subject(photograph(str(tmp_path / "wide.png")), "embedded:photo")
+    subject = Subject(photograph((str(tmp_path / "wide.png"), "")), "embedded:photo")
 
     given = whole(answer(Question(subject, ("agcam",)), shelf, policy, work()))
     assert max(given.first.photographs[0].size) <= 1024
@@ -71,7 +71,7 @@ def test_prompts_are_the_classes_of_clip(ask):
 def test_clip_without_prompts(ask, shelf, policy):
     with pytest.raises(TargetError, match=r"no classes of its own. Write the texts, one per line"):
         ask(spec="open_clip:fake")
-    subject = Subject(photograph(str(photo_path("cat"))), "open_clip:fake")
+    subject = Subject(photograph((str(photo_path("cat")), "")), "open_clip:fake")
     assert look(Question(subject, ()), shelf, policy, work()).classes == ()
 
 
@@ -114,36 +114,51 @@ def test_a_broken_photograph_is_named_without_its_place(tmp_path, kind, text):
     path = tmp_path / "holiday.jpg"
     broken(path, kind)
     with pytest.raises(ImageError, match=text) as caught:
-        photograph(str(path)).opened(50)
+        photograph((str(path), "")).opened(50)
     assert "holiday.jpg" in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("IMG (1) & <b>.jpg", "IMG (1) & <b>.jpg"),
+        ("../../etc/a.jpg", "a.jpg"),
+        ("C:\\photos\\a.jpg", "a.jpg"),
+        ("x" * 200 + ".jpg", "x" * 116 + ".jpg"),
+        ("", "b.jpg"),
+    ],
+)
+def test_a_photograph_is_called_as_on_the_visitors_machine(tmp_path, given, name):
+    shutil.copy(photo_path("cat"), tmp_path / "b.jpg")
+    assert photograph((str(tmp_path / "b.jpg"), given)).name == name
 
 
 def test_formats(tmp_path):
     red = Image.new("RGB", (40, 30), "red")
     for suffix in ("jpg", "png", "webp", "gif", "bmp", "tiff", "ppm"):
         red.save(tmp_path / f"red.{suffix}")
-        assert photograph(str(tmp_path / f"red.{suffix}")).opened(1).size == (40, 30)
+        assert photograph((str(tmp_path / f"red.{suffix}"), "")).opened(1).size == (40, 30)
     red.save(tmp_path / "red.eps")
     shutil.move(tmp_path / "red.eps", tmp_path / "looks-like.png")
     with pytest.raises(
         ImageError, match=r"looks-like.png is not an image that the app reads. Expected one of JPEG"
     ):
-        photograph(str(tmp_path / "looks-like.png")).opened(1)
+        photograph((str(tmp_path / "looks-like.png"), "")).opened(1)
 
 
 def test_a_huge_photograph(tmp_path):
     Image.new("L", (2000, 1001)).save(tmp_path / "huge.png")
     with pytest.raises(ImageError, match=r"huge.png is 2000×1001: .* a larger --max-megapixels"):
-        photograph(str(tmp_path / "huge.png")).opened(2)
-    assert photograph(str(tmp_path / "huge.png")).opened(2.01).size == (2000, 1001)
+        photograph((str(tmp_path / "huge.png"), "")).opened(2)
+    assert photograph((str(tmp_path / "huge.png"), "")).opened(2.01).size == (2000, 1001)
 
 
 def test_no_photograph(tmp_path):
     with pytest.raises(ImageError, match=r"no photograph yet"):
         photograph(None)
     with pytest.raises(ImageError, match=r"gone.jpg isn't kept any more. Drop it again"):
-        photograph(str(tmp_path / "gone.jpg"))
+        photograph((str(tmp_path / "gone.jpg"), ""))
     with pytest.raises(ImageError, match=r"isn't kept any more"):
         Photograph(tmp_path / "gone.jpg").opened(50)
 
@@ -152,7 +167,7 @@ def test_a_model_that_gives_nan(policy):
 
     ill = replace(EMBEDDED, module=deepcopy(EMBEDDED.module))
     ill.module.head.weight.data[0] = float("nan")
-    subject = Subject(photograph(str(photo_path("cat"))), "embedded:photo")
+    subject = Subject(photograph((str(photo_path("cat")), "")), "embedded:photo")
     with pytest.raises(ModelError, match=r"aren't finite"):
         look(Question(subject, ()), ModelShelf(lambda _: ill, 1), policy, work())
 
@@ -160,13 +175,13 @@ def test_a_model_that_gives_nan(policy):
 def test_not_a_transformer(policy):
 
     shelf = ModelShelf(lambda _: load_model("timm:resnet10t", pretrained=False, num_classes=5), 1)
-    subject = Subject(photograph(str(photo_path("cat"))), "timm:resnet10t")
+    subject = Subject(photograph((str(photo_path("cat")), "")), "timm:resnet10t")
     with pytest.raises(ModelError, match=r"no attention was seen"):
         whole(answer(Question(subject, ("agcam",)), shelf, policy, work()))
 
 
 def test_strangers_cannot_name_models(shelf):
-    subject = Subject(photograph(str(photo_path("cat"))), "timm:vit_tiny_patch16_224@/etc/passwd")
+    subject = Subject(photograph((str(photo_path("cat")), "")), "timm:vit_tiny_patch16_224@/etc/passwd")
     with pytest.raises(VitcamError, match=r"offers only embedded:photo"):
         look(Question(subject, ()), shelf, policy_for("0.0.0.0", []), work())
     assert shelf.specs == []

@@ -97,6 +97,11 @@ def test_layers_and_heads(visit):
     heads.locator("button.layer").nth(5).click()
     expect(kept).to_contain_text("those switched on: 100.0 %")
 
+    heads.get_by_role("button", name="all off").click()
+    expect(kept).to_contain_text("those switched on: 0.0 %")
+    heads.get_by_role("button", name="all on").click()
+    expect(kept).to_contain_text("those switched on: 100.0 %")
+
     one.page.locator("#apart-class").get_by_label("cup").check()
     expect(kept.locator("img").first).to_have_attribute("alt", re.compile("for cup"))
     heads.locator("button.head").first.focus()
@@ -137,6 +142,17 @@ def test_errors_say_what_to_do_and_can_be_mended(visit, tmp_path):
     one.page.locator("#model-text textarea").fill("cup")
     one.explain()
     expect(one.page.locator("#maps-0 img[alt='agcam for cup']")).to_be_visible()
+
+
+def test_code_names_the_file_as_the_visitor_does(visit, mine):
+    one = visit()
+    one.give(mine.rename(mine.with_name("IMG (1) & ü.jpg")))
+    one.choose_methods("agcam")
+    one.explain()
+    expect(one.page.locator("#maps-0 img").first).to_have_attribute("alt", "IMG (1) & ü.jpg")
+    one.settled()
+    one.tab("Code")
+    expect(one.page.locator("#code-0 .cm-content")).to_contain_text("photograph = 'IMG (1) & ü.jpg'")
 
 
 def test_wrong_models_and_methods(visit):

@@ -17,8 +17,8 @@ from vitcam.app.updates import NO_PHOTOGRAPH, NO_TEXTS
 from vitcam.errors import ImageError
 from vitcam.photos import photo_path
 
-CAT = str(photo_path("cat"))
-BOTH = str(photo_path("cat_and_cup"))
+CAT = (str(photo_path("cat")), "cat.jpg")
+BOTH = (str(photo_path("cat_and_cup")), "cat_and_cup.jpg")
 ME = gr.Request(session_hash="me")
 LOOK = (0.5, False, 0.5)
 
@@ -53,6 +53,11 @@ def shown(yields, start=1):
     for one in yields:
         parts = one[start : start + 4]
         last = [before if is_skip(new) else new for before, new in zip(last, parts, strict=True)]
+    return last
+
+
+def apart_in_the_end(layers, *asked):
+    *_, last = layers.take_apart(ME, *asked, *LOOK)
     return last
 
 
@@ -91,9 +96,10 @@ def test_a_photograph_that_cannot_be_ranked_has_no_classes(desk):
     said = []
     with pytest.raises(gr.Error, match=r"doesn&#x27;t say where the model is from"):
         said.extend(desk.rank(ME, True, CAT, "nonsense", "", None))
-    _, ticks = said[-1]
+    failed, ticks = said[-1]
     assert ticks["choices"] == []
     assert "message says why" in ticks["info"]
+    assert rank(desk, True, CAT, "nonsense", "", failed) == [None, None]  # it isn't said again
 
 
 def test_nothing_to_rank(desk):
@@ -220,7 +226,7 @@ def test_a_second_model_that_is_not_wanted_is_cleared(desk):
 def test_nothing_to_draw(desk, layers):
     assert "press <b>Explain</b>" in desk.draw(None, 0.5, False, 0.5)
     assert desk.pack(ME, 0, None, *LOOK)[0]["visible"] is False
-    assert layers.take_apart(ME, None, None, 0, 0, None, *LOOK)[0] is None
+    assert apart_in_the_end(layers, None, None, 0, 0, None)[0] is None
     assert layers.switch(None, {}, *LOOK)[0] is None
     assert "Explain" in layers.draw(None, *LOOK)[0]
 
@@ -228,7 +234,7 @@ def test_nothing_to_draw(desk, layers):
 def test_layers_of_either_model(desk, layers):
     first, *_ = explain(desk, text="cat\ncup")
     second, *_ = explain(desk, spec="open_clip:fake", text="a\nb")
-    apart, models, classes, grid, *_ = layers.take_apart(ME, first, second, 1, 1, None, *LOOK)
+    apart, models, classes, grid, *_ = apart_in_the_end(layers, first, second, 1, 1, None)
     assert apart.of is second
     assert (models["visible"], models["value"]) == (True, 1)
     assert classes["value"] == 1
@@ -241,12 +247,32 @@ def test_layers_of_either_model(desk, layers):
     assert layers.draw(less, *LOOK)[0] == html
     assert layers.draw(less, 0.9, False, 0.5)[0] != html
     assert layers.draw(less, *LOOK)[1].count("<img") == 2
-    kept = layers.take_apart(ME, first, second, 1, 0, apart, *LOOK)[0]
+    kept = apart_in_the_end(layers, first, second, 1, 0, apart)[0]
     assert kept.parts is apart.parts  # another class of the same answer runs no model
-    alone, models, classes, *_ = layers.take_apart(ME, first, None, 1, 7, None, *LOOK)
+    alone, models, classes, *_ = apart_in_the_end(layers, first, None, 1, 7, None)
     assert alone.of is first
     assert models["visible"] is False
     assert classes["value"] == 0
+
+
+def test_taking_apart_is_told(desk, layers, shelf):
+    given, *_ = explain(desk)
+    with shelf.model("embedded:photo", work("somebody else")):
+        told = layers.take_apart(ME, given, None, 0, 0, None, *LOOK)
+        assert "Taking the map apart" in next(told)[4]
+        assert "Waiting for 1 other visitor" in next(told)[4]
+        desk.leave(ME)
+        assert list(told) == []
+
+
+def test_a_map_that_cannot_be_taken_apart(desk, layers, mine):
+    given, *_ = explain(desk, (str(mine), "my cat.jpg"))
+    mine.unlink()
+    told = []
+    with pytest.raises(gr.Error, match=r"my cat.jpg isn&#x27;t kept any more"):
+        told.extend(layers.take_apart(ME, given, None, 0, 0, None, *LOOK))
+    assert told[-1][0] is None
+    assert told[-1][4] == ""
 
 
 def said(action):

@@ -60,7 +60,7 @@ def test_gives_the_same_map_of_some_heads(ask, shelf, policy, tmp_path):
 
 
 def test_own_photographs_are_read_where_the_script_runs(shelf, policy, mine, tmp_path):
-    subject = Subject(photograph(str(mine)), "embedded:photo")
+    subject = Subject(photograph((str(mine), "")), "embedded:photo")
     given = whole(answer(Question(subject, ("gradcam",), (1,)), shelf, policy, work()))
     code = script(given, Look())
     assert str(mine.parent) not in code

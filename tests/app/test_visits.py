@@ -27,7 +27,10 @@ def forgetting(tmp_path, grace=0.0, keep=()):
 
 
 def test_photographs_are_deleted_once_their_visitor_has_left(tmp_path, files):
-    cat, dog, shipped = files("cat", "dog", "shipped")
+    dog, shipped = files("dog", "shipped")
+    cat = tmp_path / "hash" / "cat"
+    cat.parent.mkdir()
+    cat.write_text("a photograph")
     outside = tmp_path.parent / "outside"
     outside.write_text("not the app's")
     visits, gone = forgetting(tmp_path, keep=(shipped,))
@@ -39,7 +42,7 @@ def test_photographs_are_deleted_once_their_visitor_has_left(tmp_path, files):
     visits.packs("me", 0, packed)
     visits.leave("me")
     assert gone.wait(SECONDS)
-    assert not cat.exists()
+    assert not cat.parent.exists()
     assert not packed.exists()
     assert dog.exists()
     assert shipped.exists()

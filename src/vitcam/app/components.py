@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from vitcam.app.photograph import Upload
 from vitcam.errors import ImageError
 
 
@@ -18,12 +19,12 @@ class _Component(type(gr.Image)):  # type: ignore[misc]  # gradio's metaclass is
 
 
 class PhotographBox(gr.Image, metaclass=_Component):
-    """Takes a photograph, and gives its path without having opened it."""
+    """Takes a photograph, and gives where it lies and what it is called, without having opened it."""
 
     is_template = True  # it is drawn as the component that it is derived from
 
-    def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None else payload.path
+    def preprocess(self, payload: Any) -> Upload | None:
+        return None if payload is None else (payload.path, payload.orig_name or "")
 
     async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
         """Raises ImageError for an address: the server fetches nothing for visitors."""

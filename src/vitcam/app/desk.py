@@ -15,7 +15,7 @@ import gradio as gr
 from vitcam.app.answering import Answer, Question, answer, look
 from vitcam.app.drawing import Look, grid
 from vitcam.app.markup import maps_html, status_html
-from vitcam.app.photograph import photograph
+from vitcam.app.photograph import Upload, photograph
 from vitcam.app.policy import Policy, lines_of
 from vitcam.app.problems import readable_errors
 from vitcam.app.ranking import Ranking, Subject
@@ -64,24 +64,23 @@ class Desk:
         self,
         request: gr.Request,
         wanted: bool,
-        path: str | None,
+        upload: Upload | None,
         spec: str,
         text: str,
         known: Ranking | None,
     ) -> Iterator[tuple[Any, Any]]:
         """The most probable classes, to be ticked: (ranking, the ticks)."""
-        if not (wanted and path):
+        if not (wanted and upload):
             yield None, gr.update(choices=[], value=[], info=NO_PHOTOGRAPH)
             return
         session = str(request.session_hash)
         with readable_errors(), self.visits.working(session, RANKING) as stop:
+            subject: Subject | None = None
             try:
-                subject = self._subject(session, path, spec, text)
+                subject = self._subject(session, upload, spec, text)
                 if known is not None and known.subject == subject_of(subject, known):
-                    yield (
-                        gr.skip(),
-                        gr.skip(),
-                    )  # gradio takes a generator that yields nothing to have yielded None
+                    # one that yields nothing at all would, for gradio, have yielded None
+                    yield gr.skip(), gr.skip()
                     return
                 yield None, gr.update(choices=[], value=[], info="Looking …")  # others' meant something else
                 question = Question(subject, ())
@@ -95,13 +94,15 @@ class Desk:
             except Stopped:  # the visitor has left
                 return
             except VitcamError:
-                yield None, gr.update(choices=[], value=[], info=NOTHING_LISTED)
+                # gradio tells of one photograph twice; what is wrong with it is said once
+                failed = None if subject is None else Ranking(subject, False, (), (), ())
+                yield failed, gr.update(choices=[], value=[], info=NOTHING_LISTED)
                 raise
 
     def explain(
         self,
         request: gr.Request,
-        path: str | None,
+        upload: Upload | None,
         methods: list[str],
         opacity: float,
         boxes: bool,
@@ -112,7 +113,7 @@ class Desk:
 
         Args:
             request: who asks.
-            path: the photograph.
+            upload: the photograph.
             methods: the methods' names.
             opacity, boxes, threshold: how maps are drawn.
             asked: what is asked about each side, one after the other.
@@ -129,7 +130,7 @@ class Desk:
                     continue
                 try:
                     drawn = look_of(opacity, boxes, threshold)
-                    for status, shown in self._explain(path, methods, side, drawn, session, stop):
+                    for status, shown in self._explain(upload, methods, side, drawn, session, stop):
                         yield [status, *before, *(shown or [gr.skip()] * 4), *after]
                 except VitcamError as error:  # the other model may work
                     problems.append(error)
@@ -145,7 +146,7 @@ class Desk:
 
     def _explain(
         self,
-        path: str | None,
+        upload: Upload | None,
         methods: Sequence[str],
         side: Side,
         drawn: Look,
@@ -153,7 +154,7 @@ class Desk:
         stop: Stop,
     ) -> Iterator[tuple[str, list[Any] | None]]:
         """The status, and what is shown of one side where that is new."""
-        subject = self._subject(session, path, side.spec, side.text)
+        subject = self._subject(session, upload, side.spec, side.text)
         # ticks of another photograph, model or text mean other classes
         valid = side.known is not None and side.known.subject == subject_of(subject, side.known)
         question = Question(subject, tuple(methods or ()), indices(side.ticked) if valid else ())
@@ -219,8 +220,8 @@ class Desk:
             files = [str(folder / f"{stem}.{suffix}") for suffix in contents]
             return gr.update(visible=True), *files, gr.update(value=code, visible=True)
 
-    def _subject(self, session: str, path: str | None, spec: str, text: str) -> Subject:
-        shown = photograph(path)
+    def _subject(self, session: str, upload: Upload | None, spec: str, text: str) -> Subject:
+        shown = photograph(upload)
         self.visits.uses(session, shown.path)
         return Subject(shown, self._policy.checked_model(spec), lines_of(text))
 

@@ -7,6 +7,8 @@ import gradio as gr
 _TEMPLATE = """
 ${!value ? '' : `
 <div class="heads" role="group" aria-label="Layers and heads that take part">
+  <div class="row all">${['on', 'off'].map(all =>
+    `<button type="button" class="layer" data-all="${all}">all ${all}</button>`).join('')}</div>
   <div class="row top"><span class="layer">layer and its share</span>
     ${value.shares[0].map((_, h) => `<span class="number">${h}</span>`).join('')}</div>
   ${value.shares.map((row, l) => {
@@ -28,11 +30,12 @@ ${!value ? '' : `
 _SCRIPT = """
 const cell = (l, h) => element.querySelector(`.head[data-layer="${l}"][data-head="${h}"]`);
 element.addEventListener('click', event => {
-  const button = event.target.closest('button[data-layer]');
+  const button = event.target.closest('button');
   if (!button) return;
   const on = props.value.on.map(row => [...row]);
   const layer = Number(button.dataset.layer);
-  if (button.dataset.head === undefined) on[layer].fill(!on[layer].some(Boolean));
+  if (button.dataset.all) on.forEach(row => row.fill(button.dataset.all === 'on'));
+  else if (button.dataset.head === undefined) on[layer].fill(!on[layer].some(Boolean));
   else on[layer][Number(button.dataset.head)] = !on[layer][Number(button.dataset.head)];
   props.value = {...props.value, on};
   trigger('input');
@@ -55,13 +58,17 @@ _STYLE = """
 button.layer { background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary);
   cursor: pointer; }
 button.layer[aria-pressed="false"] { text-decoration: line-through; color: var(--body-text-color-subdued); }
-.number { flex: 0 0 var(--cell); text-align: center; font-size: 0.75em; color: var(--body-text-color-subdued); }
+.all { margin-bottom: 8px; }
+.all .layer { width: 4.65em; justify-content: center; }
+.number { flex: 0 1 var(--cell); min-width: 14px; text-align: center; font-size: 0.75em;
+  color: var(--body-text-color-subdued); }
 .top .layer { color: var(--body-text-color-subdued); padding: 0; }
-.head { flex: 0 0 var(--cell); height: var(--cell); border-radius: 4px; cursor: pointer;
+.head { flex: 0 1 var(--cell); min-width: 14px; height: var(--cell); border-radius: 4px; cursor: pointer;
   border: 1px solid var(--border-color-primary);
   background: color-mix(in srgb, #e8590c var(--heat), var(--background-fill-primary)); }
 .head[aria-pressed="false"] { background: repeating-linear-gradient(45deg, transparent 0 4px,
-  var(--border-color-primary) 4px 6px); }
+  var(--body-text-color-subdued) 4px 5px), color-mix(in srgb, #e8590c calc(var(--heat) / 3),
+  var(--background-fill-primary)); }
 button:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 1px; }
 """
 
@@ -69,7 +76,7 @@ button:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 1
 def head_grid() -> gr.HTML:
     """The grid; its value is what ``Heads.value`` gives, its event ``input`` tells of a switch.
 
-    A button switches a head, the one before a row its whole layer; arrow keys walk between heads.
+    A button switches a head, the one before a row its whole layer, those below all; arrow keys walk between heads.
     """
     return gr.HTML(
         None,

@@ -29,6 +29,11 @@ ON_LOAD = """() => {
         if (event.key === 'Escape' && !event.defaultPrevented && stop?.checkVisibility()
             && event.target.getAttribute('aria-expanded') !== 'true') stop.click();
     });
+    const methods = document.querySelector('#methods');
+    const label = () => methods.querySelectorAll('.token').forEach(token =>
+        token.querySelector('[role=button], button')?.setAttribute('aria-label', `Remove ${token.innerText.trim()}`));
+    new MutationObserver(label).observe(methods, {childList: true, subtree: true});
+    label();
     const names = NAMES;
     document.querySelectorAll('#shipped .gallery-item').forEach((item, i) => {
         item.setAttribute('aria-label', names[i]);

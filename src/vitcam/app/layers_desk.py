@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,15 +10,16 @@ import gradio as gr
 
 from vitcam.app.answering import Answer, take_apart
 from vitcam.app.heads import Heads, heads_of
-from vitcam.app.markup import kept_html, layers_html
+from vitcam.app.markup import kept_html, layers_html, status_html
 from vitcam.app.policy import Policy
 from vitcam.app.problems import readable_errors
 from vitcam.app.script import layers_script
 from vitcam.app.shelf import ModelShelf
 from vitcam.app.updates import HINT, look_of
 from vitcam.app.visits import Visits
-from vitcam.app.work import Stopped, Work
+from vitcam.app.work import Stopped, Work, relayed
 from vitcam.decomposing import Decomposition
+from vitcam.errors import VitcamError
 
 TAKING_APART = "taking apart"
 """A kind of work."""
@@ -57,28 +59,39 @@ class LayersDesk:
         opacity: float,
         boxes: bool,
         threshold: float,
-        progress: Any = gr.Progress(),  # noqa: B008  this is how gradio is asked for it
-    ) -> tuple[Any, ...]:
+    ) -> Iterator[tuple[Any, ...]]:
         """AGCAM by layer and head: (state, models, classes, grid of switches, the map, code, each layer's map)."""
         answers = [given for given in (first, second) if given is not None]
         if not answers:
-            return None, gr.update(visible=False), gr.update(visible=False), None, HINT, "", ""
+            yield None, gr.update(visible=False), gr.update(visible=False), None, HINT, "", ""
+            return
         session = str(request.session_hash)
         with readable_errors(), self._visits.working(session, TAKING_APART) as stop:
             given = answers[side if side in range(len(answers)) else 0]
             target = target if target in range(len(given.classes)) else 0
-            if known is None or known.of is not given:
+            parts = known.parts if known is not None and known.of is given else None
+            if parts is None:
                 self._visits.uses(session, given.subject.photograph.path)
-                work = Work(session, lambda what: progress(None, desc=what), stop)
+                yield *[gr.skip()] * 4, status_html("Taking the map apart", 0), "", ""
                 try:
-                    parts = take_apart(given, self._shelf, self._policy, work)
+                    for step in relayed(
+                        lambda tell: iter(
+                            [take_apart(given, self._shelf, self._policy, Work(session, tell, stop))]
+                        )
+                    ):
+                        if isinstance(step, str):
+                            yield *[gr.skip()] * 4, status_html(step, 0), gr.skip(), gr.skip()
+                        else:
+                            parts = step
                 except Stopped:  # the visitor has left
-                    return (gr.skip(),) * 7
-            else:
-                parts = known.parts
+                    return
+                except VitcamError:
+                    yield None, *[gr.skip()] * 2, None, "", "", ""
+                    raise
+            assert parts is not None
             apart = Apart(given, parts, heads_of(parts, target))
             drawn = look_of(opacity, boxes, threshold)
-            return (
+            yield (
                 apart,
                 gr.update(
                     choices=[(one.subject.spec, index) for index, one in enumerate(answers)],

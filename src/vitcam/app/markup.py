@@ -19,7 +19,7 @@ def maps_html(answer: Answer, look: Look) -> str:
     """The grid of maps as a table: methods across, classes down."""
     photograph = _image(reduced(answer.first.photographs[0], 320), answer.subject.photograph.name)
     columns = ("photograph", *answer.methods)
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in columns)
     ratio = "{} / {}".format(*answer.first.photographs[0].size)
     pending = f'<td class="pending"><span style="aspect-ratio: {ratio}">to come</span></td>'
     rows = []
@@ -39,7 +39,7 @@ def maps_html(answer: Answer, look: Look) -> str:
     note = "".join(f'<p class="vitcam-note">{escape(text)}</p>' for text in said)
     return (
         f'<div class="vitcam-maps" tabindex="0" role="region" aria-label="Maps of {spec}">'
-        f'<table style="min-width: {108 * len(columns)}px">'
+        f'<table style="min-width: {88 * len(columns)}px">'
         f"<caption><span>{spec}</span></caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         f"</table>{note}</div>"
     )
@@ -89,6 +89,11 @@ def paragraphs(text: str) -> str:
         '&lt;b&gt;<br>fat'
     """
     return escape(text).replace("\n", "<br>")
+
+
+def _breakable(name: str) -> str:
+    """A method's name, its options on a line of their own where there is little room."""
+    return escape(name).replace("(", "<wbr>(")
 
 
 def _figures(figures: list[tuple[Image.Image, str, str]], kind: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from PIL import Image, UnidentifiedImageError
 
@@ -13,6 +13,8 @@ from vitcam.images import open_image
 from vitcam.photos import PHOTOS, photo_path
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+
+LONGEST_NAME = 120
 
 SIDE = 1024
 """Pixels of the longer side of what is kept of a photograph to draw on."""
@@ -25,15 +27,17 @@ class Photograph:
     Attributes:
         path: where it lies on the server.
         shipped: its name among the photographs that come with vitcam; None if it is the visitor's own.
+        given: what the file is called on the visitor's machine; on the server it may have lost characters.
     """
 
     path: Path
     shipped: str | None = None
+    given: str = ""
 
     @property
     def name(self) -> str:
         """What the visitor knows it by."""
-        return self.path.name
+        return self.given or self.path.name
 
     def opened(self, max_megapixels: float) -> Image.Image:
         """The photograph, upright RGB.
@@ -69,19 +73,24 @@ class Photograph:
             return
 
 
-def photograph(path: str | None) -> Photograph:
-    """The photograph of a path that the browser sent.
+Upload = tuple[str, str]
+"""What the browser sends of a photograph: the path on the server, and the name on the visitor's machine."""
+
+
+def photograph(upload: Upload | None) -> Photograph:
+    """The photograph that the browser sent.
 
     Raises:
         ImageError: there is none, or it isn't kept any more.
     """
-    if not path:
+    if not upload:
         raise ImageError("There is no photograph yet. Drop or paste one, or choose one of vitcam's own.")
-    file = Path(path)
+    path, given = upload
+    file, given = Path(path), PurePath(given.replace("\\", "/")).name[-LONGEST_NAME:]
     if not file.is_file():
-        raise _gone(file.name)
+        raise _gone(given or file.name)
     same = (name for name in PHOTOS if filecmp.cmp(file, photo_path(name), shallow=False))
-    return Photograph(file, next(same, None))
+    return Photograph(file, next(same, None), given)
 
 
 def _gone(name: str) -> ImageError:

@@ -6,6 +6,8 @@ import gradio as gr
 
 CSS = """
 .gradio-container { overflow: clip !important; } /* hidden would keep the button from sticking */
+html { scroll-padding-bottom: 80px; } /* what has the focus isn't hidden behind the button */
+.gradio-container :focus-visible { outline: 2px solid var(--color-accent) !important; outline-offset: 2px; }
 #title { padding: 4px 0 0; }
 #title h1 { margin: 0; }
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
@@ -14,7 +16,7 @@ CSS = """
 [data-testid="status-tracker"] .error, [data-testid="status-tracker"] .clear-status { display: none; }
 #go { position: sticky; bottom: 8px; z-index: 40; flex-wrap: nowrap; background: var(--body-background-fill);
   box-shadow: 0 0 0 8px var(--body-background-fill); }
-#status { min-height: 32px; }
+#status { min-height: 28px; margin: -8px 0; }
 .vitcam-status { display: flex; gap: 12px; align-items: center; margin: 0; padding: 4px; }
 .vitcam-status .bar { flex: 0 0 120px; height: 6px; border-radius: 3px; overflow: hidden;
   background: linear-gradient(90deg, var(--border-color-primary) 25%, var(--color-accent-soft) 50%,
@@ -24,6 +26,7 @@ CSS = """
 .vitcam-maps .pending span { display: grid; place-items: center; max-width: 320px;
   border-radius: 4px; border: 1px dashed var(--border-color-primary); color: var(--body-text-color-subdued);
   font-size: 0.85em; }
+#photograph .image-container { padding-top: 28px; box-sizing: border-box; } /* its label hides nothing of it */
 #shipped .gallery { gap: 6px; }
 #shipped .gallery-item .container { width: 72px; height: 72px; }
 .classes { min-height: 110px; } /* room for the progress bar */
@@ -34,8 +37,8 @@ CSS = """
 .vitcam-maps caption { text-align: left; padding-bottom: 10px; }
 .vitcam-maps caption span { position: sticky; left: 0; }
 .vitcam-note { color: var(--body-text-color-subdued); font-size: 0.85em; margin: 8px 0 0; }
-.vitcam-maps thead th { text-align: left; font-weight: 600; padding: 0 8px 2px 0; overflow-wrap: anywhere;
-  vertical-align: bottom; }
+.vitcam-maps thead th { text-align: left; font-weight: 600; font-size: 0.92em; padding: 0 8px 2px 0;
+  overflow-wrap: anywhere; vertical-align: bottom; }
 .vitcam-maps td { padding: 0 8px 0 0; vertical-align: top; }
 .vitcam-maps .class th { text-align: left; padding: 12px 0 4px; font-weight: 600; }
 .vitcam-maps .class span { position: sticky; left: 0; }

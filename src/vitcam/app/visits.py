@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,3 +149,5 @@ class Visits:
         for path in set(photographs) - used - set(self._keep):
             if path.is_relative_to(self._files):
                 path.unlink(missing_ok=True)
+                with suppress(OSError):  # gradio makes a folder for each; ours isn't empty
+                    path.parent.rmdir()

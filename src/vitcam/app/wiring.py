@@ -13,7 +13,7 @@ from vitcam.app.layers_desk import LayersDesk
 from vitcam.app.layout import Apart, Asked, Shown
 
 SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-RUNNING: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 64, "api_visibility": "private"}
+RUNNING: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 64, **SILENT}
 """Events that run a model. They wait in vitcam's own line, where they can be told how many are before them."""
 DRAWING: dict[str, Any] = {
     "concurrency_id": "drawing",
@@ -42,7 +42,7 @@ def connect_classes(desk: Desk, photograph: Any, sides: Sequence[tuple[Asked, Sh
             [asked.wanted, photograph, asked.spec, asked.text, asked.ranking],
             [asked.ranking, asked.ticks],
             **SETTLED,
-            **{**RUNNING, "show_progress": "hidden"},
+            **RUNNING,
         )
 
 
@@ -79,7 +79,7 @@ def connect_answers(
             status,
             *(one for side, shown in sides for one in (shown.answer, side.ranking, side.ticks, shown.maps)),
         ],
-        **{**RUNNING, "show_progress": "hidden"},
+        **RUNNING,
     )
     stop.click(desk.stop, None, stop, concurrency_limit=None, concurrency_id="stopping", **SILENT)
     for finished in (run.success, run.failure):  # `then` is not told of failures (gradio 6.31)
@@ -127,7 +127,6 @@ def connect_layers(
         desk.take_apart,
         [*answers, apart.side, apart.target, apart.state, *drawn],
         [apart.state, apart.side, apart.target, apart.grid, apart.kept, apart.code, apart.layers],
-        show_progress_on=apart.kept,
         **RUNNING,
     )
     apart.grid.input(
