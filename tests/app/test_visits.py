@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from vitcam.app.visits import KEPT, Visits
+from vitcam.app.visits import KEPT, MOST, Visits
 
 SECONDS = 60
 
@@ -87,6 +87,23 @@ def test_leaving_ends_all_work_and_stopping_one_kind(tmp_path):
         assert [stop.told for stop in (one, two, you)] == [True, True, False]
         visits.close()
         assert you.told
+
+
+def test_only_so_many_visitors_are_known(tmp_path, files):
+    first, second = files("first", "second")
+    visits, gone = forgetting(tmp_path, grace=SECONDS)
+    visits.uses("first", first)
+    visits.uses("second", second)
+    with visits.working("busy", "a") as stop:
+        for number in range(MOST - 3):
+            visits.uses(str(number), tmp_path / "none")
+        visits.uses("first", first)  # who did something lately isn't the one to go
+        assert not gone.is_set()
+        visits.uses("one more", tmp_path / "none")
+        assert gone.is_set()
+        assert not stop.told
+    assert first.exists()
+    assert not second.exists()
 
 
 def test_who_was_never_here_can_leave(tmp_path):

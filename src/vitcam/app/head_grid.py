@@ -67,8 +67,8 @@ button.layer[aria-pressed="false"] { text-decoration: line-through; color: var(-
   border: 1px solid var(--border-color-primary);
   background: color-mix(in srgb, #e8590c var(--heat), var(--background-fill-primary)); }
 .head[aria-pressed="false"] { background: repeating-linear-gradient(45deg, transparent 0 4px,
-  var(--body-text-color-subdued) 4px 5px), color-mix(in srgb, #e8590c calc(var(--heat) / 3),
-  var(--background-fill-primary)); }
+  color-mix(in srgb, var(--body-text-color-subdued) 50%, transparent) 4px 5px),
+  color-mix(in srgb, #e8590c calc(var(--heat) / 3), var(--background-fill-primary)); }
 button:focus-visible { outline: 3px solid var(--color-accent); outline-offset: 1px; }
 """
 

@@ -14,6 +14,9 @@ from vitcam.app.work import Stop
 GRACE = 300
 """Seconds after which one who has left is forgotten. A telephone that sleeps looks as if its owner had left."""
 
+MOST = 200
+"""Visitors who are known at a time; the one who did something longest ago makes room."""
+
 KEPT = 4
 """Photographs that are kept of a visitor: the one in the box, and those whose maps may be on display."""
 
@@ -112,7 +115,7 @@ class Visits:
         self.stop(session)
         with self._lock:
             if session in self._visits and self._visits[session].leaving is None:
-                timer = threading.Timer(self._grace, self._forget, [session])
+                timer = threading.Timer(self._grace, self._gone, [session])
                 timer.daemon = True
                 self._visits[session].leaving = timer
                 timer.start()
@@ -126,18 +129,23 @@ class Visits:
                     visit.leaving.cancel()
 
     def _visit(self, session: str) -> Visit:
-        visit = self._visits.setdefault(session, Visit())
+        visit = self._visits[session] = self._visits.pop(session, Visit())
         if visit.leaving is not None:  # they are back
             visit.leaving.cancel()
             visit.leaving = None
+        idle = [one for one, other in self._visits.items() if not other.stops and one != session]
+        for one in idle[: max(len(self._visits) - MOST, 0)]:
+            self._forget(one)
         return visit
+
+    def _gone(self, session: str) -> None:
+        with self._lock:
+            if session in self._visits and self._visits[session].leaving is not None:
+                self._forget(session)
 
     def _forget(self, session: str) -> None:
         with self._lock:
-            visit = self._visits.get(session)
-            if visit is None or visit.leaving is None:
-                return
-            del self._visits[session]
+            visit = self._visits.pop(session)
             self._delete(visit.uploads)
         for folder in visit.packed.values():
             shutil.rmtree(folder, ignore_errors=True)
