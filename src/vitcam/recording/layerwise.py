@@ -58,9 +58,12 @@ def layer_gradients(
 
     Returns:
         Attention layers with their gradients, in the order of the blocks; None if the model has no
-        recognised blocks, or its head reads anything but what the last of them returns.
+        recognised blocks, they return tensors of different shapes, or its head reads anything but what the last of
+        them returns.
     """
-    if not layout.blocks or not _head_reads_last_block(model, images, layout, run):
+    if not layout.blocks or len({_shape(returned) for returned in run.blocks.values()}) != 1:
+        return None
+    if not _head_reads_last_block(model, images, layout, run):
         return None
     found: list[LayerGradient] = []
     for name in layout.blocks:
@@ -88,15 +91,18 @@ def _head_pass(model: nn.Module, images: Tensor, layout: Layout, returned: Any) 
 
 
 def _head_reads_last_block(model: nn.Module, images: Tensor, layout: Layout, run: Pass) -> bool:
-    try:
-        head = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
-        return False  # blocks of other sizes: what the last returns doesn't fit between the first ones
+    head = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])
     once, again = find_logits(run.output), find_logits(head.output)
     if once is None or again is None:
         return True  # a model without logits has nothing to compare by
     tolerance = 1e-3 * float(once.detach().abs().max())
     return once.shape == again.shape and torch.allclose(once, again, rtol=0, atol=tolerance)
+
+
+def _shape(returned: Any) -> torch.Size:
+    """The shape of the tokens that a block returned."""
+    shape: torch.Size = (returned[0] if isinstance(returned, tuple | list) else returned).shape
+    return shape
 
 
 def _mean_token(returned: Any, batch: int) -> Any:
