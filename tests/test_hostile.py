@@ -139,7 +139,9 @@ def test_options_of_wrong_types(options, error, message):
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (None, ImageError, "images must be a tensor, a path, a PIL image, an array, or a list .* got None"),
+        (None, ImageError, "images must be a tensor, or a path, PIL image or array, or a list .* got None"),
+        (b"\xff\xd8", ImageError, "or a list of these; got b'"),
+        ((path for path in ["cat.jpg"]), ImageError, "or a list of these; got <generator"),
         (IMAGES.to("meta"), ImageError, "images are on the meta device"),
         (IMAGES[:, :1], ModelError, r"itself failed on images of shape \(1, 32, 32\)"),
     ],
@@ -171,3 +173,10 @@ def test_what_is_no_sequence_of_classes(targets):
 def test_function_that_returns_no_scores():
     with pytest.raises(TargetError, match=r"returned no scores: a tensor of \(2, 0\)"):
         vitcam.explain(vit(), IMAGES, targets=lambda logits: logits[:, :0])
+
+
+@pytest.mark.usefixtures("_as_for_users")
+@pytest.mark.parametrize("size", [10, (10,), (2, 3, 4), (2.0, 3.0)])
+def test_sizes_that_are_none(size):
+    with pytest.raises(ImageError, match=r"size is \(height, width\) in pixels, both at least 1; got"):
+        vitcam.explain(vit(), IMAGES).upsampled(size)

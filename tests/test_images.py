@@ -6,6 +6,7 @@ import inspect
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,21 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
     path = save(palette, tmp_path / "cut.png", transparency=0)
     assert open_image(path).getpixel((0, 0)) == (255, 255, 255)
     assert open_image(path).getpixel((1, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("open_or_find", [open_image, lambda path: find_images([path])])
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("https://example.org/cat.jpg", "cat.jpg is an address; nothing is downloaded. Save the image"),
+        ("data:image/png;base64,AAAA", "data:image/png;base64,AAAA is an address"),
+        (" ", "An image's path is empty"),
+        ("a" * 5000, "a can't be looked up: File name too long"),
+    ],
+)
+def test_what_is_no_path(path: str, message: str, open_or_find: Callable[[str], object]) -> None:
+    with pytest.raises(ImageError, match=message):
+        open_or_find(path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

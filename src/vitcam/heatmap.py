@@ -56,7 +56,8 @@ def upsample(heatmaps: Float[Tensor, "B T h w"], size: tuple[int, int]) -> Float
         >>> upsample(torch.tensor([[[[0.0, 1.0]]]]), (1, 4)).tolist()
         [[[[0.0, 0.25, 0.75, 1.0]]]]
     """
-    if min(size) < 1:
+    sides = size if isinstance(size, tuple | list) else ()
+    if len(sides) != 2 or not all(hasattr(side, "__index__") and side >= 1 for side in sides):
         raise ImageError(f"A heatmap's size is (height, width) in pixels, both at least 1; got {size}.")
     return F.interpolate(heatmaps, size=size, mode="bilinear", align_corners=False)
 

@@ -36,7 +36,7 @@ def open_image(
         max_pixels: images with more pixels are refused before they are decoded.
 
     Raises:
-        ImageError: the file is missing, a folder, empty, not an image, truncated or too large; the array
+        ImageError: the file is missing, a folder, an address, empty, not an image, truncated or too large; the array
             has another shape or type, NaN, or values out of range.
 
     Example:
@@ -44,13 +44,17 @@ def open_image(
         (6, 4)
     """
     if isinstance(source, (str, Path)):
+        _check_path(str(source))
         return _open_file(Path(source), max_pixels)
     if isinstance(source, Image.Image):
         name = f"the PIL image {getattr(source, 'filename', '') or source.mode}"
         return _open_pil(source, name, max_pixels)
     if isinstance(source, np.ndarray):
         return _open_array(source, max_pixels)
-    raise ImageError(f"Expected an image's path, a PIL image or a numpy array, got {type(source).__name__}.")
+    raise ImageError(
+        f"Expected an image's path, a PIL image or a numpy array, got {type(source).__name__}. PIL.Image.open reads "
+        "open files; normalised tensors are stacked into one by torch.stack."
+    )
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
@@ -72,7 +76,21 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def _check_path(path: str) -> None:
+    if not path.strip():
+        raise ImageError("An image's path is empty.")
+    if "://" in path or path.startswith("data:"):
+        raise ImageError(
+            f"{path:.100} is an address; nothing is downloaded. Save the image and give its path."
+        )
+    try:
+        Path(path).exists()
+    except OSError as error:  # too long a name, or no right to look
+        raise ImageError(f"{path:.100} can't be looked up: {error.strerror}.") from error
+
+
 def _find(pattern: str) -> list[Path]:
+    _check_path(pattern)
     path = Path(pattern)
     if path.is_file():
         return [path]

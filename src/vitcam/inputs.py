@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -134,9 +134,9 @@ def _stretched(tensor: Float[Tensor, "channels height width"]) -> Image.Image:
 def _as_list(images: Any) -> list[OneImage]:
     if isinstance(images, str | Path | Image.Image | np.ndarray):
         return [images]
-    if not isinstance(images, Iterable):
+    if not isinstance(images, Sequence) or isinstance(images, bytes):
         raise ImageError(
-            f"images must be a tensor, a path, a PIL image, an array, or a list of these; got {images!r}"
+            f"images must be a tensor, or a path, PIL image or array, or a list of these; got {images!r:.100}"
         )
     listed = list(images)
     if not listed:
