@@ -28,9 +28,11 @@ class Decomposition:
         layers: the names of the attention layers, as in ``model.named_modules()``.
 
     Example:
-        >>> d = vitcam.decompose(model, "cat.jpg")
-        >>> d.shares.sum()
-        tensor(1.)
+        >>> d = vitcam.decompose(photo_model, photo, targets="cup")
+        >>> d.maps.shape, d.layers[-1]
+        (torch.Size([1, 1, 6, 6, 12, 12]), 'blocks.5.attn')
+        >>> round(float(d.shares.sum()), 3)
+        1.0
     """
 
     maps: Float[Tensor, "batch targets layers heads h w"]
@@ -53,9 +55,11 @@ class Decomposition:
             MethodError: its shape isn't (layers, heads).
 
         Example:
+            >>> d = vitcam.decompose(model, images)
             >>> last = torch.zeros(12, 12, dtype=torch.bool)
             >>> last[-1] = True
-            >>> d.total(last)  # the map of the last layer alone
+            >>> d.total(last).shape  # the map of the last layer alone
+            torch.Size([8, 1, 14, 14])
         """
         if keep is None:
             return self.maps.sum(dim=(2, 3))

@@ -4,24 +4,62 @@ from __future__ import annotations
 
 
 class VitcamError(Exception):
-    """The parent of every error that vitcam raises on purpose."""
+    """The parent of every error that vitcam raises on purpose.
+
+    Example:
+        >>> try:
+        ...     vitcam.explain(photo_model, photo, method="agcamm")
+        ... except vitcam.VitcamError as error:
+        ...     print(error)
+        there is no method 'agcamm'...
+    """
 
 
 class ImageError(VitcamError, ValueError):
-    """An image can't be read, or an image tensor has the wrong shape, type or values."""
+    """An image can't be read, or an image tensor has the wrong shape, type or values.
+
+    Example:
+        >>> vitcam.explain(model, images[0])
+        Traceback (most recent call last):
+        vitcam.errors.ImageError: ...
+    """
 
 
 class ModelError(VitcamError):
-    """A model can't be loaded, or can't be explained."""
+    """A model can't be loaded, or can't be explained.
+
+    Example:
+        >>> vitcam.explain(torch.nn.Flatten(), images)
+        Traceback (most recent call last):
+        vitcam.errors.ModelError: no attention was seen: ...
+    """
 
 
 class TargetError(VitcamError, ValueError):
-    """A target class doesn't exist, or targets don't fit the batch."""
+    """A target class doesn't exist, or targets don't fit the batch.
+
+    Example:
+        >>> vitcam.explain(photo_model, photo, targets="cta")
+        Traceback (most recent call last):
+        vitcam.errors.TargetError: ...
+    """
 
 
 class MethodError(VitcamError, ValueError):
-    """A method doesn't exist, has no such option, or isn't defined for this model."""
+    """A method doesn't exist, has no such option, or isn't defined for this model.
+
+    Example:
+        >>> vitcam.explain(model, images, method="agcam", layer=5)
+        Traceback (most recent call last):
+        vitcam.errors.MethodError: ...
+    """
 
 
 class DatasetError(VitcamError):
-    """A dataset isn't where it was said to be, lacks files, or has files that can't be read."""
+    """A dataset isn't where it was said to be, lacks files, or has files that can't be read.
+
+    Example:
+        >>> vitcam.evaluation.open_dataset("voc:nowhere")
+        Traceback (most recent call last):
+        vitcam.errors.DatasetError: there is no voc dataset at nowhere: ...
+    """

@@ -66,7 +66,6 @@ def explain(
             depend on any attention, or the model can't be compiled.
 
     Example:
-        >>> model = timm.create_model("vit_base_patch16_224", pretrained=True)
         >>> e = vitcam.explain(model, images, targets="top5")
         >>> e.heatmaps.shape
         torch.Size([8, 5, 14, 14])

@@ -36,9 +36,12 @@ class Explanation:
         multi_label: whether an image can have several of the classes.
 
     Example:
-        >>> e = vitcam.explain(model, "cat.jpg", targets="top5")
-        >>> e.label(0, 0), e.upsampled().shape
-        ('cat', torch.Size([1, 5, 168, 168]))
+        >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
+        >>> e.label(0, 1), e.heatmaps.shape, e.upsampled().shape
+        ('cup', torch.Size([1, 2, 12, 12]), torch.Size([1, 2, 168, 168]))
+        >>> e.boxes(threshold=0.5)[0][1][0]  # the first image's second target: its largest box
+        Box(left=19, top=88, right=107, bottom=168)
+        >>> e.overlay(t=1).save("cup.png")
     """
 
     heatmaps: Float[Tensor, "batch targets h w"]

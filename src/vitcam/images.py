@@ -69,8 +69,8 @@ def find_images(paths: Sequence[str]) -> list[Path]:
         ImageError: one of the paths exists nowhere, or finds no image.
 
     Example:
-        >>> find_images(["holiday/", "portrait.jpg"])  # doctest: +SKIP
-        [PosixPath('holiday/beach.jpg'), PosixPath('portrait.jpg')]
+        >>> [path.as_posix() for path in find_images(["things/cat", "things/cup/0.jpg"])]
+        ['things/cat/0.jpg', 'things/cat/1.jpg', 'things/cat/2.jpg', 'things/cat/3.jpg', 'things/cup/0.jpg']
     """
     found = [file for path in paths for file in _find(path)]
     return list(dict.fromkeys(found))

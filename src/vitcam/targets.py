@@ -34,8 +34,8 @@ def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Sc
             raised, once the model has given its logits.
 
     Example:
-        >>> score_of("top5", 8, None).choose(logits).shape
-        torch.Size([8, 5])
+        >>> score_of("top2", 1, None).choose(torch.tensor([[0.1, 3.0, 2.0]]))
+        tensor([[1, 2]])
     """
     if callable(targets) and not isinstance(targets, Tensor):
         return Score(function=targets)

@@ -30,8 +30,10 @@ def map_ahead(
         threads: how many there are.
 
     Example:
-        >>> with contextlib.closing(map_ahead(open_image, paths, ahead=8)) as images:
-        ...     sizes = [image.size for image in images]
+        >>> from contextlib import closing
+        >>> with closing(map_ahead(len, ["cat", "cups"], ahead=8)) as lengths:
+        ...     list(lengths)
+        [3, 4]
     """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="vitcam")

@@ -25,7 +25,9 @@ def write_whole(path: Path, content: bytes) -> None:
         BrokenPipeError: whoever read the pipe no longer does.
 
     Example:
-        >>> write_whole(Path("maps/cat.npy"), content)
+        >>> write_whole(Path("maps/note.txt"), b"a cat")
+        >>> Path("maps/note.txt").read_text()
+        'a cat'
     """
     if path.exists() and not path.is_file():
         _write_to(path, content)

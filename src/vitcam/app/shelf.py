@@ -22,7 +22,8 @@ class ModelShelf:
     Example:
         >>> shelf = ModelShelf(vitcam.load_model, room=2)
         >>> with shelf.model("embedded:photo", Work("a visitor")) as model:
-        ...     vitcam.explain(model, "cat.jpg")
+        ...     vitcam.explain(model, photo).label()
+        'cat'
     """
 
     def __init__(self, load: Callable[[str], LoadedModel], room: int) -> None:

@@ -59,6 +59,7 @@ def target(check: Check) -> str:
     """A limit, what was measured, and whether that is enough.
 
     Example:
+        >>> from vitcam.bench.limits import Check, Limit
         >>> target(Check(Limit("time", 1.2), 1.1))
         '≤ 1.20×: met'
     """

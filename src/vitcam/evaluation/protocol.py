@@ -74,8 +74,8 @@ def protocol_preprocessing(protocol: Protocol, own: Preprocessing) -> Preprocess
     ``Preprocessing.paper()``, and another model isn't shown images unlike those that it was trained on.
 
     Example:
-        >>> protocol_preprocessing("paper", load_model("timm:vit_base_patch16_224").preprocessing)
-        Preprocessing(size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), ...)
+        >>> protocol_preprocessing("paper", photo_model.preprocessing)
+        Preprocessing(size=(168, 168), mean=..., std=..., interpolation='bilinear', resize_mode='squash', ...)
     """
     if protocol == "vitcam":
         return own

@@ -110,8 +110,11 @@ def evaluate(
         DatasetError, ModelError, MethodError: as from ``open_dataset``, ``load_model`` and ``compare``.
 
     Example:
-        >>> evaluate("localization", "voc:VOC2012", "timm:vit_base_patch16_224", ["agcam", "rollout"], "run")
-        {'localization': {'agcam': {'images': 123, 'skipped_wrong': 45, 'iou': 0.51, ...}, ...}}
+        >>> summary = evaluate("localization", "folder:things", "embedded:photo", ["agcam"], "new-run", limit=3)
+        >>> list(summary["localization"])
+        ['agcam', 'random', 'center']
+        >>> list(summary["localization"]["agcam"])
+        ['images', 'skipped_wrong', 'unreadable', 'unmatched', 'pixel_accuracy', 'iou', ...]
     """
     settings = Settings(
         task,

@@ -99,9 +99,10 @@ def train_head(
         DatasetError, ModelError: as from ``open_dataset`` and ``load_model``.
 
     Example:
-        >>> train_head("timm:vit_base_patch16_224", "cub:CUB_200_2011", "birds.safetensors").accuracy
-        0.79
-        >>> vitcam.load_model("timm:vit_base_patch16_224+birds.safetensors")
+        >>> train_head("embedded:photo", "folder:things", "things.safetensors", held_out=0.3).held_out
+        4
+        >>> vitcam.load_model("embedded:photo+things.safetensors").class_names
+        ('cat', 'cup', 'face')
     """
     path = Path(output)
     if path.suffix != ".safetensors":

@@ -35,6 +35,12 @@ def describe(
         width), ``preprocessing`` (every setting of :class:`vitcam.models.Preprocessing`, or None),
         ``class_names`` and ``wordnet_ids`` (one per logit, or None), ``multi_label`` (whether probabilities are
         sigmoids of the logits instead of their softmax).
+
+    Example:
+        >>> grid = PatchGrid(height=12, width=12, prefix=1)
+        >>> about = describe(photo_model, "", "agcam", "top1", grid, size=(168, 168))
+        >>> about["spec"], about["class_names"][:2], about["preprocessing"]["size"]
+        ('embedded:photo', [...], [168, 168])
     """
     return {
         "vitcam": __version__,

@@ -28,6 +28,9 @@ def agcam_by_head(recording: Recording) -> Float[Tensor, "batch targets layers h
         (batch, targets, layers, heads, patches), ≥ 0, in units of the score.
 
     Example:
+        >>> from vitcam.methods.agcam import agcam
+        >>> from vitcam.recording import Need, Score, record
+        >>> recording = record(model, images, Score(lambda logits: logits.argmax(1, True)), Need.SKIP_GRADIENT)
         >>> agcam_by_head(recording).sum(dim=(2, 3)).allclose(agcam(recording))
         True
     """

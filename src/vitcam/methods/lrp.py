@@ -165,7 +165,9 @@ def transformer_attribution(
     Example:
         >>> traced = trace(model, images, CHEFER, start_layer=0)
         >>> layers = layer_relevances(traced, traced.output[:, 281])
-        >>> transformer_attribution(layers, torch.eye(197)[:1].expand(8, -1))[:, 1:].unflatten(1, (14, 14))
+        >>> class_token = torch.eye(197)[:1].expand(8, -1)
+        >>> transformer_attribution(layers, class_token)[:, 1:].unflatten(1, (14, 14)).shape
+        torch.Size([8, 14, 14])
     """
     start, row = head_row, torch.zeros_like(head_row)  # of the product − I, which would drown it in rounding
     for part in reversed(layers):

@@ -29,6 +29,12 @@ class Method:
         class_specific: whether two classes of one image get different maps.
         plain_vit_only: whether it needs attention layers that all see the same tokens, so that it isn't
             defined for hierarchical models such as Swin.
+
+    Example:
+        >>> from vitcam.methods import METHODS
+        >>> rollout = METHODS["rollout"]
+        >>> rollout.class_specific, rollout.options
+        (False, {...})
     """
 
     compute: Callable[..., TokenMap]

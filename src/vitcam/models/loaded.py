@@ -74,8 +74,8 @@ class LoadedModel:
             TargetError: there is no text, or an empty one.
 
         Example:
-            >>> clip = load_model("open_clip:ViT-B-32/laion2b_s34b_b79k")  # doctest: +SKIP
-            >>> clip.with_prompts(["a photo of a cat"]).class_names  # doctest: +SKIP
+            >>> clip = vitcam.load_model("open_clip:ViT-B-32/laion2b_s34b_b79k")
+            >>> clip.with_prompts(["a photo of a cat"]).class_names
             ('a photo of a cat',)
         """
         names = (prompts,) if isinstance(prompts, str) else tuple(prompts)
@@ -99,6 +99,10 @@ class LoadedModel:
 
         Raises:
             ImageError: one of them can't be opened; the message names it.
+
+        Example:
+            >>> photo_model.preprocess([photo_path("cat"), photo_path("cup")]).shape
+            torch.Size([2, 3, 168, 168])
         """
         one = isinstance(images, (str, Path, Image.Image)) or hasattr(images, "dtype")
         sources: Sequence[Any] = [images] if one else images  # type: ignore[assignment]  # narrowed by `one`

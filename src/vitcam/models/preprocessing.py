@@ -58,7 +58,12 @@ class Preprocessing:
 
     @classmethod
     def paper(cls) -> Preprocessing:
-        """The AGCAM paper's protocol (arXiv 2402.04563): 224×224 whatever the shape, mean = std = 0.5."""
+        """The AGCAM paper's protocol (arXiv 2402.04563): 224×224 whatever the shape, mean = std = 0.5.
+
+        Example:
+            >>> Preprocessing.paper().size
+            (224, 224)
+        """
         return cls(size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
     def __call__(self, image: Image.Image) -> Float[Tensor, "3 height width"]:
@@ -73,7 +78,12 @@ class Preprocessing:
         return (scaled - mean) / std
 
     def view(self, image: Image.Image) -> Image.Image:
-        """What the model sees of an RGB photograph, as a picture of ``size``: all but the normalisation."""
+        """What the model sees of an RGB photograph, as a picture of ``size``: all but the normalisation.
+
+        Example:
+            >>> Preprocessing.paper().view(Image.new("RGB", (640, 480))).size
+            (224, 224)
+        """
         pixels = self._pixels(image)
         if pixels.is_floating_point():
             pixels = (pixels.clamp(0, 1) * 255).round().byte()
@@ -101,7 +111,12 @@ class Preprocessing:
         )
 
     def seen(self, image: Image.Image) -> Image.Image:
-        """The ``region`` of a photograph, to whole pixels, with a black border where it reaches beyond."""
+        """The ``region`` of a photograph, to whole pixels, with a black border where it reaches beyond.
+
+        Example:
+            >>> Preprocessing.paper().seen(Image.new("RGB", (640, 480))).size
+            (640, 480)
+        """
         box = self.region(image.size)
         return image.crop((round(box.left), round(box.top), round(box.right), round(box.bottom)))
 

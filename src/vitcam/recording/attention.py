@@ -24,6 +24,21 @@ class Attention:
         call: query, key and value as (batch, heads, tokens, dim); the query may hold the first rows only.
         output: O = softmax(S) v, for the same rows as the query.
         kept_scores: S of these rows, where it is kept in the place of the key, which then has no rows.
+
+    Example:
+        >>> from vitcam.recording import Need, Score, record
+        >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+        >>> recording = record(model, images, score, Need.GRADIENT)
+        >>> last = recording.layers[-1]
+        >>> last.name, last.scores().shape  # S: images, heads, queries, keys
+        ('blocks.11.attn', torch.Size([8, 12, 197, 197]))
+        >>> row = last.probabilities(slice(0, 1))  # the class token's row of A
+        >>> row.shape, row.sum(dim=-1).allclose(torch.ones(()))
+        (torch.Size([8, 12, 1, 197]), True)
+        >>> last.map_gradient(recording.gradients[-1][:, 0]).shape  # ∂y/∂A of the first target
+        torch.Size([8, 12, 197, 197])
+        >>> list(last.row_chunks())[0]
+        slice(0, ..., None)
     """
 
     name: str

@@ -29,6 +29,13 @@ class Overrides:
 
     Raises:
         ModelError: they aren't of these types.
+
+    Example:
+        >>> from vitcam.recording import Need, Score, record
+        >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+        >>> given = Overrides(grid=(14, 14), prefix=1)
+        >>> record(model, images, score, Need.NOTHING, given=given).layout.grid
+        PatchGrid(height=14, width=14, prefix=1)
     """
 
     grid: tuple[int, int] | None = None
@@ -55,6 +62,13 @@ class Layout:
         pooling: those of them that stand outside the blocks and pool the tokens for the head.
         obstacle: why this is no plain ViT, whose layers all attend over the same tokens; "" if it is one.
         written_out: whether the model writes its attention out and never calls torch's function for it.
+
+    Example:
+        >>> from vitcam.recording import Need, Score, record
+        >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+        >>> layout = record(model, images, score, Need.NOTHING).layout
+        >>> layout.grid, layout.tokens, layout.blocks[0]
+        (PatchGrid(height=14, width=14, prefix=1), 197, 'blocks.0')
     """
 
     grid: PatchGrid

@@ -29,7 +29,7 @@ def logits_of(output: Any) -> Float[Tensor, "batch classes"]:
 
     Example:
         >>> logits_of(model(images)).shape
-        torch.Size([1, 1000])
+        torch.Size([8, 1000])
     """
     logits = find_logits(output)
     if logits is None:

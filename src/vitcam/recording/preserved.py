@@ -24,7 +24,7 @@ def preserved(model: nn.Module) -> Iterator[None]:
     explain one model take turns.
 
     Example:
-        >>> model.train()
+        >>> model = model.train()
         >>> with preserved(model):
         ...     model.training
         False

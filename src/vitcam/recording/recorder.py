@@ -72,9 +72,10 @@ def record(
             finite, the score doesn't depend on any attention layer, or the model can't be compiled.
 
     Example:
-        >>> recording = record(model, images, Score(lambda logits: logits.argmax(1, True)), Need.SKIP_GRADIENT)
-        >>> recording.skip_gradients[0].shape
-        torch.Size([8, 1, 12, 1, 64])
+        >>> score = Score(choose=lambda logits: logits.topk(5).indices)
+        >>> recording = record(model, images, score, Need.SKIP_GRADIENT)
+        >>> len(recording.layers), recording.targets.shape, recording.replayed
+        (12, torch.Size([8, 5]), True)
     """
     check_model(model)
     images = images.detach().to(next((p.dtype for p in model.parameters()), images.dtype))

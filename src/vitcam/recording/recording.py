@@ -26,7 +26,13 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Need(enum.Flag):
-    """What a method needs from a recording. It gets this and nothing more."""
+    """What a method needs from a recording. It gets this and nothing more.
+
+    Example:
+        >>> both = Need.MAPS | Need.SKIP_GRADIENT
+        >>> Need.MAPS in both, Need.GRADIENT in both
+        (True, False)
+    """
 
     NOTHING = 0
     MAPS = enum.auto()  # every query row of the attention layers
@@ -62,6 +68,15 @@ class Recording:
         mean_layer_gradients: the same, with the mean of the block's tokens in the place of each.
         replayed: whether the skip gradients came from a replay of the prefix tokens.
         score, precision: as given, for methods that make passes of their own.
+
+    Example:
+        >>> from vitcam.recording import Score, record
+        >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+        >>> recording = record(model, images, score, Need.GRADIENT)
+        >>> recording.layout.grid.tokens, recording.targets.shape, recording.logits.shape
+        (196, torch.Size([8, 1]), torch.Size([8, 1000]))
+        >>> len(recording.layers), len(recording.gradients)
+        (12, 12)
     """
 
     model: nn.Module
@@ -88,8 +103,13 @@ class Recording:
         For methods that make passes of their own.
 
         Example:
+            >>> from vitcam.recording import record
+            >>> score = Score(choose=lambda logits: logits.topk(5).indices)
+            >>> recording = record(model, images, score, Need.NOTHING)
             >>> with recording.resumed() as model:
             ...     scores = recording.score.scorer(recording.targets)(model(recording.images))
+            >>> scores.shape
+            torch.Size([8, 5])
         """
         with preserved(self.model), autocast(self.images.device, self.precision):
             yield self.model

@@ -23,6 +23,15 @@ class Score:
     Attributes:
         choose: from the logits (batch, classes) to the indices (batch, targets) of the classes to explain.
         function: instead of classes, a function from the model's output to scores.
+
+    Example:
+        >>> predicted = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+        >>> predicted.targets(model(images), batch=8).shape
+        torch.Size([8, 1])
+        >>> difference = Score(function=lambda logits: logits[:, 281] - logits[:, 282])
+        >>> scorer = difference.scorer(None)
+        >>> scorer(model(images)).shape
+        torch.Size([8, 1])
     """
 
     choose: Callable[[Float[Tensor, "batch classes"]], Int[Tensor, "batch targets"]] | None = None

@@ -18,9 +18,12 @@ def module_stack(model: nn.Module, names: Collection[str] | None = None) -> Iter
         names: the modules to follow; all of them if None, which is only worth its price once per model.
 
     Example:
+        >>> from vitcam.recording.interception import intercept
         >>> with module_stack(model) as stack, intercept(lambda call: print(stack) or call.run()):
-        ...     model(images)
+        ...     logits = model(images)
         ['', 'blocks', 'blocks.0', 'blocks.0.attn']
+        ['', 'blocks', 'blocks.1', 'blocks.1.attn']
+        ...
     """
     stack: list[str] = []
 

@@ -33,6 +33,10 @@ class Cell:
         heat: one map (height, width) with values in 0..1, of any size.
         label: what stands above it: the first line in bold, further ones in grey, as in ``"cat\\n25.1 %"``.
         boxes: rectangles to outline, in pixels of ``heat``.
+
+    Example:
+        >>> Cell(np.eye(14), "cat\\n25.1 %").label
+        'cat\\n25.1 %'
     """
 
     heat: ArrayLike
@@ -99,8 +103,9 @@ def panel(
         VitcamError: there are no cells, or the numbers of labels don't fit.
 
     Example:
-        >>> row = [Cell(cat, "cat\\n25.1 %"), Cell(cup, "cup\\n25.5 %")]
-        >>> panel(photo, [row], title="cat_and_cup.jpg", footer="embedded:photo · agcam").save("panel.png")
+        >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
+        >>> row = [Cell(e.upsampled()[0, t], e.label(t=t)) for t in range(2)]
+        >>> panel(e.photographs[0], [row], title=photo.name, footer=e.method).save("panel.png")
     """
     _check(cells, row_labels, column_labels)
     em = max(9, round(tile / 20))

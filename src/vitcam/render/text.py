@@ -41,7 +41,7 @@ def drawable(text: str) -> str:
 
     Example:
         >>> drawable("cat, 猫")
-        'cat, \\u732b'
+        'cat, \\\\u732b'
     """
     known = _letters()
     return "".join(

@@ -110,8 +110,9 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
         ReportError: one isn't a run's folder, has no rows yet, or is damaged.
 
     Example:
-        >>> [run.name for run in read_runs(["runs/deit", "runs/dino"])]
-        ['deit', 'dino']
+        >>> (run,) = read_runs(["run"])
+        >>> run.name, run.tasks, run.methods
+        ('run', ('localization',), ('agcam', 'rollout', 'random', 'center'))
     """
     folders = [Path(path) for path in dict.fromkeys(map(str, paths))]
     names = [folder.resolve().name for folder in folders]

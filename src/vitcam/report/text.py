@@ -25,6 +25,15 @@ def as_markdown(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
     Args:
         tables: as from ``score_tables``.
         runs: what they are of; what is missing of one is said first.
+
+    Example:
+        >>> from vitcam.report import read_runs, score_tables
+        >>> runs = read_runs(["run"])
+        >>> print(as_markdown(score_tables(runs, metrics=["iou"]), runs))
+        ## Localization
+        ...
+        | Method | IoU ↑ | 95 % interval | − agcam | 95 % interval | p |
+        ...
     """
     lines = [f"> {_markdown(run.name)}: {gap}\n" for run in runs for gap in run.gaps]
     task = None
@@ -45,7 +54,14 @@ def as_markdown(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
 
 
 def as_csv(tables: Sequence[ScoreTable]) -> str:
-    """One line per run, method and measure, with all digits. Empty where there is nothing to compare."""
+    """One line per run, method and measure, with all digits. Empty where there is nothing to compare.
+
+    Example:
+        >>> from vitcam.report import read_runs, score_tables
+        >>> runs = read_runs(["run"])
+        >>> as_csv(score_tables(runs)).splitlines()[0]
+        'run,task,metric,method,images,mean,low,high,leads,reference,difference,...'
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -85,6 +101,12 @@ def as_latex(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
     Args:
         tables: as from ``score_tables``.
         runs: what they are of; what is missing of one is said in comments.
+
+    Example:
+        >>> from vitcam.report import read_runs, score_tables
+        >>> runs = read_runs(["run"])
+        >>> as_latex(score_tables(runs), runs).splitlines()[0]
+        '% \\\\usepackage{booktabs}'
     """
     notes = [f"% {_one_line(run.name)}: {gap}" for run in runs for gap in run.gaps]
     blocks = [_latex_table(grid) for grid in as_grids(tables, len(runs) > 1)]

@@ -20,7 +20,7 @@ def generate_photographs(folder: Path, number: int) -> list[Path]:
     """Writes photographs: an ellipse before a shaded background, with noise.
 
     Example:
-        >>> generate_photographs(Path("photographs"), 2)[0].name  # doctest: +SKIP
+        >>> generate_photographs(Path("photographs"), 2)[0].name
         '000.jpg'
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -87,8 +87,9 @@ def rank_correlation(maps: Tensor, others: Tensor) -> float:
     """Spearman's rank correlation of each map with its other, on average.
 
     Example:
-        >>> rank_correlation(torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[[[1.0, 8.0, 9.0]]]]))
-        1.0
+        >>> rising, falling = torch.tensor([[[[1.0, 2.0, 3.0]]]]), torch.tensor([[[[9.0, 8.0, 1.0]]]])
+        >>> round(rank_correlation(rising, falling), 3)
+        -1.0
     """
     ranks = [each.flatten(2).argsort(-1).argsort(-1).double() for each in (maps, others)]
     first, second = (each - each.mean(-1, keepdim=True) for each in ranks)

@@ -47,6 +47,11 @@ def open_coco(root: Path, split: str = "val2017", multi_label: bool = True) -> D
 
     Raises:
         DatasetError: something is missing or can't be read.
+
+    Example:
+        >>> dataset = open_coco(Path("coco"))
+        >>> dataset[0].id, dataset[0].boxes
+        ('000000000139', (Box(left=2, top=1, right=6, bottom=4),))
     """
     path, images = root / "annotations" / f"instances_{split}.json", root / split
     require("coco", root, {path: "boxes and masks", images: "the photographs"})

@@ -66,6 +66,10 @@ def open_cub(root: Path, split: str = "test") -> Dataset:
 
     Raises:
         DatasetError: something is missing or can't be read.
+
+    Example:
+        >>> open_cub(Path("CUB_200_2011")).classes[0].name
+        'Black footed Albatross'
     """
     if split not in _SPLITS:
         raise DatasetError(f"cub has the splits {', '.join(_SPLITS)}; got {split!r}")

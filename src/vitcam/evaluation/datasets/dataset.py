@@ -54,6 +54,12 @@ class Dataset:
 
     Raises:
         DatasetError: there is no photograph, or two have the same id.
+
+    Example:
+        >>> from vitcam.evaluation import open_dataset
+        >>> dataset = open_dataset("folder:things")
+        >>> len(dataset), [each.name for each in dataset.classes], dataset.ids[0]
+        (12, ['cat', 'cup', 'face'], 'cat/0.jpg')
     """
 
     kind: str

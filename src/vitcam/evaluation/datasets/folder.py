@@ -41,6 +41,11 @@ def open_folder(root: Path, boxes: str = "boxes.csv") -> Dataset:
 
     Raises:
         DatasetError: there are no photographs, or the CSV can't be read or names what isn't there.
+
+    Example:
+        >>> dataset = open_folder(Path("things"))
+        >>> dataset[0].id, dataset[0].boxes
+        ('cat/0.jpg', (Box(left=0.0, top=0.0, right=330.0, bottom=300.0),))
     """
     if not root.is_dir():
         raise DatasetError(f"expected a folder with a folder of photographs per class, got the file {root}")

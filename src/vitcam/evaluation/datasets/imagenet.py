@@ -65,6 +65,10 @@ def open_imagenet(root: Path) -> Dataset:
 
     Raises:
         DatasetError: something is missing or can't be read.
+
+    Example:
+        >>> open_imagenet(Path("ILSVRC"))[0].id
+        'ILSVRC2012_val_00000001'
     """
     base = find_base(root, "ILSVRC", _IMAGES)
     require("imagenet", root, {base / _IMAGES: "the validation photographs"})

@@ -67,6 +67,11 @@ def open_imagenet_seg(root: Path) -> Dataset:
     Raises:
         DatasetError: the file is missing, can't be read, or has another structure; or ``h5py`` isn't
             installed.
+
+    Example:
+        >>> sample = open_imagenet_seg(Path("gtsegs_ijcv.mat"))[0]
+        >>> sample.mask().shape, int(sample.mask().sum())  # of the object, in pixels
+        ((6, 8), 12)
     """
     path = root / _FILE if root.is_dir() else root
     require("imagenet-seg", root, {path: "photographs and masks"})

@@ -45,8 +45,12 @@ class Sample:
         pixels: what reads the photograph, where that isn't just opening ``path``.
 
     Example:
-        >>> Sample("a", Path("a.jpg"), (3,), (Box(0, 0, 9, 9),), (3,)).boxes_of(3)
-        (Box(left=0, top=0, right=9, bottom=9),)
+        >>> from vitcam.evaluation import open_dataset
+        >>> sample = open_dataset("voc:VOC2012")[0]
+        >>> sample.labels, sample.boxes_of(7), sample.image().size
+        ((7,), (Box(left=2.0, top=1.0, right=6.0, bottom=4.0),), (8, 6))
+        >>> int(sample.mask().sum()), int(sample.void().sum())  # in pixels
+        (12, 0)
     """
 
     id: str

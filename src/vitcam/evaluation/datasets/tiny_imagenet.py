@@ -43,6 +43,10 @@ def open_tiny_imagenet(root: Path) -> Dataset:
 
     Raises:
         DatasetError: something is missing or can't be read.
+
+    Example:
+        >>> open_tiny_imagenet(Path("tiny-imagenet-200"))[0].boxes
+        (Box(left=0.0, top=32.0, right=45.0, bottom=63.0),)
     """
     base = find_base(root, "tiny-imagenet-200", "val")
     images, annotations = base / "val" / "images", base / "val" / "val_annotations.txt"

@@ -86,6 +86,11 @@ def open_voc(
 
     Raises:
         DatasetError: something is missing or can't be read.
+
+    Example:
+        >>> dataset = open_voc(Path("VOC2012"), multi_label=True)
+        >>> dataset[0].id, dataset[0].labels, dataset[0].mask().shape
+        ('2008_000001', (7,), (6, 8))
     """
     base = _find_base(root, year)
     chosen = base / "ImageSets" / f"{image_set}.txt"

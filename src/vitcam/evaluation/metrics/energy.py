@@ -26,8 +26,10 @@ def energy_inside(
         ignore: pixels that count nowhere.
 
     Example:
-        >>> energy_inside(explanation.heatmaps[:, 0], masks).mean()
-        tensor(0.48, dtype=torch.float64)
+        >>> heatmaps, masks = torch.eye(14)[None], torch.zeros(1, 224, 224, dtype=torch.bool)
+        >>> masks[:, :112, :112] = True
+        >>> energy_inside(heatmaps, masks)
+        tensor([0.4844], dtype=torch.float64)
     """
     maps = pixel_maps(heatmaps, (masks.shape[1], masks.shape[2])).double()
     if ignore is not None:

@@ -83,9 +83,10 @@ def insertion_deletion(
         ModelError: the model returns no logits.
 
     Example:
-        >>> curves = insertion_deletion(model, images, heatmaps, labels, blur_fill(images))
-        >>> curves.auc_insertion.mean()
-        tensor(0.71, dtype=torch.float64)
+        >>> e = vitcam.explain(model, images)
+        >>> given = images, e.heatmaps[:, 0], e.targets[:, 0], blur_fill(images)
+        >>> insertion_deletion(model, *given, steps=4).auc_insertion.shape
+        torch.Size([8])
     """
     ranks = pixel_ranks(pixel_maps(heatmaps, (images.shape[2], images.shape[3])))
     of = images_of(images, heatmaps, targets)

@@ -43,8 +43,10 @@ def localization_scores(
         MetricError: there is no box, or one isn't (left, top, right, bottom) with left ≤ right, top ≤ bottom.
 
     Example:
-        >>> localization_scores(explanation.heatmaps[0, 0], [(40, 30, 180, 200)])["iou"]
-        0.512
+        >>> e = vitcam.explain(photo_model, photo_path("cup"), targets="cup")
+        >>> scores = localization_scores(e.heatmaps[0, 0], [(22, 4, 134, 160)], size=(168, 168))
+        >>> {name: round(score, 1) for name, score in scores.items()}
+        {'pixel_accuracy': 0.7, 'iou': 0.5, 'dice': 0.7, 'precision': 0.9, 'recall': 0.5}
     """
     scores = localization_sweep(heatmap.unsqueeze(0), [boxes], size, [threshold])
     return {name: values.item() for name, values in scores.items()}
@@ -59,8 +61,9 @@ def localization_sweep(
     """``localization_scores`` of a batch at many thresholds; each heatmap is upsampled once.
 
     Example:
-        >>> localization_sweep(explanation.heatmaps[:, 0], boxes)["iou"].mean(0).argmax()
-        tensor(37)
+        >>> e = vitcam.explain(model, images)
+        >>> localization_sweep(e.heatmaps[:, 0], [[(40, 30, 180, 200)]] * 8)["iou"].shape
+        torch.Size([8, 100])
     """
     counts = []
     maps = pixel_maps(heatmaps, size).cpu()

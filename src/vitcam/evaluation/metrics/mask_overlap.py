@@ -30,8 +30,10 @@ def mask_scores(
         ignore: pixels that count nowhere.
 
     Example:
-        >>> mask_scores(explanation.heatmaps[:, 0], masks, [0.25, 0.5])["iou"].mean(0)
-        tensor([0.31, 0.42], dtype=torch.float64)
+        >>> heatmaps, masks = torch.eye(14)[None], torch.zeros(1, 224, 224, dtype=torch.bool)
+        >>> masks[:, :112, :112] = True
+        >>> mask_scores(heatmaps, masks, [0.25, 0.5])["recall"]
+        tensor([[0.2329, 0.1209]], dtype=torch.float64)
     """
     maps = pixel_maps(heatmaps, (masks.shape[1], masks.shape[2]))
     hits, predicted = threshold_counts(maps, masks, thresholds, ignore)

@@ -58,9 +58,10 @@ def perturbation_curves(
         ModelError: the model returns no logits.
 
     Example:
-        >>> curves = perturbation_curves(model, images, explanation.heatmaps[:, 0], labels)
-        >>> curves.morf.shape, curves.abpc.mean()
-        (torch.Size([8, 11]), tensor(0.23, dtype=torch.float64))
+        >>> e = vitcam.explain(model, images)
+        >>> curves = perturbation_curves(model, images, e.heatmaps[:, 0], e.targets[:, 0])
+        >>> curves.morf.shape, curves.abpc.shape
+        (torch.Size([8, 11]), torch.Size([8]))
     """
     importance = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).flatten(1).cpu()
     of = images_of(images, heatmaps, targets)

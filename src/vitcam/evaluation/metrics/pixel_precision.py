@@ -57,9 +57,11 @@ def pixel_average_precision(counts: PixelCounts) -> Float[Tensor, "*batch"]:
     arXiv 2001.07437; their code leaves out the first term of the sum.
 
     Example:
-        >>> counts = pixel_counts(explanation.heatmaps[:, 0], masks)
+        >>> heatmaps, masks = torch.eye(14)[None], torch.zeros(1, 224, 224, dtype=torch.bool)
+        >>> masks[:, :112, :112] = True
+        >>> counts = pixel_counts(heatmaps, masks)
         >>> pixel_average_precision(PixelCounts(*(count.sum(0) for count in counts)))
-        tensor(0.61, dtype=torch.float64)
+        tensor(0.3398, dtype=torch.float64)
     """
     precision = counts.hits.double() / counts.predicted.clamp(min=1)
     recall = counts.hits.double() / counts.truth.unsqueeze(-1)

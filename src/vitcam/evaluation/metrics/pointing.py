@@ -33,8 +33,10 @@ def pointing_game(
         ignore: pixels that count nowhere: neither as the hottest nor as the region's.
 
     Example:
-        >>> pointing_game(explanation.heatmaps[:, 0], masks, ZHANG_TOLERANCE).float().mean()
-        tensor(0.87)
+        >>> heatmaps, masks = torch.eye(14)[None], torch.zeros(1, 224, 224, dtype=torch.bool)
+        >>> masks[:, :112, :112] = True
+        >>> pointing_game(heatmaps, masks), pointing_game(heatmaps, ~masks, ZHANG_TOLERANCE)
+        (tensor([True]), tensor([False]))
     """
     height, width = masks.shape[-2:]
     maps = pixel_maps(heatmaps, (height, width))

@@ -62,8 +62,9 @@ def road_curves(
         ModelError: the model returns no logits.
 
     Example:
-        >>> road_curves(model, images, explanation.heatmaps[:, 0], labels).abpc.mean()
-        tensor(0.17, dtype=torch.float64)
+        >>> e = vitcam.explain(model, images)
+        >>> road_curves(model, images, e.heatmaps[:, 0], e.targets[:, 0], percentiles=(50,)).abpc.shape
+        torch.Size([8])
     """
     if not percentiles or not all(0 < percentile < 100 for percentile in percentiles):
         raise MetricError(

@@ -56,8 +56,9 @@ def saco(
         ModelError: the model returns no logits.
 
     Example:
-        >>> saco(model, images, explanation.heatmaps[:, 0], explanation.targets[:, 0]).mean()
-        tensor(0.31, dtype=torch.float64)
+        >>> e = vitcam.explain(model, images)
+        >>> saco(model, images, e.heatmaps[:, 0], e.targets[:, 0]).shape
+        torch.Size([8])
     """
     maps = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).cpu()
     ranks = pixel_ranks(maps)

@@ -34,9 +34,9 @@ def threshold_counts(
         MetricError: the thresholds aren't ascending.
 
     Example:
-        >>> inside, anywhere = threshold_counts(maps, masks, [0.25, 0.5, 0.75])
-        >>> anywhere.shape
-        torch.Size([8, 3])
+        >>> maps = torch.tensor([[[0.1, 0.4], [0.6, 0.9]]])
+        >>> threshold_counts(maps, maps > 0.5, [0.25, 0.5, 0.75])
+        (tensor([[2, 2, 1]]), tensor([[3, 2, 1]]))
     """
     edges = torch.as_tensor(thresholds, dtype=maps.dtype, device=maps.device)
     if (edges.diff() < 0).any():

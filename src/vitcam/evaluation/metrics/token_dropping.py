@@ -64,9 +64,10 @@ def token_dropping_curves(
 
     Example:
         >>> grid = PatchGrid(height=14, width=14, prefix=1)
-        >>> curves = token_dropping_curves(model, model.blocks[0], grid, images, heatmaps, labels)
-        >>> curves.abpc.mean()
-        tensor(0.19, dtype=torch.float64)
+        >>> e = vitcam.explain(model, images)
+        >>> given = images, e.heatmaps[:, 0], e.targets[:, 0]
+        >>> token_dropping_curves(model, model.blocks[0], grid, *given).abpc.shape
+        torch.Size([8])
     """
     _check(grid, heatmaps)
     of = images_of(images, heatmaps, targets)

@@ -89,9 +89,11 @@ def trace(
             needs, or drops out attention weights.
 
     Example:
+        >>> from vitcam.methods.relevance.chefer import CHEFER
         >>> traced = trace(model, images, CHEFER, start_layer=0)
-        >>> scores = traced.output.gather(1, targets[:, None]).squeeze(1)
-        >>> relevance = traced.relevance(scores, [layer.output for layer in traced.attentions])
+        >>> layers = [layer.output for layer in traced.attentions]
+        >>> len(traced.relevance(traced.output[:, 281], layers))
+        12
     """
     propagation = Propagation(rules, images.shape[0], start_layer)
     with torch.inference_mode(False), torch.enable_grad(), frozen(model), propagation:
