@@ -24,13 +24,12 @@ def main() -> None:
     options.add_argument("--random-weights", action="store_true", help="download nothing; maps mean nothing")
     given = options.parse_args()
 
+    spec = f"open_clip:{ARCHITECTURE}" if given.random_weights else f"open_clip:{ARCHITECTURE}/{WEIGHTS}"
     try:
-        if given.random_weights:
-            model = vitcam.load_model(f"open_clip:{ARCHITECTURE}", pretrained=False)
-        else:
-            model = vitcam.load_model(f"open_clip:{ARCHITECTURE}/{WEIGHTS}")
+        model = vitcam.load_model(spec, pretrained=not given.random_weights)
     except vitcam.VitcamError as error:
-        sys.exit(f"{error}\nWith --random-weights nothing is downloaded.")
+        hint = "" if given.random_weights else "\nWith --random-weights nothing is downloaded."
+        sys.exit(f"{error}{hint}")
 
     e = vitcam.explain(model, given.photo, targets=given.prompts)
     for t, prompt in enumerate(given.prompts):

@@ -11,8 +11,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import transformers
-
 import vitcam
 from vitcam.photos import photo_path
 
@@ -25,6 +23,8 @@ def main() -> None:
     given = options.parse_args()
 
     if given.random_weights:
+        import transformers
+
         config = transformers.ViTConfig(num_hidden_layers=4, num_labels=1000)
         half = (0.5, 0.5, 0.5)
         model = vitcam.LoadedModel(
