@@ -32,6 +32,7 @@ def examples() -> Iterator[doctest.DocTest]:
             yield parser.get_doctest(docstring.value, {}, thing.path, str(thing.filepath), line)
 
 
+@cache
 def reference() -> dict[str, griffe.Object]:
     """The functions, classes and methods that the pages of the reference show, by their paths."""
     shown: dict[str, griffe.Object] = {}
@@ -45,14 +46,23 @@ def reference() -> dict[str, griffe.Object]:
 
 
 def has_example(thing: griffe.Object) -> bool:
-    """Whether its docstring has an example, or its class's docstring uses it."""
-    own = thing.docstring.value if thing.docstring else ""
-    if ">>>" in own:
+    """Whether its docstring has an example; or its class's uses it; or that of a function which returns it."""
+    if _shows(thing):
         return True
+    if thing.is_class:
+        return any(_shows(each) for each in reference().values() if str(_returned(each)) == thing.name)
     parent = thing.parent
     of_class = parent.docstring.value if parent and parent.is_class and parent.docstring else ""
     lines = [line for line in of_class.splitlines() if line.lstrip().startswith((">>>", "..."))]
     return any(f".{thing.name}(" in line for line in lines)
+
+
+def _shows(thing: griffe.Object) -> bool:
+    return thing.docstring is not None and ">>>" in thing.docstring.value
+
+
+def _returned(thing: griffe.Object) -> object:
+    return thing.returns if isinstance(thing, griffe.Function) else None
 
 
 def _members(thing: griffe.Object, *, inside: bool = False) -> Iterator[griffe.Object]:

@@ -50,3 +50,14 @@ def test_nothing_is_fetched_from_elsewhere():
 
 def test_pictures_are_of_modest_size():
     assert sum(file.stat().st_size for file in (REPOSITORY / "docs" / "images").iterdir()) < 2_000_000
+
+
+def test_links_of_the_readme_lead_somewhere():
+    text = (REPOSITORY / "README.md").read_text()
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        page = REPOSITORY / (target or "README.md")
+        assert page.exists(), f"there is no {target}"
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in slugs, f"{target} has no section {anchor}"

@@ -43,11 +43,6 @@ class Exported:
         path: the graph; a file of the same name that ends in .json describes it.
         description: what is in that file.
         agreement: how far it is from PyTorch; None if it wasn't verified.
-
-    Example:
-        >>> exported = vitcam.export.export_onnx(photo_model, "photo.onnx", classes="top5")
-        >>> exported.path.name, exported.description["grid"], exported.description["class_names"][:2]
-        ('photo.onnx', [12, 12], ['...', '...'])
     """
 
     path: Path
@@ -90,8 +85,8 @@ def export_onnx(
 
     Example:
         >>> exported = vitcam.export.export_onnx(photo_model, "photo.onnx")
-        >>> exported.agreement.heatmaps < 1e-3
-        True
+        >>> exported.path.name, exported.description["grid"], exported.agreement.heatmaps < 1e-3
+        ('photo.onnx', [12, 12], True)
     """
     loaded, module = (model, model.module) if isinstance(model, LoadedModel) else (None, model)
     found, options = exportable_method(method)

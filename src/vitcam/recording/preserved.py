@@ -24,7 +24,7 @@ def preserved(model: nn.Module) -> Iterator[None]:
     explain one model take turns.
 
     Example:
-        >>> model = model.train()
+        >>> model = torch.nn.Linear(2, 2).train()
         >>> with preserved(model):
         ...     model.training
         False
