@@ -43,8 +43,14 @@ def for_each_batch(
         ImageError, TargetError, ModelError: as for :func:`vitcam.explain`.
 
     Example:
-        >>> for_each_batch(lambda recording, *_: recording.logits, model, images, None, Need.NOTHING)
-        [tensor(...), tensor(...)]
+        >>> logits = for_each_batch(
+        ...     lambda recording, batch, loaded: recording.logits,
+        ...     *(model, images, None, Need.NOTHING),
+        ...     batch_size=5,
+        ...     device=None,
+        ... )
+        >>> [each.shape for each in logits]
+        [torch.Size([5, 1000]), torch.Size([3, 1000])]
     """
     loaded, module = (model, model.module) if isinstance(model, LoadedModel) else (None, model)
     if not isinstance(module, nn.Module):

@@ -18,7 +18,8 @@ class Line:
     Example:
         >>> line = Line()
         >>> with line.turn(Work("a visitor")):
-        ...     ...  # nobody else is inside
+        ...     "nobody else is inside"
+        'nobody else is inside'
     """
 
     def __init__(self) -> None:

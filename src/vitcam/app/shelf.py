@@ -23,6 +23,7 @@ class ModelShelf:
         >>> shelf = ModelShelf(vitcam.load_model, room=2)
         >>> with shelf.model("embedded:photo", Work("a visitor")) as model:
         ...     vitcam.explain(model, photo).label()
+        Loading embedded:photo
         'cat'
     """
 
