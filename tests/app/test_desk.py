@@ -152,6 +152,10 @@ def test_drawing_and_packing_run_no_model(desk, shelf):
     assert [Path(path).exists() for path in (newer, other)] == [False, True]
 
 
+def test_no_method(desk):
+    assert "No method is chosen" in said(lambda: explain(desk, methods=()))
+
+
 def test_maps_come_as_they_are_finished(desk):
     seen, texts = [], []
     for status, given, _, ticks, html in steps(desk, methods=["lrp", "gae", "agcam"]):

@@ -43,6 +43,15 @@ def test_what_takes_long_can_be_stopped(visit, key, tmp_path):
     expect(one.page.locator("#status")).to_have_text("")
 
 
+def test_on_a_narrow_screen_stop_is_in_sight(visit):
+    one = endless(visit, width=380, height=780)
+    stop = one.page.get_by_role("button", name="Stop")
+    expect(stop).to_be_in_viewport(ratio=1)
+    one.photograph_page("narrow-explaining", top=False)
+    stop.click()
+    one.settled()
+
+
 def test_the_next_visitor_hears_that_they_wait(visit):
     one, other = endless(visit), visit()
     other.page.set_input_files("#photograph input[type=file]", photo_path("cup"))

@@ -152,17 +152,12 @@ def shown(side: int, code: Any) -> Shown:
     return Shown(gr.State(None), maps, downloads, files, code)
 
 
-def buttons() -> tuple[Any, Any]:
-    """The one that starts, and the one that ends what it started."""
-    with gr.Row(elem_id="go"):
-        start = gr.Button("Explain", variant="primary", elem_id="explain", min_width=120)
-        stop = gr.Button("Stop", visible=False, elem_id="stop", scale=0, min_width=96)
-    return start, stop
-
-
-def status() -> Any:
-    """Where it is said what is being done."""
-    return gr.HTML("", apply_default_css=False, elem_id="status")
+def status() -> tuple[Any, Any]:
+    """Where it is said what is being done, and the button that ends it."""
+    with gr.Row(elem_id="busy"):
+        said = gr.HTML("", apply_default_css=False, elem_id="status")
+        stop = gr.Button("Stop", visible=False, elem_id="stop", scale=0, min_width=88, size="sm")
+    return said, stop
 
 
 def code(side: int) -> Any:

@@ -47,7 +47,11 @@ def maps_html(answer: Answer, look: Look) -> str:
 
 def status_html(text: str, done: int | None = None, total: int = 1) -> str:
     """What is being done, and how much of it is; without ``done``, that nothing is done any more."""
-    bar = "" if done is None else f'<span class="bar"><i style="width: {100 * done // total}%"></i></span>'
+    bar = (
+        ""
+        if done is None
+        else f'<span class="bar"><i style="width: {100 * done // max(total, 1)}%"></i></span>'
+    )
     share = f" · {done} of {total} methods done" if done else ""
     return f'<p class="vitcam-status">{bar}<span>{escape(text + share)}</span></p>'
 

@@ -31,11 +31,11 @@ def build_page(desk: Desk, layers_desk: LayersDesk, policy: Policy) -> gr.Blocks
                 comparing = gr.Checkbox(label="Compare with a second model", elem_id="comparing")
                 with gr.Column(visible=False) as second_box:
                     second = layout.asked(policy, comparing, "Second model", policy.specs[-1])
-                buttons = layout.buttons()
+                button = gr.Button("Explain", variant="primary", elem_id="explain")
             with gr.Column(scale=5, min_width=320, elem_id="answers"):
                 with gr.Row(elem_id="look"):
                     drawn = layout.look()
-                status = layout.status()
+                status, stop = layout.status()
                 with gr.Tabs() as tabs:
                     with gr.Tab("Maps", id="maps"), gr.Row():
                         with gr.Column(min_width=300):
@@ -56,7 +56,7 @@ def build_page(desk: Desk, layers_desk: LayersDesk, policy: Policy) -> gr.Blocks
             [second_box, right_box],
             **wiring.SILENT,
         )
-        wiring.connect_answers(desk, buttons, photograph, methods, drawn, tabs, status, sides)
+        wiring.connect_answers(desk, (button, stop), photograph, methods, drawn, tabs, status, sides)
         wiring.connect_layers(layers_desk, layers_tab, apart, drawn, sides)
         page.load(None, js=ON_LOAD)
         page.unload(desk.leave)

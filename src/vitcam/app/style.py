@@ -14,11 +14,13 @@ html { scroll-padding-bottom: 80px; } /* what has the focus isn't hidden behind 
 #look .form { background: var(--block-background-fill); align-items: center; }
 #boxes { flex: 0 1 110px; }
 [data-testid="status-tracker"] .error, [data-testid="status-tracker"] .clear-status { display: none; }
-#go { position: sticky; bottom: 8px; z-index: 40; flex-wrap: nowrap; background: var(--body-background-fill);
-  box-shadow: 0 0 0 8px var(--body-background-fill); }
-#status { min-height: 28px; margin: -8px 0; }
+#explain { position: sticky; bottom: 8px; z-index: 40; box-shadow: 0 0 0 6px var(--body-background-fill); }
+#explain:disabled { opacity: 1; background: color-mix(in srgb, var(--button-primary-background-fill) 50%,
+  var(--body-background-fill)); }
+#busy { position: sticky; top: 0; z-index: 30; flex-wrap: nowrap; align-items: center; min-height: 36px;
+  margin: -8px 0; background: var(--body-background-fill); }
 .vitcam-status { display: flex; gap: 12px; align-items: center; margin: 0; padding: 4px; }
-.vitcam-status .bar { flex: 0 0 120px; height: 6px; border-radius: 3px; overflow: hidden;
+.vitcam-status .bar { flex: 0 1 120px; min-width: 48px; height: 6px; border-radius: 3px; overflow: hidden;
   background: linear-gradient(90deg, var(--border-color-primary) 25%, var(--color-accent-soft) 50%,
   var(--border-color-primary) 75%) 0 0 / 200% 100%; animation: vitcam-busy 1.5s linear infinite; }
 .vitcam-status .bar i { display: block; height: 100%; background: var(--color-accent); }
