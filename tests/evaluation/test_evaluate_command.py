@@ -45,10 +45,10 @@ def test_evaluate(sound, tmp_path):
     status, output = vitcam(*command, "-o", tmp_path / "run")
     assert status == 0, output
     assert "2 of 3 classes matched by name" in output
-    assert "Photographs left out because the model doesn't know their classes: " in output
+    assert "Photographs left out because the model doesn't know their classes ('hen'): " in output
     for word in ("Localization", "Perturbation", "agcam", "random", "center", "ABPC"):
         assert word in output
-    assert f"Rows and intervals are in {tmp_path / 'run'}" in output
+    assert f"Rows and intervals are in {tmp_path / 'run'}; `vitcam report {tmp_path / 'run'}` makes" in output
     settings = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (settings["limit"], settings["steps"], settings["task"]) == (4, 2, "all")
 

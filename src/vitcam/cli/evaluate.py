@@ -152,7 +152,10 @@ def evaluate(
         )
     for name, methods in summary.items():
         _print_summary(stdout(), name, methods)
-    stdout().print(f"Rows and intervals are in {output}", soft_wrap=True)
+    stdout().print(
+        f"Rows and intervals are in {output}; `vitcam report {output}` makes tables and a page",
+        soft_wrap=True,
+    )
     if any(numbers["unreadable"] for methods in summary.values() for numbers in methods.values()):
         raise typer.Exit(1)
 

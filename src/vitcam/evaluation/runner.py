@@ -221,4 +221,7 @@ def _tell_beginning(tell: Callable[[str], None], dataset: Dataset, match: ClassM
     for sentence in (*dataset.notes, match.sentence):
         tell(sentence)
     if plan.unmatched:
-        tell(f"Photographs left out because the model doesn't know their classes: {plan.unmatched}")
+        pairs = zip(dataset.classes, match.model_indices, strict=True)
+        unknown = [item.name.split(",")[0] for item, index in pairs if index is None]
+        such = ", ".join(map(repr, unknown[:3])) + (", …" if len(unknown) > 3 else "")
+        tell(f"Photographs left out because the model doesn't know their classes ({such}): {plan.unmatched}")
