@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vitcam import LoadedModel
-from vitcam.evaluation import RunError, evaluate
+from vitcam.evaluation import RunError, cluster, evaluate
 from vitcam.evaluation.cluster import make_shards
 from vitcam.evaluation.gallery import read_pictures
 from vitcam.evaluation.store import RunFolder
@@ -35,6 +35,19 @@ def deadly(model: LoadedModel, rows: Path) -> LoadedModel:
 
     model.module.register_forward_pre_hook(kill)
     return model
+
+
+def test_workers_and_reports_find_the_dataset_from_other_folders(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray isn't installed")
+    handed = []
+    monkeypatch.setattr(
+        cluster, "run_on_ray", lambda address, folder, job, *_: handed.append(job.dataset.root)
+    )
+    miniature.make_dataset(tmp_path / "data", images=3)
+    monkeypatch.chdir(tmp_path)
+    evaluate("localization", "folder:data", miniature.make_model(), ["center"], "run", cluster="local")
+    assert handed == [tmp_path / "data"]
+    assert RunFolder(tmp_path / "run").settings()["data"] == f"folder:{tmp_path / 'data'}"
 
 
 @pytest.mark.slow

@@ -132,6 +132,7 @@ def evaluate(
         from vitcam.evaluation.cluster import find_ray
 
         find_ray()
+        data = _from_anywhere(data)
     dataset = open_dataset(data, **(data_options or {})) if isinstance(data, str) else data
     loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)
     match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, _logits(loaded))
@@ -166,6 +167,14 @@ def evaluate(
     if wrong:
         tell("Photographs that can be read by then are measured by the same command given again")
     return summary
+
+
+def _from_anywhere(data: str | Dataset) -> str | Dataset:
+    """A dataset's specification that holds in other folders too, where a cluster's workers and reports start."""
+    if not isinstance(data, str) or ":" not in data:
+        return data
+    kind, _, path = data.partition(":")
+    return f"{kind}:{Path(path).expanduser().absolute()}" if path else data
 
 
 def _pending(
