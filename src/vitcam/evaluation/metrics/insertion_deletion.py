@@ -65,22 +65,12 @@ def insertion_deletion(
     and insertion starts from a blurred image; here both use the given fill, so call it once per fill.
 
     Args:
-        model: returns logits; left exactly as it was.
-        images: normalised, on the model's device.
-        heatmaps: on the patch grid; one per image, or several: all images' by one method, then all by the
-            next. What they have in common is computed once.
-        targets: per heatmap, the class whose probability is followed.
         fills: what stands where the image is absent: ``blur_fill(images)``, ``mean_fill(images)``, or any.
         steps: 28 are RISE's steps of 1792 pixels at 224×224.
-        multi_label: a probability is the sigmoid of the class's own logit, instead of a share of the softmax.
-        precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
-        batch_size: images in one forward pass.
+        model, images, heatmaps, targets, multi_label, precision, batch_size: as for ``perturbation_curves``.
 
     Raises:
-        ImageError: a heatmap isn't finite.
-        MetricError: images, heatmaps and targets don't belong together.
-        TargetError: a target isn't one of the model's classes.
-        ModelError: the model returns no logits.
+        ImageError, MetricError, TargetError, ModelError: as from ``perturbation_curves``.
 
     Example:
         >>> e = vitcam.explain(model, images)

@@ -43,23 +43,14 @@ def road_curves(
     Source: Rong et al. 2022, arXiv 2202.00449.
 
     Args:
-        model: returns logits; left exactly as it was.
-        images: normalised, on the model's device.
-        heatmaps: on the patch grid; one per image, or several: all images' by one method, then all by the
-            next.
-        targets: per heatmap, the class whose probability is followed.
         percentiles: how much is removed, in per cent, between 0 and 100.
         noise: its standard deviation, in the unit of the normalised images.
         seed: of the noise, which is the same for every image and percentile.
-        multi_label: a probability is the sigmoid of the class's own logit, instead of a share of the softmax.
-        precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
-        batch_size: images in one forward pass.
+        model, images, heatmaps, targets, multi_label, precision, batch_size: as for ``perturbation_curves``.
 
     Raises:
-        MetricError: a percentile isn't between 0 and 100; images, heatmaps and targets don't belong together.
-        ImageError: a heatmap isn't finite.
-        TargetError: a target isn't one of the model's classes.
-        ModelError: the model returns no logits.
+        MetricError: a percentile isn't between 0 and 100, or as from ``perturbation_curves``.
+        ImageError, TargetError, ModelError: as from ``perturbation_curves``.
 
     Example:
         >>> e = vitcam.explain(model, images)

@@ -33,27 +33,19 @@ def saco(
 
         F = Σ_{i<j} ±(s_i − s_j) / Σ_{i<j} (s_i − s_j),   + where d_i ≥ d_j, − elsewhere.
 
-    K forward passes per heatmap, and one per image. s is the mean over the group, which where K divides the
-    number of pixels gives the same F as the paper's sum. 0 for a constant map, which claims nothing.
+    The heatmap is upsampled to the image (bilinear) and min-maxed, which leaves F as it is. K forward passes
+    per heatmap, and one per image. s is the mean over the group, which where K divides the number of pixels
+    gives the same F as the paper's sum. 0 for a constant map, which claims nothing.
 
     Source: Wu et al., CVPR 2024, "On the Faithfulness of Vision Transformer Explanations", arXiv 2404.01415.
 
     Args:
-        model: returns logits; left exactly as it was.
-        images: normalised, on the model's device.
-        heatmaps: on the patch grid; upsampled to the image (bilinear) and min-maxed, which leaves F as it is.
-            One per image, or several: all images' by one method, then all by the next.
         targets: per heatmap, the class whose probability is followed; the predicted one in the paper.
         groups: K.
-        multi_label: a probability is the sigmoid of the class's own logit, instead of a share of the softmax.
-        precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
-        batch_size: images in one forward pass.
+        model, images, heatmaps, multi_label, precision, batch_size: as for ``perturbation_curves``.
 
     Raises:
-        ImageError: a heatmap isn't finite.
-        MetricError: images, heatmaps and targets don't belong together.
-        TargetError: a target isn't one of the model's classes.
-        ModelError: the model returns no logits.
+        ImageError, MetricError, TargetError, ModelError: as from ``perturbation_curves``.
 
     Example:
         >>> e = vitcam.explain(model, images)
@@ -64,11 +56,10 @@ def saco(
     ranks = pixel_ranks(maps)
     of = images_of(images, heatmaps, targets)
     group = ranks * groups // ranks.shape[1]
-    removals = [
-        Removal(image, partial(_members, group[i], number) if number < groups else False)
-        for i, image in enumerate(of)
-        for number in (groups, *range(groups))
-    ]
+    removals = []
+    for i, image in enumerate(of):
+        removals.append(Removal(image, False))
+        removals += [Removal(image, partial(_members, group[i], number)) for number in range(groups)]
     probabilities = removal_probabilities(
         model,
         images,

@@ -44,23 +44,15 @@ def token_dropping_curves(
     Source: Jain et al. 2022, "Missingness Bias in Model Debugging", arXiv 2204.08945.
 
     Args:
-        model: returns logits; left exactly as it was.
-        block: its first transformer block.
+        block: the model's first transformer block.
         grid: where the patch tokens stand in the sequence.
-        images: normalised, on the model's device.
-        heatmaps: on the patch grid; one per image, or several: all images' by one method, then all by the
-            next. What they have in common is computed once.
-        targets: per heatmap, the class whose probability is followed.
-        steps: how finely 0..1 is divided.
-        multi_label: a probability is the sigmoid of the class's own logit, instead of a share of the softmax.
-        precision: of the forward pass; "bf16" and "fp16" by autocast. Probabilities are fp32.
         batch_size: images in one forward pass; up to four times as many where few of their tokens are left.
+        model, images, heatmaps, targets, steps, multi_label, precision: as for ``perturbation_curves``.
 
     Raises:
-        MetricError: the heatmaps aren't on this grid; images, heatmaps and targets don't belong together.
-        ImageError: a heatmap isn't finite.
-        ModelError: there is no prefix token, or the model doesn't run with fewer tokens.
-        TargetError: a target isn't one of the model's classes.
+        MetricError: the heatmaps aren't on this grid, or as from ``perturbation_curves``.
+        ModelError: there is no prefix token, the model doesn't run with fewer tokens, or returns no logits.
+        ImageError, TargetError: as from ``perturbation_curves``.
 
     Example:
         >>> grid = PatchGrid(height=14, width=14, prefix=1)
