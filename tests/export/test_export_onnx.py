@@ -91,6 +91,14 @@ def test_file_tells_nothing_of_the_machine_that_wrote_it(export):
     assert not any(each.metadata_props for each in noted)
 
 
+def test_no_weight_is_copied_for_each_token(export):
+    """As torch does it for the input projection of nn.MultiheadAttention: 32 numbers become 96."""
+    file = onnx.load(export("torchvision, nn.MultiheadAttention")[1].path)
+    shapes = [[d.dim_value for d in value.type.tensor_type.shape.dim] for value in file.graph.value_info]
+    assert [32, 96] in shapes
+    assert not [shape for shape in shapes if len(shape) > 2 and shape[-2:] == [32, 96]]
+
+
 def test_agreement_is_told(export):
     agreement = export("timm, class token")[1].agreement
     assert 0 < agreement.heatmaps < 1e-4

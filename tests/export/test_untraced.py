@@ -82,7 +82,9 @@ def test_a_clip_is_exported_with_its_texts(seen, tmp_path):
         text_encoder=lambda texts: torch.eye(24)[: len(texts)],
         spec="open_clip:tiny",
     )
-    with pytest.raises(ModelError, match=r"open_clip:tiny has no classes of its own. Say which texts"):
+    with pytest.raises(
+        ModelError, match=r"open_clip:tiny has no classes of its own. Say which texts they are: --text"
+    ):
         export_onnx(clip, tmp_path / "m.onnx")
     exported = export_onnx(clip.with_prompts(["a cat", "a cup"]), tmp_path / "m.onnx", classes="all")
     assert exported.description["class_names"] == ["a cat", "a cup"]

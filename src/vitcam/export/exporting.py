@@ -149,7 +149,8 @@ def _images(loaded: LoadedModel | None, size: Size | None) -> Tensor:
         )
     if loaded is not None and loaded.promptable and not loaded.class_names:
         raise ModelError(
-            f"{loaded.spec} has no classes of its own. Say which texts: model.with_prompts([…]), and export that"
+            f"{loaded.spec} has no classes of its own. Say which texts they are: --text on the command line, "
+            "model.with_prompts([…]) in Python"
         )
     if loaded is not None:
         prepare = resized(loaded.preprocessing, size or loaded.preprocessing.size)
