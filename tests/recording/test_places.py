@@ -97,3 +97,52 @@ def test_legrad_says_that_blocks_of_other_sizes_have_no_common_head():
     with pytest.raises(vitcam.errors.MethodError, match="legrad isn't defined for Growing"):
         vitcam.explain(Growing(), IMAGES, "legrad")
     assert vitcam.explain(Growing(), IMAGES, "gae").heatmaps.isfinite().all()
+
+
+class PooledPatches(Ordered):
+    """A ViT whose head reads the patches through an attention, and no other token."""
+
+    def __init__(self, hides):
+        super().__init__(lambda patches, token: torch.cat([token, patches], dim=1))
+        self.hides = hides
+        self.query = nn.Parameter(torch.randn(1, 1, 12))
+        self.pool = nn.MultiheadAttention(12, 3, batch_first=True)
+
+    def forward(self, images):
+        patches = self.embed(images).flatten(2).transpose(1, 2)
+        tokens = self.blocks(self.order(patches, self.token.expand(len(patches), -1, -1)))
+        hidden = torch.zeros(tokens.shape[:2], dtype=torch.bool)
+        hidden[:, 0] = self.hides
+        if not self.hides:
+            tokens, hidden = tokens[:, 1:], None
+        pooled, _ = self.pool(self.query.expand(len(tokens), -1, -1), tokens, tokens, key_padding_mask=hidden)
+        return self.head(pooled[:, 0])
+
+
+def test_pooling_of_patches_only_is_pooling_with_the_other_tokens_hidden():
+    methods = [
+        "agcam",
+        "agcam(normalization='none')",
+        "attention",
+        "rollout",
+        "gae",
+        "gradsam",
+        "legrad",
+        "gradcam",
+    ]
+    expected = vitcam.compare(PooledPatches(hides=True), IMAGES, methods, targets=[[1, 2], [0, 3]])
+    found = vitcam.compare(PooledPatches(hides=False), IMAGES, methods, targets=[[1, 2], [0, 3]])
+    for method in methods:
+        assert (found[method].heatmaps.flatten(2).std(dim=2) > 0).all()
+        torch.testing.assert_close(found[method].heatmaps, expected[method].heatmaps, rtol=1e-4, atol=1e-7)
+
+
+def test_pooling_of_other_tokens_is_an_obstacle():
+    model = PooledPatches(hides=False)
+    model.pool.forward = lambda q, k, v, key_padding_mask: nn.MultiheadAttention.forward(
+        model.pool, q, k[:, :7], v[:, :7], need_weights=False
+    )
+    with pytest.raises(
+        vitcam.errors.MethodError, match="the attention that pools its 21 tokens sees 7 of them"
+    ):
+        vitcam.explain(model, IMAGES)

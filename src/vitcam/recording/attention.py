@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -102,6 +103,21 @@ def with_head_dimension(call: AttentionCall, batch: int) -> AttentionCall:
         groups = query.shape[-3] // key.shape[-3]
         key, value = key.repeat_interleave(groups, dim=-3), value.repeat_interleave(groups, dim=-3)
     return replace(call, query=query, key=key, value=value, mask=mask, enable_gqa=False)
+
+
+def among_all_tokens(call: AttentionCall, tokens: int, patches: slice) -> AttentionCall:
+    """A call that sees the patches only, as one that sees every token and to which all others are hidden.
+
+    So pool some heads the tokens of a model with registers. Any other call is returned as it is.
+    """
+    keys = call.key.shape[-2]
+    if keys == tokens or keys != patches.stop - patches.start:
+        return call
+    around = patches.start, tokens - patches.stop
+    mask = call.query.new_zeros(1, 1, 1, keys) if call.mask is None else call.mask
+    hidden = False if mask.dtype == torch.bool else -torch.inf
+    key, value = (F.pad(tensor, (0, 0, *around)) for tensor in (call.key, call.value))
+    return replace(call, key=key, value=value, mask=F.pad(mask, around, value=hidden))
 
 
 def first_rows(attention: Attention, rows: int) -> Attention:

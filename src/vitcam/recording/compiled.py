@@ -22,7 +22,7 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.overrides import TorchFunctionMode
 
 from vitcam.errors import ModelError
-from vitcam.recording.attention import Attention, with_head_dimension
+from vitcam.recording.attention import Attention, among_all_tokens, with_head_dimension
 from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.interception import AttentionCall, intercept
 from vitcam.recording.layout import Layout
@@ -51,9 +51,11 @@ def compiled_pass(
     def answer(call: AttentionCall) -> Tensor:
         # No hook may say who is calling: each call would be compiled anew. The order of the calls is known.
         name = layout.callers[len(layers)]
+        pooling = name in layout.pooling
         by_head = with_head_dimension(call, len(images))
         output = by_head.run()
-        layers.append(keep(Attention(name, name in layout.pooling, by_head, output)))
+        seen = among_all_tokens(by_head, layout.tokens, layout.grid.patches) if pooling else by_head
+        layers.append(keep(Attention(name, pooling, seen, output)))
         return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
     _answering.answer = answer

@@ -111,11 +111,17 @@ def find_layout(
     callers = tuple(call.stack[-1] if call.stack else "" for call in seen)
     inside = [_is_inside(call.stack, blocks) for call in seen]
     size = (images.shape[-2], images.shape[-1])
-    obstacle = _obstacle(seen, images.shape[0], inside if blocks else [True] * len(seen))
+    # An attention behind all blocks, which pools the tokens for the head, may see some of them only.
+    pools = bool(blocks) and not inside[-1] and len(seen) > 1 and all(inside[:-1])
+    obstacle = _obstacle(
+        seen[:-1] if pools else seen, images.shape[0], inside if blocks else [True] * len(seen)
+    )
     tokens = seen[-1].keys * seen[-1].batch // images.shape[0] if obstacle else seen[0].keys
     grid = find_grid(tokens, [] if obstacle else convolutions, size, grid=given.grid, prefix=given.prefix)
     if not obstacle and blocks and given.prefix is None:
         grid = checked_grid(model, images[:1], blocks[0], tokens, grid)
+    if not obstacle and pools and seen[-1].keys not in (tokens, grid.tokens):
+        obstacle = f"the attention that pools its {tokens} tokens sees {seen[-1].keys} of them"
     pooling = frozenset(name for name, within in zip(callers, inside, strict=True) if blocks and not within)
     return Layout(grid, tokens, blocks, callers, pooling, obstacle, written_out)
 
@@ -178,6 +184,6 @@ def _obstacle(seen: list[_Seen], batch: int, inside: list[bool]) -> str:
     if any(call.batch != batch for call in seen):
         return "its attention layers attend within windows"
     # An attention that pools the tokens for the head may have any number of queries.
-    if any(call.queries > call.keys for call, within in zip(seen, inside, strict=True) if within):
+    if any(call.queries > call.keys for call, within in zip(seen, inside, strict=False) if within):
         return "its attention layers have fewer keys than queries"
     return ""

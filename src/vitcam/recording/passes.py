@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitcam.recording.attention import Attention, with_head_dimension
+from vitcam.recording.attention import Attention, among_all_tokens, with_head_dimension
 from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.interception import AttentionCall, Linear, intercept
 from vitcam.recording.layout import Layout
@@ -130,9 +130,11 @@ def _run(
 
         def answer(call: AttentionCall) -> Tensor:
             name = stack[-1] if stack else ""
+            pooling = name in layout.pooling
             by_head = with_head_dimension(call, images.shape[0])
-            output = attend(by_head, name in layout.pooling)
-            layers.append(keep(Attention(name, name in layout.pooling, _detached(by_head), output)))
+            output = attend(by_head, pooling)
+            seen = among_all_tokens(by_head, layout.tokens, layout.grid.patches) if pooling else by_head
+            layers.append(keep(Attention(name, pooling, _detached(seen), output)))
             return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
         with (
