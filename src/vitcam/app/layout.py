@@ -183,9 +183,9 @@ def apart() -> Apart:
         side = gr.Radio([], label="Model", visible=False, elem_id="apart-model")
         target = gr.Radio([], label="Class", visible=False, elem_id="apart-class")
     with gr.Row():
-        with gr.Column(scale=3, min_width=300):
+        with gr.Column(min_width=300):
             grid = head_grid()
-        with gr.Column(scale=2, min_width=300):
+        with gr.Column(min_width=300):
             kept = gr.HTML(HINT, apply_default_css=False, elem_id="kept")
     layers = gr.HTML("", apply_default_css=False, elem_id="layers")
     with gr.Accordion("Code", open=False):

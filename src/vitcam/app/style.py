@@ -17,7 +17,7 @@ html { scroll-padding-bottom: 80px; } /* what has the focus isn't hidden behind 
 #explain { position: sticky; bottom: 8px; z-index: 40; box-shadow: 0 0 0 6px var(--body-background-fill); }
 #explain:disabled { opacity: 1; background: color-mix(in srgb, var(--button-primary-background-fill) 50%,
   var(--body-background-fill)); }
-#busy { position: sticky; top: 0; z-index: 30; flex-wrap: nowrap; align-items: center; min-height: 36px;
+#busy { position: sticky; top: 0; z-index: 30; flex-wrap: nowrap; align-items: center; min-height: 28px;
   margin: -8px 0; background: var(--body-background-fill); }
 .vitcam-status { display: flex; gap: 12px; align-items: center; margin: 0; padding: 4px; }
 .vitcam-status .bar { flex: 0 1 120px; min-width: 48px; height: 6px; border-radius: 3px; overflow: hidden;
