@@ -130,15 +130,19 @@ def test_transformer_encoder_takes_no_fast_path():
     torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_swap_is_undone_after_an_error():
-    module, x, before = nn.MultiheadAttention(12, 3), torch.randn(5, 2, 12), F.scaled_dot_product_attention
+def test_linear_layers_inside_multi_head_attention_are_seen():
+    module, x, weights = nn.MultiheadAttention(12, 3), torch.randn(5, 2, 12), []
 
-    def fail(call):
-        raise RuntimeError("boom")
+    def linear(input, weight, bias=None):
+        weights.append(weight)
+        return torch.addmm(bias, input.flatten(0, -2), weight.mT).unflatten(0, input.shape[:-1])
 
-    with pytest.raises(RuntimeError, match="boom"), intercept(fail):
-        module(x, x, x, need_weights=False)
-    assert F.scaled_dot_product_attention is before
+    with torch.no_grad():
+        expected, _ = module(x, x, x, need_weights=False)
+        with intercept(lambda call: call.run(), linear=linear):
+            output, _ = module(x, x, x, need_weights=False)
+    assert [weight.shape for weight in weights] == [(36, 12), (12, 12)]
+    torch.testing.assert_close(output, expected)
 
 
 def test_other_threads_pass_through():

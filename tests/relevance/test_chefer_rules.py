@@ -214,13 +214,13 @@ def test_attention_with_heads_in_the_batch_dimension() -> None:
     torch.testing.assert_close(rules(function, x, relevance), expected)
 
 
-def test_attention_that_drops_out_is_refused() -> None:
-    with pytest.raises(MethodError, match=r"dropout_p=0.1.*model.eval\(\)"):
-        rules(
-            lambda x: F.scaled_dot_product_attention(x, x, x, dropout_p=0.1),
-            randn(2, 4, 5, 6),
-            randn(2, 4, 5, 6),
-        )
+def test_attention_drops_nothing_out() -> None:
+    x, relevance = attention_inputs()
+    found, expected = (
+        rules(lambda x, p=p: F.scaled_dot_product_attention(*x.chunk(3, dim=1), dropout_p=p), x, relevance)
+        for p in (0.5, 0.0)
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def test_an_unknown_operation_is_named() -> None:

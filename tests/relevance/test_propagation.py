@@ -18,7 +18,7 @@ from relevance_models import (
 )
 from torch import Tensor, nn
 
-from vitcam.errors import MethodError
+from vitcam.errors import MethodError, ModelError
 from vitcam.methods.relevance import CHEFER, attnlrp_rules, trace
 
 
@@ -152,7 +152,7 @@ def test_multi_head_attention_is_torchs(settings: dict, need_weights: bool, aver
 
 def test_multi_head_attention_with_extra_keys_is_refused() -> None:
     module = nn.MultiheadAttention(8, 2, add_bias_kv=True)
-    with pytest.raises(MethodError, match="without add_bias_kv, add_zero_attn and static keys only"):
+    with pytest.raises(ModelError, match="without add_bias_kv, add_zero_attn and static keys only"):
         propagated(lambda x: module(x, x, x)[0], torch.randn(2, 3, 8), torch.randn(2, 3, 8), CHEFER)
 
 

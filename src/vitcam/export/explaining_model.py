@@ -17,7 +17,8 @@ from vitcam.methods.options import chosen_layers
 from vitcam.recording import logits_of
 from vitcam.recording.attention import with_head_dimension
 from vitcam.recording.blocks import block_input
-from vitcam.recording.interception import AttentionCall, Linear, attention_scores, intercept
+from vitcam.recording.call import AttentionCall, attention_scores
+from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.known import Known
 from vitcam.recording.replay import LinearRows, prefix_arguments
 

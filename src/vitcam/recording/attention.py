@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vitcam.recording.interception import AttentionCall, attention_probabilities, attention_scores
+from vitcam.recording.call import AttentionCall, attention_probabilities, attention_scores
 
 CHUNK_BYTES = 16 * 2**20
 

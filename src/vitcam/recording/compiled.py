@@ -23,8 +23,10 @@ from torch.overrides import TorchFunctionMode
 
 from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention, among_all_tokens, with_head_dimension
+from vitcam.recording.call import AttentionCall
+from vitcam.recording.fast_attention import fast_attention
 from vitcam.recording.fast_linear import fast_linear
-from vitcam.recording.interception import AttentionCall, intercept
+from vitcam.recording.interception import intercept
 from vitcam.recording.layout import Layout
 from vitcam.recording.passes import Pass
 
@@ -53,7 +55,7 @@ def compiled_pass(
         name = layout.callers[len(layers)]
         pooling = name in layout.pooling
         by_head = with_head_dimension(call, len(images))
-        output = by_head.run()
+        output = fast_attention(by_head)
         seen = among_all_tokens(by_head, layout.tokens, layout.grid.patches) if pooling else by_head
         layers.append(keep(Attention(name, pooling, seen, output)))
         return output.reshape(*call.query.shape[:-1], output.shape[-1])
@@ -127,22 +129,14 @@ class _AttentionAsOperation(TorchFunctionMode):
     ) -> Any:
         keywords = kwargs or {}
         if function is _sdpa:
-            return _operation(*args, **keywords)
+            return _operation(AttentionCall.of(*args, **keywords))
         return function(*args, **keywords)
 
 
-def _operation(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    output: Tensor = _attend(query, key, value, attn_mask, scale, is_causal, enable_gqa)
+def _operation(call: AttentionCall) -> Tensor:
+    output: Tensor = _attend(
+        call.query, call.key, call.value, call.mask, call.scale, call.is_causal, call.enable_gqa
+    )
     return output
 
 

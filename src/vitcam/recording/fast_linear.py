@@ -1,8 +1,8 @@
-"""Linear layers at the speed of convolutions.
+"""Linear layers at the speed of oneDNN.
 
 torch hands an fp32 matrix product on an x86 CPU to MKL, which on processors other than Intel's leaves half of
-their vector width unused; convolutions it hands to oneDNN, which uses all of it. A linear layer is a convolution
-of size 1×1. On a Zen 5 core: 103 against 230 GFLOP/s for the layers of a ViT-B, with the same fp32 arithmetic.
+their vector width unused; oneDNN, to which torch hands convolutions and what its compiler makes of linear layers,
+uses all of it. On a Zen 5 core: 105 against 240 GFLOP/s for the layers of a ViT-B, with the same fp32 arithmetic.
 """
 
 from __future__ import annotations
@@ -17,9 +17,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from vitcam.recording.multihead import multi_head_attention
+
 _linear = F.linear
 # Found once, since the compiler stumbles over the question.
-_AVAILABLE = torch.backends.mkldnn.is_available() and torch.backends.mkl.is_available()
+_AVAILABLE = (
+    torch.backends.mkldnn.is_available()
+    and torch.backends.mkl.is_available()
+    and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+)
+# A convolution first rearranges the weight: too much for few rows, for many it is soon made up for.
+_FEW_ROWS, _MANY_ROWS = 64, 1024
 
 
 def fast_linear() -> AbstractContextManager[object]:
@@ -37,12 +45,13 @@ def fast_linear() -> AbstractContextManager[object]:
 
 
 def transposed_linear(
-    message: Float[Tensor, "batch *tokens outputs"], weight: Float[Tensor, "outputs inputs"]
-) -> Float[Tensor, "batch *tokens inputs"]:
+    message: Float[Tensor, "*batch outputs"], weight: Float[Tensor, "outputs inputs"]
+) -> Float[Tensor, "*batch inputs"]:
     """message · weight: what a linear layer's backward does to a gradient, at the speed of :func:`fast_linear`."""
-    if _helps(message, weight):
-        return _as_image(F.conv_transpose2d, message, weight, None)
-    return message @ weight
+    if _rows(message) < _FEW_ROWS or not _helps(message, weight):
+        return message @ weight
+    # Not by oneDNN's linear layer, which is slower on a transposed weight.
+    return _as_image(F.conv_transpose2d, message, weight, None)
 
 
 class _FastLinear(TorchFunctionMode):
@@ -51,7 +60,10 @@ class _FastLinear(TorchFunctionMode):
     ) -> Any:
         keywords = dict(kwargs or {})
         if function is _linear and _helps(*args, **keywords):
-            return _convolution(*args, **keywords)
+            return _frozen_linear(*args, **keywords)
+        if function is F.multi_head_attention_forward:
+            with self:
+                return multi_head_attention(*args, **keywords)
         return function(*args, **keywords)
 
 
@@ -59,7 +71,7 @@ def _helps(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
     return bool(
         type(input) is Tensor
         and type(weight) in (Tensor, torch.nn.Parameter)
-        and input.dim() == 3
+        and input.dim() > 1
         and input.dtype == weight.dtype == torch.float32
         and input.device.type == "cpu"
         and not (torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (weight, bias)))
@@ -69,13 +81,39 @@ def _helps(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
     )
 
 
-class _Convolution(torch.autograd.Function):
+def _onednn_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if (
+        _rows(input) >= _MANY_ROWS or torch.compiler.is_compiling()
+    ):  # the compiler wants constant weights for it
+        return _as_image(F.conv2d, input, weight, bias)
+    output: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+    return output
+
+
+def _rows(tokens: Float[Tensor, "*batch features"]) -> int:
+    return tokens.shape[:-1].numel()
+
+
+def _as_image(
+    convolve: Callable[..., Tensor],
+    tokens: Float[Tensor, "*batch before"],
+    weight: Float[Tensor, "outputs inputs"],
+    bias: Float[Tensor, " after"] | None,
+) -> Float[Tensor, "*batch after"]:
+    """A product with the weight as a convolution of size 1×1 over an image of one column."""
+    image = tokens.reshape(1, _rows(tokens), 1, -1).permute(0, 3, 1, 2)
+    # The dilation of a single column changes nothing, but without it small batches wouldn't go to oneDNN.
+    output = convolve(image, weight[:, :, None, None], bias, dilation=(1, 2))
+    return output.permute(0, 2, 3, 1).reshape(*tokens.shape[:-1], -1)
+
+
+class _FrozenLinear(torch.autograd.Function):
     """A frozen linear layer. Its backward is differentiable in its turn, as it is made of torch's functions."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        return _as_image(F.conv2d, input, weight, bias)
+        return _onednn_linear(input, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -83,23 +121,10 @@ class _Convolution(torch.autograd.Function):
         return transposed_linear(gradient, weight), None, None
 
 
-def _convolution(
-    input: Float[Tensor, "batch tokens inputs"],
+def _frozen_linear(
+    input: Float[Tensor, "*batch inputs"],
     weight: Float[Tensor, "outputs inputs"],
     bias: Float[Tensor, " outputs"] | None = None,
-) -> Float[Tensor, "batch tokens outputs"]:
-    output: Tensor = _Convolution.apply(input, weight, bias)
+) -> Float[Tensor, "*batch outputs"]:
+    output: Tensor = _FrozenLinear.apply(input, weight, bias)
     return output
-
-
-def _as_image(
-    convolve: Callable[..., Tensor],
-    tokens: Float[Tensor, "batch tokens before"],
-    weight: Float[Tensor, "outputs inputs"],
-    bias: Float[Tensor, " after"] | None,
-) -> Float[Tensor, "batch tokens after"]:
-    image = tokens.contiguous().unsqueeze(2).permute(0, 3, 1, 2)
-    # The dilation of a single column changes nothing, but without it small batches wouldn't go to oneDNN.
-    output = convolve(image, weight[:, :, None, None], bias, dilation=(1, 2))
-    # Contiguous, as a linear layer's output is: models look at it with view().
-    return output.permute(0, 2, 3, 1).squeeze(2).contiguous()

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.blocks import find_blocks
+from vitcam.recording.call import AttentionCall
 from vitcam.recording.grid import find_grid
-from vitcam.recording.interception import AttentionCall, intercept
+from vitcam.recording.interception import intercept
 from vitcam.recording.places import checked_grid
 from vitcam.recording.stack import module_stack
 from vitcam.types import PatchGrid

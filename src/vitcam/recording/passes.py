@@ -12,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.recording.attention import Attention, among_all_tokens, with_head_dimension
+from vitcam.recording.call import AttentionCall
+from vitcam.recording.fast_attention import fast_attention
 from vitcam.recording.fast_linear import fast_linear
-from vitcam.recording.interception import AttentionCall, Linear, intercept
+from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import Layout
 from vitcam.recording.score import Scorer
 from vitcam.recording.stack import module_stack
@@ -50,7 +52,7 @@ def plain_pass(
 
     ``keep`` says what is kept of each layer, as soon as it ran; ``linear`` computes the linear layers.
     """
-    return _run(model, images, layout, lambda call, pooling: call.run(), keep, linear)
+    return _run(model, images, layout, lambda call, pooling: fast_attention(call), keep, linear)
 
 
 def tracked_pass(
@@ -62,7 +64,7 @@ def tracked_pass(
     """A forward pass through which the ordinary gradient can go back to every attention output."""
 
     def attend(call: AttentionCall, pooling: bool) -> Tensor:
-        output = call.run()
+        output = fast_attention(call)
         return output if output.requires_grad else output.requires_grad_()
 
     return _run(model, images, layout, attend, linear=linear)
@@ -80,10 +82,10 @@ def detached_pass(
 
     def attend(call: AttentionCall, pooling: bool) -> Tensor:
         if pooling:
-            output = call.run()
+            output = fast_attention(call)
             return output if output.requires_grad else output.requires_grad_()
         with torch.no_grad():
-            output = call.run()
+            output = fast_attention(call)
         return output.detach().requires_grad_()
 
     return _run(model, images, layout, attend)

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from vitcam.errors import ModelError
 from vitcam.recording.attention import first_rows
 from vitcam.recording.blocks import Tokens
+from vitcam.recording.fast_attention import fast_attention
 from vitcam.recording.fast_linear import fast_linear
-from vitcam.recording.interception import AttentionCall, Linear, intercept
+from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.known import Known, agree, know, recorded_prefix
 from vitcam.recording.layerwise import LayerGradient, layer_gradients, recorded_blocks
 from vitcam.recording.layout import Overrides
@@ -153,7 +154,7 @@ class _Recorder:
             if keep_rows is None or needs & Need.MAPS:
                 return run(model, images, layout)
             return run(model, images, layout, partial(first_rows, rows=keep_rows))
-        with torch.enable_grad(), fast_linear(), intercept(AttentionCall.run):
+        with torch.enable_grad(), fast_linear(), intercept(fast_attention):
             return Pass(model(images), ())
 
     def _untracked_pass(self, linear: Linear) -> Callable[..., Pass]:

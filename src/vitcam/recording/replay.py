@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from vitcam.recording.attention import Attention, with_head_dimension
 from vitcam.recording.blocks import Tokens, block_input
-from vitcam.recording.interception import AttentionCall, Linear, intercept
+from vitcam.recording.call import AttentionCall
+from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import Layout
 from vitcam.recording.passes import Gradient, Pass, gradients
 from vitcam.recording.score import Scorer

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +11,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vitcam.errors import MethodError
+from vitcam.recording.attention import with_head_dimension
+from vitcam.recording.call import AttentionCall
 
 
 @dataclass(frozen=True)
@@ -36,66 +37,22 @@ class AttentionLayer:
     output: Float[Tensor, "*batch queries value_dim"]
 
 
-@dataclass(frozen=True)
-class AttentionArguments:
-    """The arguments of ``scaled_dot_product_attention``, brought into one form."""
+def in_one_form(call: AttentionCall, images: int) -> AttentionCall:
+    """The call with (batch, heads, tokens, dim) tensors, as many of keys and values as of queries.
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    mask: Tensor | None
-    scale: float
-    causal: bool
-
-    @classmethod
-    def of(
-        cls,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> AttentionArguments:
-        """Takes what ``scaled_dot_product_attention`` takes; shared key/value heads are repeated.
-
-        Raises:
-            MethodError: with dropout, which would make the explanation random.
-        """
-        if dropout_p > 0:
-            raise MethodError(
-                f"the model's attention drops out weights (dropout_p={dropout_p}), so its output is random; "
-                "put it into evaluation mode first: model.eval()"
-            )
-        if enable_gqa:
-            groups = query.shape[-3] // key.shape[-3]
-            key, value = (t.repeat_interleave(groups, dim=-3) for t in (key, value))
-        batch = torch.broadcast_shapes(*(x.shape[:-2] for x in (query, key, value)))
-        query, key, value = (x.expand(*batch, -1, -1) for x in (query, key, value))
-        scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else float(scale)
-        return cls(query, key, value, attn_mask, scale, is_causal)
-
-    def with_heads(self, images: int) -> AttentionArguments:
-        """The same with (batch, heads, tokens, dim) tensors, where they are (batch · heads, tokens, dim).
-
-        Raises:
-            MethodError: the tensors have neither form.
-        """
-        shape = self.query.shape
-        if len(shape) == 4:
-            return self
-        if len(shape) != 3 or shape[0] % images:
-            raise MethodError(
-                "relevance rules need attention over (batch, heads, tokens, dim) or (batch · heads, tokens, dim); "
-                f"the model's queries are {tuple(shape)} for {images} images"
-            )
-        query, key, value = (x.unflatten(0, (images, -1)) for x in (self.query, self.key, self.value))
-        mask = self.mask
-        if mask is not None and mask.ndim == 3 and mask.shape[0] > 1:
-            mask = mask.unflatten(0, (images, -1))
-        return AttentionArguments(query, key, value, mask, self.scale, self.causal)
+    Raises:
+        MethodError: the tensors are neither so nor (batch · heads, tokens, dim).
+    """
+    by_head = with_head_dimension(call, images)
+    if by_head.query.dim() != 4:
+        raise MethodError(
+            "relevance rules need attention over (batch, heads, tokens, dim) or (batch · heads, tokens, dim); "
+            f"the model's queries are {tuple(call.query.shape)} for {images} images"
+        )
+    tensors = (by_head.query, by_head.key, by_head.value)
+    batch = torch.broadcast_shapes(*(x.shape[:-2] for x in tensors))
+    query, key, value = (x.expand(*batch, -1, -1) for x in tensors)
+    return replace(by_head, query=query, key=key, value=value)
 
 
 def softmax_of(

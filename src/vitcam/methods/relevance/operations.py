@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input
 
-from vitcam.methods.relevance.attention import AttentionArguments, attend, attention_gradient
+from vitcam.methods.relevance.attention import attend, attention_gradient
 from vitcam.methods.relevance.call import Call, Operation
 from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, POOLS
 from vitcam.recording import transposed_linear
+from vitcam.recording.call import AttentionCall
 
 Function = Callable[..., Any]
 Reader = Callable[..., Call | None]
@@ -179,13 +180,13 @@ def _batch_norm(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Cal
     return call
 
 
-def attention_call(arguments: AttentionArguments) -> Call:
+def attention_call(given: AttentionCall) -> Call:
     """The call of ``scaled_dot_product_attention`` with these arguments."""
-    scale, causal = arguments.scale, arguments.causal
+    scale, causal = given.scale, given.is_causal
     return Call(
         "attention",
         partial(attend, scale=scale, causal=causal),
-        (arguments.query, arguments.key, arguments.value, arguments.mask),
+        (given.query, given.key, given.value, given.mask),
         vjp=partial(attention_gradient, scale=scale, causal=causal),
         options={"scale": scale, "causal": causal},
     )

@@ -18,13 +18,14 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from vitcam.errors import MethodError
-from vitcam.methods.relevance.attention import AttentionArguments, AttentionLayer
+from vitcam.methods.relevance.attention import AttentionLayer, in_one_form
 from vitcam.methods.relevance.call import Call
-from vitcam.methods.relevance.multihead import multi_head_attention
 from vitcam.methods.relevance.names import STRUCTURAL
 from vitcam.methods.relevance.operations import READERS, attention_call, nearest_calls
 from vitcam.methods.relevance.rules import RuleSet
 from vitcam.recording import fast_linear
+from vitcam.recording.call import AttentionCall
+from vitcam.recording.multihead import multi_head_attention
 
 
 @dataclass(eq=False)
@@ -82,7 +83,7 @@ class Propagation(TorchFunctionMode):
     ) -> Any:
         keywords = dict(kwargs or {})
         if function is _sdpa:
-            return self._attention(AttentionArguments.of(*args, **keywords))
+            return self._attention(AttentionCall.of(*args, **keywords))
         if function is F.multi_head_attention_forward:
             with self:
                 return multi_head_attention(*args, **keywords)
@@ -100,17 +101,17 @@ class Propagation(TorchFunctionMode):
     def _below_start(self) -> bool:
         return self._start is not None and len(self.attentions) <= self._start
 
-    def _attention(self, given: AttentionArguments) -> Tensor:
-        arguments = given.with_heads(self._images)
-        call = attention_call(arguments)
+    def _attention(self, given: AttentionCall) -> Tensor:
+        by_head = in_one_form(given, self._images)
+        call = attention_call(by_head)
         if self._below_start:
             with torch.no_grad():
                 output = cast(Tensor, _marked(call.function(*call.operands)))
         else:
             output = self._run(call, _sdpa.__name__) if any(call.carries) else call.function(*call.operands)
-        q, k, v = (x.detach() for x in (arguments.query, arguments.key, arguments.value))
+        q, k, v = (x.detach() for x in (by_head.query, by_head.key, by_head.value))
         self.attentions.append(
-            AttentionLayer(q, k, v, arguments.mask, arguments.scale, arguments.causal, output)
+            AttentionLayer(q, k, v, by_head.mask, by_head.scale, by_head.is_causal, output)
         )
         return output.view(*given.query.shape[:-1], -1)
 

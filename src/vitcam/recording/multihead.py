@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitcam.errors import MethodError
-from vitcam.methods.relevance.attention import AttentionArguments, softmax_of
+from vitcam.errors import ModelError
+from vitcam.recording.call import AttentionCall, attention_scores
 
 _SIGNATURE = inspect.signature(F.multi_head_attention_forward)
 
@@ -23,20 +23,23 @@ def multi_head_attention(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | No
     """As torch's function, from the same arguments; the attention weights that it may return carry nothing.
 
     Raises:
-        MethodError: for what no ViT uses: inputs without a batch dimension, extra keys (``add_bias_kv``,
-            ``add_zero_attn``, static keys).
+        ModelError: for what no ViT uses: extra keys (``add_bias_kv``, ``add_zero_attn``, static keys).
     """
     bound = _SIGNATURE.bind(*args, **kwargs)
     bound.apply_defaults()
     given = bound.arguments
-    inputs = given["query"], given["key"], given["value"]
     extra = [name for name in ("bias_k", "bias_v", "static_k", "static_v") if given[name] is not None]
-    if inputs[0].ndim != 3 or extra or given["add_zero_attn"]:
-        raise MethodError(
-            "relevance can be propagated through torch.nn.MultiheadAttention with a batch dimension and without "
-            "add_bias_kv, add_zero_attn and static keys only; choose a method without relevance propagation "
-            "(agcam, rollout, gae)"
+    if extra or given["add_zero_attn"]:
+        raise ModelError(
+            "attention by torch.nn.MultiheadAttention is understood without add_bias_kv, add_zero_attn and static "
+            "keys only, and this model's has them; build it without"
         )
+    inputs = given["query"], given["key"], given["value"]
+    batched = inputs[0].ndim == 3
+    if not batched:
+        alike = inputs[0] is inputs[1] is inputs[2]
+        query = inputs[0].unsqueeze(1)
+        inputs = (query, query, query) if alike else (query, *(x.unsqueeze(1) for x in inputs[1:]))
     heads, batch = given["num_heads"], inputs[0].shape[1]
     query, key, value = (x.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for x in _projected(inputs, given))
     mask = _mask(given, batch, heads, query.dtype)
@@ -44,11 +47,14 @@ def multi_head_attention(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | No
     causal = given["is_causal"] and mask is None
     output = F.scaled_dot_product_attention(query, key, value, mask, dropout_p=dropout, is_causal=causal)
     output = F.linear(output.permute(2, 0, 1, 3).flatten(2), given["out_proj_weight"], given["out_proj_bias"])
+    output = output if batched else output.squeeze(1)
     if not given["need_weights"]:
         return output, None
-    arguments = AttentionArguments.of(query.detach(), key.detach(), value.detach(), mask, is_causal=causal)
-    weights = softmax_of(arguments.query @ arguments.key.mT * arguments.scale, mask, causal)
-    return output, weights.mean(dim=1) if given["average_attn_weights"] else weights
+    weights = attention_scores(
+        AttentionCall.of(query.detach(), key.detach(), value, mask, is_causal=causal)
+    ).softmax(-1)
+    weights = weights.mean(dim=1) if given["average_attn_weights"] else weights
+    return output, weights if batched else weights.squeeze(0)
 
 
 def _projected(inputs: tuple[Tensor, Tensor, Tensor], given: dict[str, Any]) -> list[Tensor]:
@@ -73,7 +79,7 @@ def _mask(given: dict[str, Any], batch: int, heads: int, dtype: torch.dtype) -> 
         mask = mask.unflatten(0, (batch, heads)) if mask.ndim == 3 else mask
     if padding is None:
         return mask
-    padding = _additive(padding, dtype)[:, None, None]
+    padding = _additive(padding, dtype).reshape(batch, 1, 1, -1)
     return padding if mask is None else mask + padding
 
 
