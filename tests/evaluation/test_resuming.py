@@ -24,7 +24,7 @@ def test_a_photograph_that_has_been_mended_is_measured(run, tmp_path):
     done = len(passes)
     run(**given, tell=told.append)
     assert len(passes) == done
-    assert told[-1] == "Photographs that can be read by then are measured by the same command given again"
+    assert told[-1] == "Once these photographs can be read, the same command measures them too"
 
     broken.write_bytes((data / "cat" / "00.png").read_bytes())
     again = run(**given)["perturbation"]["agcam"]

@@ -165,7 +165,7 @@ def evaluate(
     for sentence in wrong:
         tell(sentence)
     if wrong:
-        tell("Photographs that can be read by then are measured by the same command given again")
+        tell("Once these photographs can be read, the same command measures them too")
     return summary
 
 
