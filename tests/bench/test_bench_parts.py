@@ -134,14 +134,12 @@ def test_a_model_of_another_size_is_a_copy(subject, rigid):
     assert scaling.at_size(subject, 320) is subject  # test_vit takes any size
 
 
-def test_a_model_that_does_not_take_a_size_fails_in_its_row(bench, monkeypatch):
+def test_a_size_that_a_model_does_not_take_is_told_in_its_row(bench, monkeypatch):
     monkeypatch.setattr(scaling, "SIZES", (160, 165))
     group = next(scaling.scaling(bench()))
-    failed = group.rows[-1]
-    assert (failed.name, failed.status) == ("agcam, 165 px", "failed")
-    assert failed.problem.startswith(
-        "VisionTransformer doesn't take images of 165×165: AssertionError: Input"
-    )
+    unfit = group.rows[-1]
+    assert (unfit.name, unfit.status) == ("agcam, 165 px", "not applicable")
+    assert unfit.problem.startswith("VisionTransformer doesn't take images of 165×165: AssertionError: Input")
 
 
 def test_generated_photographs(tmp_path):
@@ -277,8 +275,9 @@ def test_peers(bench, monkeypatch):
         peers.Peer("torch", "Works", "gradcam", works, upsampled=True, note="a note"),
         peers.Peer("numpy", "Raises", "agcam", raises),
         peers.Peer("no-such-library", "Nothing", "agcam", works),
+        peers.Peer("pillow", "Unfit", "agcam", raises, obstacle=lambda subject: "it reads no ViTs"),
     )
-    monkeypatch.setattr(peers, "PEERS", {"": listed, "torchvision:vit_b_16": listed[2:]})
+    monkeypatch.setattr(peers, "PEERS", {"": listed, "torchvision:vit_b_16": listed[2:3]})
     on_ours, on_theirs = peers.peers(bench())
     assert statuses(on_ours) == {
         "forward": "measured",
@@ -286,11 +285,13 @@ def test_peers(bench, monkeypatch):
         "torch Works": "measured",
         "vitcam agcam": "measured",
         "numpy Raises": "failed",
+        "pillow Unfit": "not applicable",
         "no-such-library Nothing": "not installed",
     }
     rows = {row.name: row for row in on_ours.rows}
     assert rows["numpy Raises"].problem == "ImportError: cannot import name 'prune'"
     assert rows["torch Works"].note == f"version {version('torch')}; a note"
+    assert rows["pillow Unfit"].problem == "it reads no ViTs"
     assert rows["no-such-library Nothing"].problem == "pip install no-such-library"
     assert statuses(on_theirs) == {"no-such-library Nothing": "not installed"}
 
@@ -329,10 +330,9 @@ def test_torchcam(subject):
 
 
 def test_grad_cam_on_other_models(subject):
-    pytest.importorskip("pytorch_grad_cam", reason="the peer grad-cam isn't installed")
     other = replace(subject, loaded=replace(subject.loaded, module=nn.Linear(2, 2)))
-    with pytest.raises(BenchError, match="use grad-cam with timm's ViTs, not Linear"):
-        libraries.grad_cam(other, subject.images(1))
+    assert libraries.grad_cam_obstacle(other).endswith("use grad-cam with timm's ViTs, not Linear")
+    assert libraries.grad_cam_obstacle(subject) == ""
 
 
 def test_patched_classes_are_put_back():

@@ -7,8 +7,8 @@ The JSON is one object::
      "machine": {every field of ``Machine``},
      "settings": {every field of ``Settings``},
      "groups": [{"part": "methods", "title": …, "notes": […],
-                 "rows": [{"name": …, "status": "measured" | "failed" | "not installed",
-                           "problem": null or why it failed,
+                 "rows": [{"name": …, "status": "measured" | "failed" | "not applicable" | "not installed",
+                           "problem": null or why it wasn't measured,
                            "note": …, "images": per call, "reference": a row's name or null,
                            "seconds": [one per round], "median": …, "quartiles": [low, high],
                            "images_per_second": from the median,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
-Status = Literal["measured", "failed", "not installed"]
+Status = Literal["measured", "failed", "not applicable", "not installed"]
 
 
 @dataclass(frozen=True)

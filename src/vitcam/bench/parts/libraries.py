@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitcam.bench.errors import BenchError
 from vitcam.bench.subject import Subject
 from vitcam.recording import logits_of
 from vitcam.recording.recording import autocast
@@ -28,10 +27,6 @@ def grad_cam(subject: Subject, images: Tensor) -> Callable[[], object]:
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     module: Any = subject.module
-    if not hasattr(module, "blocks") or not hasattr(module, "num_prefix_tokens"):
-        raise BenchError(
-            f"this benchmark knows how to use grad-cam with timm's ViTs, not {type(module).__name__}"
-        )
     targets = [ClassifierOutputTarget(target) for target in _predicted(subject, images)]
     layer = module.blocks[-1].norm1
     prefix: int = module.num_prefix_tokens
@@ -51,6 +46,14 @@ def grad_cam(subject: Subject, images: Tensor) -> Callable[[], object]:
         return maps
 
     return run
+
+
+def grad_cam_obstacle(subject: Subject) -> str:
+    """Why grad-cam isn't used with a model; "" if it is."""
+    module = subject.module
+    if hasattr(module, "blocks") and hasattr(module, "num_prefix_tokens"):
+        return ""
+    return f"this benchmark knows how to use grad-cam with timm's ViTs, not {type(module).__name__}"
 
 
 def captum_saliency(subject: Subject, images: Tensor) -> Callable[[], object]:

@@ -28,6 +28,7 @@ class Peer:
         build: from a model and images to what does it once.
         upsampled: whether its maps are as large as the image, so that ours are to be, too.
         note: what one should know to compare the two.
+        obstacle: from a model to why it isn't used with it; "" if it is.
     """
 
     library: str
@@ -36,6 +37,7 @@ class Peer:
     build: Build
     upsampled: bool = False
     note: str = ""
+    obstacle: Callable[[Subject], str] = lambda subject: ""
 
     @property
     def name(self) -> str:
@@ -53,7 +55,10 @@ class Peer:
 # By the model that they read; "" is the one that is benchmarked.
 PEERS: dict[str, tuple[Peer, ...]] = {
     "": (
-        Peer("grad-cam", "GradCAM", "gradcam", libraries.grad_cam, upsampled=True),
+        Peer(
+            "grad-cam", "GradCAM", "gradcam", libraries.grad_cam, upsampled=True,
+            obstacle=libraries.grad_cam_obstacle,
+        ),
         Peer("captum", "Saliency", "captum:Saliency", libraries.captum_saliency, note="at the pixels"),
     ),
     "torchvision:vit_b_16": (
@@ -76,7 +81,7 @@ PEERS: dict[str, tuple[Peer, ...]] = {
 
 
 def peers(bench: Bench) -> Iterator[Group]:
-    """One group per model and batch; libraries that aren't installed are listed as such."""
+    """One group per model and batch; libraries that aren't installed, or don't fit, are listed as such."""
     for spec, listed in PEERS.items():
         installed = [peer for peer in listed if peer.version]
         missing = tuple(
@@ -91,12 +96,17 @@ def peers(bench: Bench) -> Iterator[Group]:
         subject = (
             load_subject(spec, bench.settings.precision, bench.settings.device) if spec else bench.subject
         )
-        alone = all(peer.build is libraries.legrad_torch for peer in installed)
+        unfit = tuple(
+            Row(peer.name, "not applicable", obstacle)
+            for peer in installed
+            if (obstacle := peer.obstacle(subject))
+        )
+        fitting = [peer for peer in installed if not peer.obstacle(subject)]
+        alone = all(peer.build is libraries.legrad_torch for peer in fitting)
         for batch in [1] if alone else dict.fromkeys(bench.settings.batches):
             title = f"Peers on {subject.loaded.spec}, batch {batch}, {bench.settings.precision}"
-            yield Group(
-                "peers", title, bench.measure(title, peer_entries(subject, batch, installed)) + missing
-            )
+            measured = bench.measure(title, peer_entries(subject, batch, fitting))
+            yield Group("peers", title, (*measured, *unfit, *missing))
 
 
 def peer_entries(subject: Subject, batch: int, listed: Sequence[Peer]) -> list[Entry]:

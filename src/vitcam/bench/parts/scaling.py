@@ -36,7 +36,7 @@ def _sizes(bench: Bench) -> Group:
         try:
             subject = at_size(bench.subject, size)
         except BenchError as error:
-            unfit.append(Row(f"agcam, {size} px", "failed", describe(error)))
+            unfit.append(Row(f"agcam, {size} px", "not applicable", describe(error)))
             continue
         images, forward = subject.images(1, size), f"forward, {size} px"
         tokens = f"{_tokens(subject, size)} patches"
