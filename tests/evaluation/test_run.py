@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import torch
 from PIL import Image
+from timm.models.vision_transformer import VisionTransformer
 
 import vitcam
 from vitcam.errors import MethodError, ModelError
@@ -169,6 +170,23 @@ def test_vitcam_protocol_has_all_numbers(run, folder):
     rows = folder.read()
     assert rows.filter("correct", task="localization")["pxap"].null_count() == 0
     assert rows.filter(task="perturbation")["pxap"].null_count() == rows.filter(task="perturbation").height
+
+
+def test_tests_without_numbers_are_said(run, data):
+    """A dataset without masks; a model that averages its patches, so that nothing is left when all are dropped."""
+    torch.manual_seed(0)
+    sides = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 3}
+    module = VisionTransformer(**sides, class_token=False, global_pool="avg").eval()
+    told = []
+    settings = {"methods": ["gradcam"], "protocol": "vitcam", "steps": 2, "tell": told.append}
+    model = replace(miniature.make_model(), module=module)
+    run("perturbation", model=model, tests=["saco", "token-dropping"], limit=4, **settings)
+    run("localization", output=data.parent / "masks", tests=["pointing", "mask"], **settings)
+    assert [sentence for sentence in told if sentence.startswith("Not measured")] == [
+        "Not measured: token-dropping, since the model has no class token, or its attention needs the whole grid "
+        "of patches",
+        "Not measured: mask, since none of these photographs has a mask",
+    ]
 
 
 def test_only_the_tests_that_were_chosen_are_run(run, folder):

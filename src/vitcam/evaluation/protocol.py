@@ -65,6 +65,34 @@ def protocol_tests(
     return chosen
 
 
+_NOT_ALWAYS: Mapping[str, tuple[str, str]] = {
+    "mask": ("mask_iou", "none of these photographs has a mask"),
+    "token-dropping": (
+        "token_abpc",
+        "the model has no class token, or its attention needs the whole grid of patches",
+    ),
+}
+"""Tests that some data or models have no numbers of: a column of theirs, and why it is empty then."""
+
+
+def not_measured(tests: Sequence[str], numbers: Mapping[str, object]) -> list[str]:
+    """Why tests that were to be run have no numbers, in a sentence each.
+
+    Args:
+        tests: that were to be run.
+        numbers: of a method, as in the summary.
+
+    Example:
+        >>> not_measured(["pointing", "mask"], {"pointing": 0.8})
+        ['Not measured: mask, since none of these photographs has a mask']
+    """
+    return [
+        f"Not measured: {test}, since {why}"
+        for test, (column, why) in _NOT_ALWAYS.items()
+        if test in tests and column not in numbers
+    ]
+
+
 def protocol_preprocessing(protocol: Protocol, own: Preprocessing) -> Preprocessing:
     """How a protocol prepares photographs for a model.
 

@@ -11,7 +11,7 @@ from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.lock import locked
 from vitcam.evaluation.plan import Plan, make_plan
-from vitcam.evaluation.protocol import Protocol, protocol_preprocessing
+from vitcam.evaluation.protocol import Protocol, not_measured, protocol_preprocessing
 from vitcam.evaluation.rows import Task
 from vitcam.evaluation.settings import Settings, describe_run, with_controls
 from vitcam.evaluation.store import RunFolder
@@ -161,6 +161,11 @@ def evaluate(
         rows = folder.read()
         summary = summarize(rows, settings.tasks, settings.methods, plan.unmatched, seed)
         folder.write_summary(summary)
+    for each in settings.tasks:
+        numbers = next(iter(summary[each].values()))
+        if numbers["images"]:
+            for sentence in not_measured(settings.tests_of(each), numbers):
+                tell(sentence)
     wrong = problems(rows)
     for sentence in wrong:
         tell(sentence)

@@ -114,7 +114,7 @@ def score_tables(
     if not measures:
         raise ReportError(
             "no image was scored, so there is nothing to compare: all those that are done were predicted wrong, "
-            "or couldn't be read"
+            "couldn't be read, or have no numbers in the tests that were run"
         )
     check_known(metrics, list(dict.fromkeys(measure.key for _, measure in measures)))
     wanted = {measure.key: measure for _, measure in measures if not metrics or measure.key in metrics}
