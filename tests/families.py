@@ -11,9 +11,9 @@ import open_clip
 import timm
 import torch
 import torchvision
-import transformers
 from torch import nn
 
+from small_models import hugging_face, hugging_face_dual, perturbed, torchvision_vit
 from vitcam.types import PatchGrid
 
 CLASS_TOKEN, CLASS_AND_DISTILLATION, PATCHES, CLASS_AND_PATCHES, POOLING = (
@@ -47,37 +47,14 @@ def _timm(name: str, **options: Any) -> nn.Module:
     return timm.create_model(name, **options)
 
 
-def _torchvision() -> nn.Module:
-    model = torchvision.models.VisionTransformer(64, 16, 3, 4, 48, 96, num_classes=9)
-    nn.init.normal_(model.heads.head.weight, std=0.1)  # torchvision starts its heads at zero
-    return model
-
-
 def _torchvision_b16() -> nn.Module:
     model = torchvision.models.vit_b_16(image_size=64)
     nn.init.normal_(model.heads.head.weight, std=0.1)
     return model
 
 
-_SMALL = {
-    "hidden_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 96,
-    "image_size": 64,
-    "patch_size": 16,
-}
-
-
-def _hf(kind: str, config: str, **options: Any) -> nn.Module:
-    settings = getattr(transformers, config)(**_SMALL, num_labels=9, initializer_range=0.1, **options)
-    return getattr(transformers, kind)(settings)
-
-
-def _hf_dual(kind: str, config: str) -> nn.Module:
-    settings = getattr(transformers, config)(vision_config={**_SMALL, "initializer_range": 0.1})
-    settings.num_labels = 9
-    return getattr(transformers, kind)(settings)
+_hf = partial(hugging_face, num_labels=9, initializer_range=0.1)
+_hf_dual = partial(hugging_face_dual, classes=9, initializer_range=0.1)
 
 
 def _open_clip() -> nn.Module:
@@ -161,7 +138,7 @@ FAMILIES: dict[str, Family] = {
         partial(_timm, "flexivit_small", depth=3, img_size=120), 120, _grid(7, 1), CLASS_TOKEN, True, 3
     ),
     "timm cait": Family(partial(_timm, "cait_xxs24_224", depth=4), 224, _grid(14, 1), CLASS_TOKEN, False, 2),
-    "torchvision vit": Family(_torchvision, 64, _grid(4, 1), CLASS_TOKEN, True, 3),
+    "torchvision vit": Family(torchvision_vit, 64, _grid(4, 1), CLASS_TOKEN, True, 3),
     "torchvision vit_b_16": Family(_torchvision_b16, 64, _grid(4, 1), CLASS_TOKEN, True, 12),
     "hf vit": Family(
         partial(_hf, "ViTForImageClassification", "ViTConfig"), 64, _grid(4, 1), CLASS_TOKEN, True, 3
@@ -240,15 +217,7 @@ FAMILIES: dict[str, Family] = {
 def model_of(name: str) -> nn.Module:
     """A family's model, built once; tests that change a model build their own."""
     torch.manual_seed(0)
-    model = FAMILIES[name].build()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            # Larger than the usual start, so that attention isn't uniform and no layer scale hides a layer.
-            if parameter.dim() > 1:
-                parameter.add_(0.02 * torch.randn_like(parameter))
-            else:
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return perturbed(FAMILIES[name].build(), matrices=0.02, vectors=0.1)
 
 
 def images_of(name: str, batch: int = 3) -> torch.Tensor:

@@ -7,11 +7,11 @@ import copy
 import jaxtyping
 import numpy as np
 import pytest
-import timm
 import torch
 from torch import nn
 
 import vitcam
+from small_models import perturbed, timm_vit
 from vitcam.errors import ImageError, MethodError, ModelError, TargetError
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -26,11 +26,7 @@ def _as_for_users(monkeypatch):
 
 def vit():
     torch.manual_seed(0)
-    model = timm.create_model("vit_tiny_patch16_224", depth=2, img_size=32, num_classes=5)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return model.eval()
+    return perturbed(timm_vit(depth=2, img_size=32, num_classes=5))
 
 
 @pytest.fixture(scope="module")

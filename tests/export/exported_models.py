@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import timm
-import torch
 import torchvision
-import transformers
 from torch import nn
 
+import small_models
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
 
@@ -15,42 +13,34 @@ SIZE = (32, 48)
 
 
 def timm_vit() -> nn.Module:
-    return timm.create_model(
-        "vit_tiny_patch16_224", img_size=SIZE, depth=2, embed_dim=24, num_heads=3, num_classes=7
-    )
+    return small_models.timm_vit(img_size=SIZE, depth=2, embed_dim=24, num_heads=3, num_classes=7)
 
 
 def torchvision_vit() -> nn.Module:
     return torchvision.models.VisionTransformer(32, 8, 2, 4, 32, 48, num_classes=4)
 
 
+_HUGGING_FACE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "intermediate_size": 48,
+    "image_size": 32,
+    "patch_size": 8,
+}
+
+
 def hf_deit() -> nn.Module:
-    config = transformers.DeiTConfig(
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        image_size=32,
-        patch_size=8,
-        num_labels=3,
-    )
-    return transformers.DeiTForImageClassificationWithTeacher(config)
+    kind, config = "DeiTForImageClassificationWithTeacher", "DeiTConfig"
+    return small_models.hugging_face(kind, config, **_HUGGING_FACE, num_labels=3)
 
 
 def hf_dinov2() -> nn.Module:
-    config = transformers.Dinov2Config(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8, num_labels=6
-    )
-    return transformers.Dinov2ForImageClassification(config)
+    kind, config = "Dinov2ForImageClassification", "Dinov2Config"
+    return small_models.hugging_face(kind, config, **_HUGGING_FACE, num_labels=6)
 
 
 def far_from_zero(model: nn.Module) -> nn.Module:
-    """Weights larger than the usual start, so that attention isn't uniform and heads aren't zero."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model.eval()
+    return small_models.perturbed(model, 0.1)
 
 
 def loaded(model: nn.Module) -> LoadedModel:

@@ -8,25 +8,11 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-import transformers
 
+from small_models import hugging_face, perturbed, timm_vit
 from vitcam.methods import METHODS
 from vitcam.recording import Need, Score, record
 from vitcam.recording.replay import LinearRows
-
-
-def _hf_dinov3():
-    config = transformers.DINOv3ViTConfig(
-        hidden_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=96,
-        image_size=64,
-        patch_size=16,
-        num_register_tokens=4,
-    )
-    return transformers.DINOv3ViTModel(config)
-
 
 ROTARY = {
     "timm eva02": (
@@ -37,17 +23,8 @@ ROTARY = {
         partial(timm.create_model, "vit_small_patch16_dinov3", depth=3, global_pool="token", num_classes=9),
         128,
     ),
-    "hf dinov3": (_hf_dinov3, 64),
+    "hf dinov3": (partial(hugging_face, "DINOv3ViTModel", "DINOv3ViTConfig", num_register_tokens=4), 64),
 }
-
-
-def built(build):
-    torch.manual_seed(0)
-    model = build().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return model
 
 
 def scores(output):
@@ -62,7 +39,7 @@ def agcam(model, images, score, **options):
 @pytest.mark.parametrize("name", ROTARY)
 def test_rotary_models_are_replayed(name):
     build, size = ROTARY[name]
-    model, images = built(build), torch.randn(3, 3, size, size)
+    model, images = perturbed(build()), torch.randn(3, 3, size, size)
     replayed, maps = agcam(model, images, Score(function=scores))
     assert replayed
     expected = agcam(model, images, Score(function=scores), allow_replay=False)[1]
@@ -72,7 +49,7 @@ def test_rotary_models_are_replayed(name):
 
 @pytest.fixture
 def model():
-    return built(partial(timm.create_model, "vit_tiny_patch16_224", depth=3, img_size=64, num_classes=9))
+    return perturbed(timm_vit())
 
 
 def test_several_targets_take_one_backward_pass(model, monkeypatch):

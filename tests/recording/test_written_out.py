@@ -31,6 +31,11 @@ def as_in_einops(q, k, v, dropout):
     return torch.einsum("b h i j, b h j d -> b h i d", torch.softmax(dots, dim=-1), v)
 
 
+def as_in_cvt(q, k, v, dropout):
+    dots = torch.einsum("bhlk,bhtk->bhlt", [q, k]) * q.shape[-1] ** -0.5
+    return torch.einsum("bhlt,bhtv->bhlv", [dropout(torch.softmax(dots, dim=-1)), v])
+
+
 def as_in_hugging_face(q, k, v, dropout):
     weights = torch.matmul(q, k.transpose(2, 3)) * q.shape[-1] ** -0.5
     weights = F.softmax(weights, dim=-1, dtype=torch.float32).to(q.dtype)
@@ -44,7 +49,7 @@ def by_batched_products(q, k, v, dropout):
     return torch.bmm(weights, v).view(batch, heads, tokens, dim)
 
 
-WRITTEN_OUT = [as_in_dino, as_in_lucidrains, as_in_einops, as_in_hugging_face, by_batched_products]
+WRITTEN_OUT = [as_in_dino, as_in_lucidrains, as_in_einops, as_in_cvt, as_in_hugging_face, by_batched_products]
 
 
 class Block(nn.Module):

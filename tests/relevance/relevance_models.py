@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import small_models
+from small_models import hugging_face
 from vitcam.methods.relevance import RuleSet, trace
 
 
@@ -126,41 +128,19 @@ def timm_beit() -> nn.Module:
 
 
 def torchvision_vit() -> nn.Module:
-    from torchvision.models import VisionTransformer
-
-    return randomized(
-        VisionTransformer(
-            image_size=64, patch_size=16, num_layers=3, num_heads=4, hidden_dim=48, mlp_dim=96, num_classes=7
-        )
-    )
-
-
-_HUGGING_FACE = {
-    "hidden_size": 48,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 96,
-    "image_size": 64,
-    "patch_size": 16,
-}
+    return randomized(small_models.torchvision_vit(classes=7))
 
 
 def hugging_face_vit() -> nn.Module:
-    from transformers import ViTConfig, ViTForImageClassification
-
-    return randomized(ViTForImageClassification(ViTConfig(**_HUGGING_FACE, num_labels=7)))
+    return randomized(hugging_face("ViTForImageClassification", "ViTConfig", num_labels=7))
 
 
 def hugging_face_dinov2() -> nn.Module:
-    from transformers import Dinov2Config, Dinov2ForImageClassification
-
-    return randomized(Dinov2ForImageClassification(Dinov2Config(**_HUGGING_FACE, num_labels=7)))
+    return randomized(hugging_face("Dinov2ForImageClassification", "Dinov2Config", num_labels=7))
 
 
 def hugging_face_clip() -> nn.Module:
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    return randomized(CLIPVisionModelWithProjection(CLIPVisionConfig(**_HUGGING_FACE, projection_dim=7)))
+    return randomized(hugging_face("CLIPVisionModelWithProjection", "CLIPVisionConfig", projection_dim=7))
 
 
 def open_clip_vit() -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def test_is_lxt(make, through_softmax: bool, tmp_path: Path) -> None:
     """In a process of its own: lxt patches classes for good."""
     script, results = Path(__file__).with_name("lxt_reference.py"), tmp_path / "lxt.safetensors"
     which = make.__name__.removesuffix("_vit")
-    subprocess.run([sys.executable, script, results, which], check=True, capture_output=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, script, results, which], check=True, capture_output=True, env=environment)
     expected = load_file(results)
     model, images = make(), random_images()
     for name, gammas in (("epsilon", (0.0, 0.0)), ("gamma", (0.25, 0.05))):

@@ -56,9 +56,10 @@ class WrittenOut:
         if self._weights is None or keywords:
             return None
         if function is _EINSUM:
-            if len(args) != 3 or not _is_plain_product(args[0]):
+            operands = args[1] if len(args) == 2 else args[1:]  # may be a list
+            if len(operands) != 2 or not _is_plain_product(args[0]):
                 return None
-            args = args[1:]
+            args = operands
         elif function not in _PRODUCT:
             return None
         weights, value = args

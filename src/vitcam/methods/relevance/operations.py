@@ -80,6 +80,8 @@ def _matmul(function: Function, a: Any, b: Any) -> Call | None:
 
 def _einsum(function: Function, equation: Any, *operands: Any) -> Call | None:
     """A product of two tensors; one with a constant, or of more tensors, has no reader."""
+    if len(operands) == 1 and isinstance(operands[0], list | tuple):
+        operands = tuple(operands[0])
     if not isinstance(equation, str) or len(operands) != 2 or not all(map(_carries, operands)):
         return None
     return Call("matmul", lambda a, b: torch.einsum(equation, a, b), operands)
