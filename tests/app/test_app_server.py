@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from running import answers, serving
+from running import SECONDS, answers, serving
 from typer.testing import CliRunner
 
 from vitcam.cli.program import program
@@ -20,7 +20,7 @@ def fetch(url, data=None, headers=None):
     """(status, body)."""
     request = urllib.request.Request(url, data=data, headers=headers or {})
     try:
-        with urllib.request.urlopen(request, timeout=90) as response:
+        with urllib.request.urlopen(request, timeout=SECONDS) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -76,7 +76,7 @@ def called(address, function, data):
     assert status == 200, body
     messages = []
     with urllib.request.urlopen(
-        f"{address}gradio_api/queue/data?session_hash={session}", timeout=90
+        f"{address}gradio_api/queue/data?session_hash={session}", timeout=SECONDS
     ) as stream:
         for line in stream:
             if line.startswith(b"data: "):
