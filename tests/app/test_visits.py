@@ -1,7 +1,10 @@
 import threading
 
+import gradio as gr
 import pytest
+from gradio.state_holder import StateHolder
 
+from vitcam.app.page import let_go
 from vitcam.app.visits import KEPT, MOST, Visits
 
 SECONDS = 60
@@ -104,6 +107,21 @@ def test_only_so_many_visitors_are_known(tmp_path, files):
         assert not stop.told
     assert first.exists()
     assert not second.exists()
+
+
+def test_gradio_lets_go_of_one_visitor():
+    with gr.Blocks() as page:
+        value = gr.State()
+    page.state_session_capacity = 10
+    holder = StateHolder()
+    holder.set_blocks(page)
+    for session in ("me", "you"):
+        holder[session][value._id] = "maps"
+    let_go(page, "me")
+    let_go(page, "nobody")
+    holder.delete_all_expired_state()
+    assert value._id not in holder["me"]
+    assert holder["you"][value._id] == "maps"
 
 
 def test_who_was_never_here_can_leave(tmp_path):

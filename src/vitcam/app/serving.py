@@ -56,7 +56,7 @@ def serve(
         from vitcam.app.desk import Desk
         from vitcam.app.gate import Gate
         from vitcam.app.layers_desk import LayersDesk
-        from vitcam.app.page import build_page
+        from vitcam.app.page import build_page, let_go
         from vitcam.app.style import CSS, theme
         from vitcam.models import load_model
 
@@ -92,7 +92,7 @@ def serve(
                 f"Can't listen on {host}:{port}: the port is taken, or the address isn't this machine's. "
                 "Choose another: --port N."
             ) from error
-        desk.visits.forgotten = page.state_holder.delete_state
+        desk.visits.forgotten = partial(let_go, page)
         ready(address)
         try:
             _wait_until_stopped()
