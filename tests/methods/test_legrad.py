@@ -13,6 +13,7 @@ import vitcam
 from contract import oracle
 from families import FAMILIES, images_of, model_of
 from vitcam.errors import MethodError, ModelError
+from vitcam.recording import layerwise
 
 # The heads, by hand: from the tokens that leave a block to logits.
 HEADS = {
@@ -164,3 +165,14 @@ def test_blocks_are_put_back_after_an_error():
 def test_wrong_options(options, message):
     with pytest.raises(MethodError, match=message):
         vitcam.explain(model_of("timm vit"), images_of("timm vit", 1), "legrad", **options)
+
+
+def test_goes_back_through_the_chosen_layers_only(monkeypatch):
+    calls = []
+    backward = layerwise.backward
+    monkeypatch.setattr(layerwise, "backward", lambda *args, **kw: calls.append(1) or backward(*args, **kw))
+    model, images = model_of("timm vit"), images_of("timm vit", 2)
+    vitcam.explain(model, images, "legrad", layers="last:2")
+    assert len(calls) == 2
+    vitcam.compare(model, images, ["legrad", "legrad(layers='last:2')"])
+    assert len(calls) == 2 + FAMILIES["timm vit"].layers

@@ -2,7 +2,7 @@
 
 from vitcam.recording.attention import Attention
 from vitcam.recording.fast_linear import fast_linear, transposed_linear
-from vitcam.recording.layerwise import LayerGradient
+from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import Layout, Overrides
 from vitcam.recording.norm import BlockNorm
 from vitcam.recording.output import find_logits, logits_of
@@ -13,7 +13,7 @@ from vitcam.recording.score import Score
 __all__ = [
     "Attention",
     "BlockNorm",
-    "LayerGradient",
+    "LayerGradients",
     "Layout",
     "Need",
     "Overrides",

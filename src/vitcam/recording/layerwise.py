@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -33,16 +35,37 @@ def recorded_blocks(model: nn.Module, layout: Layout, into: dict[str, Any]) -> I
         yield
 
 
+class LayerGradients:
+    """Attention layers with their gradients, in the order of the blocks; each computed when it is first asked for.
+
+    Until then it holds on to the pass that they come from.
+    """
+
+    def __init__(self, blocks: Sequence[str], of_block: Callable[[str], tuple[LayerGradient, ...]]) -> None:
+        """Takes the block of each layer, and what computes those of a block."""
+        self._blocks = tuple(blocks)
+        self._of_block = functools.cache(of_block)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, index: int) -> LayerGradient:
+        index = range(len(self))[index]
+        block = self._blocks[index]
+        return self._of_block(block)[index - self._blocks.index(block)]
+
+
 def layer_gradients(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],
     layout: Layout,
     run: Pass,
     scorer: Scorer,
+    resumed: Callable[[], AbstractContextManager[Any]],
     *,
     pools: bool,
     mean: bool,
-) -> tuple[LayerGradient, ...] | None:
+) -> LayerGradients | None:
     """∂y_l/∂O_l of every layer l, where y_l is the score if the head read the tokens that leave l's block.
 
     The gradient goes from the head to that block's attention output and no further: through token-wise
@@ -53,27 +76,34 @@ def layer_gradients(
         model, images, layout: as they were in the pass.
         run: a tracked pass, with what each block returned.
         scorer: the scores.
+        resumed: the context that the pass ran in.
         pools: whether the head reads the tokens through an attention of its own.
         mean: whether the mean token of a block stands in for all of its tokens. Not where an attention pools.
 
     Returns:
-        Attention layers with their gradients, in the order of the blocks; None if the model has no
-        recognised blocks, they return tensors of different shapes, or its head reads anything but what the last of
-        them returns.
+        None if the model has no recognised blocks, they return tensors of different shapes, or its head reads
+        anything but what the last of them returns.
     """
     if not layout.blocks or len({_shape(returned) for returned in run.blocks.values()}) != 1:
         return None
-    if not _head_reads_last_block(model, images, layout, run):
+    last = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])
+    if not _same_logits(run, last):
         return None
-    found: list[LayerGradient] = []
-    for name in layout.blocks:
+
+    def inside(name: str) -> tuple[Attention, ...]:
+        return tuple(layer for layer in run.layers if f"{layer.name}.".startswith(f"{name}."))
+
+    def of_block(name: str) -> tuple[LayerGradient, ...]:
         read = run.blocks[name] if pools or not mean else _mean_token(run.blocks[name], len(images))
-        head = _head_pass(model, images, layout, read)
-        inside = (layer for layer in run.layers if f"{layer.name}.".startswith(f"{name}."))
-        layers = head.layers if pools else tuple(inside)
-        outputs = [layer.output for layer in layers]
-        found += zip(layers, backward(scorer(head.output), outputs, retain_graph=True), strict=True)
-    return tuple((replace(layer, output=layer.output.detach()), gradient) for layer, gradient in found)
+        with resumed(), torch.enable_grad():
+            head = _head_pass(model, images, layout, read)
+            layers = head.layers if pools else inside(name)
+            found = backward(scorer(head.output), [layer.output for layer in layers], retain_graph=True)
+        detached = (replace(layer, output=layer.output.detach()) for layer in layers)
+        return tuple(zip(detached, found, strict=True))
+
+    blocks = [name for name in layout.blocks for _ in (last.layers if pools else inside(name))]
+    return LayerGradients(blocks, of_block)
 
 
 def _head_pass(model: nn.Module, images: Tensor, layout: Layout, returned: Any) -> Pass:
@@ -90,8 +120,7 @@ def _head_pass(model: nn.Module, images: Tensor, layout: Layout, returned: Any) 
         return tracked_pass(model, images, layout)
 
 
-def _head_reads_last_block(model: nn.Module, images: Tensor, layout: Layout, run: Pass) -> bool:
-    head = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])
+def _same_logits(run: Pass, head: Pass) -> bool:
     once, again = find_logits(run.output), find_logits(head.output)
     if once is None or again is None:
         return True  # a model without logits has nothing to compare by

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from vitcam.recording.fast_attention import fast_attention
 from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.known import Known, agree, know, recorded_prefix
-from vitcam.recording.layerwise import LayerGradient, layer_gradients, recorded_blocks
+from vitcam.recording.layerwise import LayerGradients, layer_gradients, recorded_blocks
 from vitcam.recording.layout import Overrides
 from vitcam.recording.norm import BlockNorm, recorded_norm
 from vitcam.recording.output import find_logits
@@ -195,10 +195,12 @@ class _Recorder:
             for need in (Need.LAYER_GRADIENT, Need.MEAN_LAYER_GRADIENT)
         )
         ordinary, norm = self._gradients(run, scorer)
-        layerwise = [tuple(gradient for _, gradient in pairs) for pairs in (of_layers, of_means) if pairs]
-        for found in (skip_gradients, ordinary, norm and (norm.gradient,), *layerwise):
+        for found in (skip_gradients, ordinary, norm and (norm.gradient,)):
             if found:
                 _check_reached(found, targets)
+        for pairs in (of_layers, of_means):
+            if pairs:
+                _check_reached((gradient for _, gradient in reversed(pairs)), targets)
         logits = find_logits(run.output)
         return Recording(
             model=self.model,
@@ -229,7 +231,12 @@ class _Recorder:
             None if run.norm is None else BlockNorm(run.norm.detach(), found[-1]),
         )
 
-    def _layer_gradients(self, run: Pass, scorer: Scorer, need: Need) -> tuple[LayerGradient, ...] | None:
+    @contextlib.contextmanager
+    def _resumed(self) -> Iterator[None]:
+        with preserved(self.model), autocast(self.images.device, self.precision):
+            yield
+
+    def _layer_gradients(self, run: Pass, scorer: Scorer, need: Need) -> LayerGradients | None:
         if not self.needs & need:
             return None
         return layer_gradients(
@@ -238,6 +245,7 @@ class _Recorder:
             self.known.layout,
             run,
             scorer,
+            self._resumed,
             pools=self.known.pools,
             mean=need is Need.MEAN_LAYER_GRADIENT,
         )
@@ -250,10 +258,15 @@ class _Recorder:
 
 
 def _check_reached(
-    found: Sequence[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"]
+    found: Iterable[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"]
 ) -> None:
-    reached = torch.stack([gradient.flatten(2).abs().amax(dim=2) for gradient in found]).amax(dim=0) > 0
-    if not reached.all():
+    """Makes sure that no target has a gradient of zero in every layer; looks at no more of them than it takes."""
+    reached = torch.zeros_like(targets, dtype=torch.bool)
+    for gradient in found:
+        reached = reached | (gradient != 0).flatten(2).any(dim=2)
+        if reached.all():
+            break
+    else:
         image, target = (~reached).nonzero()[0].tolist()
         index = int(targets[image, target])
         what = "the score that `targets` computes" if index < 0 else f"the logit of class {index}"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention
-from vitcam.recording.layerwise import LayerGradient
+from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import Layout
 from vitcam.recording.norm import BlockNorm
 from vitcam.recording.passes import Gradient
@@ -90,8 +90,8 @@ class Recording:
     skip_gradients: tuple[Gradient, ...] | None
     gradients: tuple[Gradient, ...] | None
     block_norm: BlockNorm | None
-    layer_gradients: tuple[LayerGradient, ...] | None
-    mean_layer_gradients: tuple[LayerGradient, ...] | None
+    layer_gradients: LayerGradients | None
+    mean_layer_gradients: LayerGradients | None
     replayed: bool
     score: Score
     precision: Precision
