@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 from visitors import work
 
+import vitcam
 from vitcam.app import components
 from vitcam.app.components import PhotographBox
 from vitcam.app.desk import EXPLAINING, Desk
@@ -171,6 +172,28 @@ def test_maps_come_as_they_are_finished(desk):
     ]
     assert any("Explaining by lrp · 2 of 3 methods done" in text for text in texts)
     assert texts[-1] == ""
+
+
+def test_what_fails_late_keeps_what_is_finished(desk, monkeypatch):
+    def compare(model, images, methods, targets):
+        if "lrp" in methods:
+            raise MemoryError
+        return vitcam.compare(model, images, methods, targets)
+
+    monkeypatch.setattr("vitcam.app.answering.compare", compare)
+    told = []
+    with pytest.raises(gr.Error, match=r"enough memory"):
+        told.extend(steps(desk, methods=["lrp", "agcam"]))
+    given, *_, html = shown(told)
+    assert given.methods == ("agcam",)
+    assert "to come" not in html
+
+
+def test_both_models_fail(desk):
+    sides = [True, "nonsense", "", [], None, True, "bla", "", [], None]
+    text = said(lambda: list(desk.explain(ME, BOTH, ["agcam"], *LOOK, *sides)))
+    assert "'nonsense'" in text
+    assert "'bla'" in text
 
 
 def test_a_visitor_stops_what_was_asked(desk):

@@ -142,7 +142,7 @@ class Desk:
                     return
             yield ["", *[gr.skip()] * (4 * len(sides))]
             if problems:
-                raise problems[0]
+                raise VitcamError("\n".join(dict.fromkeys(map(str, problems))))
 
     def _explain(
         self,
@@ -172,7 +172,7 @@ class Desk:
                 listed = ticks(step.ranking, step.classes, step) if given is None else gr.skip()
                 given = step
                 yield gr.skip(), [given, given.ranking, listed, maps_html(given, drawn)]
-        except Stopped:
+        except (Stopped, Exception):  # whatever it was, nothing is to come any more
             if given is not None:
                 given = given.finished
                 yield gr.skip(), [given, given.ranking, gr.skip(), maps_html(given, drawn)]
