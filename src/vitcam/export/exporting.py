@@ -137,6 +137,8 @@ def _written_whole(path: Path) -> Iterator[tuple[Path, Path]]:
             yield files
             for file in reversed(files):
                 file.replace(path.with_name(file.name))
+    except FileExistsError as error:
+        raise ExportError(f"can't write {path}: {error.filename} is a file, not a folder") from error
     except OSError as error:
         raise ExportError(f"can't write {path}: {error.strerror or error}") from error
 
