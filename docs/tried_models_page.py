@@ -1,0 +1,106 @@
+"""Makes docs/tried-models.md from the results of docs/try_models.py."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+METHODS = ("agcam", "rollout", "gradcam", "legrad", "gae")
+LIBRARIES = ("torch", "timm", "torchvision", "transformers", "open_clip_torch")
+RESULTS = Path(__file__).parent / ".tried-models.json"
+PAGE = Path(__file__).parent / "tried-models.md"
+
+# From what an error says to why a model isn't explained.
+REASONS = {
+    r"see different numbers of tokens \((.*?)\)": r"attention over different numbers of tokens: \1",
+    "attend within windows": "attention within windows",
+    "fewer keys than queries": "attention over reduced keys",
+    "no attention was seen": "no softmax over keys times values: linear, convolutional or mixed-head attention",
+    "makes other tokens of the same image": "masks patches at random",
+    "no patch grid of that size": "its tokens don't form one grid of patches",
+    r"itself failed on images": "takes other inputs than a batch of images",
+    r"scores of shape .* for \d+ images": "packs the images of a batch into one sequence",
+    r"exactly zero at every attention": "the score doesn't depend on its attention",
+    r"doesn't fit its": "its last norm isn't laid out by patches",
+    r"no normalisation layer was called": "no normalisation layer in its last block",
+    "another map alone than in a batch": "its own gradients change with the batch",
+    r"no blocks of one size": "blocks of different sizes",
+    r"head reads more than": "blocks of different sizes",
+}
+
+
+def write_page(results: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes the page."""
+    built = {key: result for key, result in results.items() if "methods" in result}
+    done = {key: [result["methods"][m] == "ok" for m in METHODS] for key, result in built.items()}
+    every = [key for key, ok in done.items() if all(ok)]
+    some = [key for key, ok in done.items() if any(ok) and not all(ok)]
+    none = [key for key, ok in done.items() if not any(ok)]
+    versions = ", ".join(f"{name} {importlib.metadata.version(name).split('+')[0]}" for name in LIBRARIES)
+    text = [
+        "# Models that were tried",
+        "",
+        f"One model of every family, small and with random weights, explained by {_listed(METHODS)}",
+        f"({versions}). A tick: the map has the right grid,",
+        "is finite and not constant, is the same for an image alone and in a batch, and for `agcam` with and without",
+        "the replay. When a patch of the image changed, it was the token of that patch that changed.",
+        "",
+        f"Of {len(built)} families {len(every)} are explained by all five methods, {len(some)} by some, and",
+        f"{len(none)} by none of them, with an error that says why. Made by `python docs/try_models.py`.",
+        "",
+        f"## By all methods: {len(every)}",
+        "",
+        *_table(
+            ("library", "tried", "patches", "prefix tokens"),
+            ((*_model(key), built[key]["grid"], built[key]["prefix"]) for key in every),
+        ),
+        "",
+        f"## By some methods: {len(some)}",
+        "",
+        "Mostly hierarchical models and hybrids with convolutions.",
+        "",
+        *_table(
+            ("library", "tried", *(f"`{method}`" for method in METHODS), "why not"),
+            ((*_model(key), *("✓" if ok else "–" for ok in done[key]), _why(built[key])) for key in some),
+        ),
+        "",
+        f"## By none: {len(none)}",
+        "",
+        *_table(("library", "tried", "why not"), ((*_model(key), _why(built[key])) for key in none)),
+    ]
+    PAGE.write_text("\n".join(text) + "\n")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names[:-1]) + f" and `{names[-1]}`"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *lines]
+
+
+def _model(key: str) -> tuple[str, str]:
+    library, name = key.split(": ", 1)
+    return library, f"`{name}`"
+
+
+def _why(result: Mapping[str, Any]) -> str:
+    """The reasons of the methods that didn't work, each once, the first method's first."""
+    reasons = dict.fromkeys(_reason(text) for text in result["methods"].values() if text != "ok")
+    return "; ".join(reasons)
+
+
+def _reason(error: str) -> str:
+    for pattern, reason in REASONS.items():
+        if found := re.search(pattern, error):
+            return found.expand(reason)
+    return error.replace("\n", " ")[:200]
+
+
+if __name__ == "__main__":
+    write_page(json.loads(RESULTS.read_text()))
