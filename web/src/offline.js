@@ -3,7 +3,8 @@
 
 const KEPT = "vitcam";
 /** Loaded before this worker is there. */
-const FIRST = ["./", "main.js", "style.css", "icon.svg"];
+const EXAMPLES = ["cat_and_cup", "cat", "cup", "astronaut"].map((name) => `photos/${name}.jpg`);
+const FIRST = ["./", "main.js", "style.css", "icon.svg", ...EXAMPLES];
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
