@@ -225,7 +225,8 @@ class _Recorder:
         """The ordinary gradients, of attention outputs and of the last block's norm, in one go."""
         outputs = [layer.output for layer in run.layers] if self.needs & Need.GRADIENT else []
         norm = [] if run.norm is None else [run.norm]
-        found = backward(scorer(run.output), outputs + norm) if outputs or norm else ()
+        again = bool(self.needs & _LAYERWISE)  # those go back through the same pass, later
+        found = backward(scorer(run.output), outputs + norm, retain_graph=again) if outputs or norm else ()
         return (
             found[: len(outputs)] if outputs else None,
             None if run.norm is None else BlockNorm(run.norm.detach(), found[-1]),
