@@ -38,7 +38,7 @@ def explain(
     """Where a Vision Transformer looks in images when it decides for classes.
 
     Args:
-        model: a loaded model, or any ``nn.Module`` that returns logits (a tensor, an object with ``.logits``,
+        model: a loaded model, or any ``nn.Module`` that returns logits (a tensor, something with ``logits``,
             or a tuple's first). It is left exactly as it was.
         images: a normalised float tensor (batch, 3, height, width) of any size the model takes; or paths, PIL
             images or arrays, one or a list, which a loaded model preprocesses itself.
