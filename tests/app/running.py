@@ -11,7 +11,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-SECONDS = 300  # machines that run tests are busy; nothing waits longer than it must
+SECONDS = 120  # machines that run tests are busy; nothing waits longer than it must
+START = 300  # until an app answers
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def serving(log, *options, end=signal.SIGTERM):
         )
         try:
             address = f"http://127.0.0.1:{port}/"
-            until = time.monotonic() + SECONDS
+            until = time.monotonic() + START
             while not answers(address + "config"):
                 assert server.poll() is None, f"the app ended: {log.read_text()}"
                 assert time.monotonic() < until, f"the app doesn't answer: {log.read_text()}"

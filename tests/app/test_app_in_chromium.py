@@ -87,14 +87,14 @@ def test_layers_and_heads(visit):
     one.photograph_page("layers")
 
     def last_layer():
-        label = heads.locator("button.layer").nth(5).inner_text()
+        label = heads.locator("button.layer[data-layer]").nth(5).inner_text()
         return float(re.search(r"([\d.]+) %", label)[1])
 
     share = last_layer()
-    heads.locator("button.layer").nth(5).click()
+    heads.locator("button.layer[data-layer]").nth(5).click()
     expect(kept).to_contain_text(f"those switched on: {100 - share:.1f} %")
     expect(heads.locator("button.head[aria-pressed=false]")).to_have_count(6)
-    heads.locator("button.layer").nth(5).click()
+    heads.locator("button.layer[data-layer]").nth(5).click()
     expect(kept).to_contain_text("those switched on: 100.0 %")
 
     heads.get_by_role("button", name="all off").click()
@@ -202,7 +202,7 @@ def test_two_models_and_prompts(visit):
     one.photograph_page("two-models")
     one.tab("Layers and heads")
     one.page.locator("#apart-model").get_by_label("open_clip:fake/clip").check()
-    expect(one.page.locator("#heads button.layer")).to_have_count(2)
+    expect(one.page.locator("#heads button.layer[data-layer]")).to_have_count(2)
     one.tab("Code")
     expect(one.page.locator("#code-1 .cm-content")).to_contain_text("with_prompts(['a cat', 'a <b>dog</b>'])")
     one.page.get_by_label("Compare with a second model").uncheck()
