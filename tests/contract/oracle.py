@@ -86,16 +86,18 @@ def gradsam(model, images, score, start, pools):
 def gae(model, images, score, start, pools, start_layer=0):
     """R ← R + mean_h ReLU(∂y/∂A · A) R with whole matrices, from the identity; then the row, and less the I."""
     layers = gradients(model, images, score)
-    bars = [(layer.maps.grad * layer.maps).relu().mean(dim=1) for layer in layers]
+    # In double precision, since the I is a million times as large as what is added to it.
+    bars = [(layer.maps.grad * layer.maps).relu().mean(dim=1).double() for layer in layers]
     tokens = bars[0].shape[-1]
-    relevance = torch.eye(tokens).expand(len(images), -1, -1)
+    identity = torch.eye(tokens, dtype=torch.double)
+    relevance = identity.expand(len(images), -1, -1)
     for bar in (bars[:-1] if pools else bars)[start_layer:]:
-        whole = torch.zeros(len(bar), tokens, tokens)
+        whole = torch.zeros(len(bar), tokens, tokens, dtype=torch.double)
         whole[:, : bar.shape[1]] = bar
         relevance = relevance + whole @ relevance
     if pools:
-        return (bars[-1] @ relevance).mean(dim=1)
-    return (start @ (relevance - torch.eye(tokens))).squeeze(1)
+        return (bars[-1] @ relevance).mean(dim=1).float()
+    return (start.double() @ (relevance - identity)).squeeze(1).float()
 
 
 def gradcam(model, images, score, norm, patches):
