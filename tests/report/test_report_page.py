@@ -91,7 +91,7 @@ def test_page_says_what_was_evaluated(folder):
     ):
         assert part in text
     assert "agcam has the highest IoU, 0.7" in text
-    assert "clearly above every other method." in text
+    assert "; the 95 % intervals of its differences from all others exclude 0." in text
     assert "Not finished" not in text
 
 

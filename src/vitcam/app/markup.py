@@ -39,7 +39,7 @@ def maps_html(answer: Answer, look: Look) -> str:
     note = "".join(f'<p class="vitcam-note">{escape(text)}</p>' for text in said)
     return (
         f'<div class="vitcam-maps" tabindex="0" role="region" aria-label="Maps of {spec}">'
-        f'<table style="min-width: {88 * len(columns)}px">'
+        f'<table style="min-width: {100 * len(columns)}px">'
         f"<caption><span>{spec}</span></caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
         f"</table>{note}</div>"
     )

@@ -166,5 +166,5 @@ def summary(table: ScoreTable, rows: Sequence[ScoreRow]) -> str:
         return f"{start}, but no method can be told from it."
     close = [row.method for row in rows if row.leads and row is not best]
     if not close:
-        return f"{start}, clearly above every other method."
+        return f"{start}; the 95 % intervals of its differences from all others exclude 0."
     return f"{start}; {' and '.join(filter(None, (', '.join(close[:-1]), close[-1])))} can’t be told from it."
