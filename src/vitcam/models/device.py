@@ -26,15 +26,19 @@ def find_device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-        if device.type == "meta":
-            raise NotImplementedError("there tensors hold no values")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # Which of them is raised depends on the device and on how torch was built.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"can't run on device {str(name)!r}: {reason}. Use 'cpu', or 'auto' for the best there is"
-        ) from error
+        raise _unusable(name, reason) from error
+    if device.type == "meta":
+        raise _unusable(name, "there tensors hold no values")
     return device
+
+
+def _unusable(name: str | torch.device, reason: str) -> ModelError:
+    return ModelError(
+        f"can't run on device {str(name)!r}: {reason}. Use 'cpu', or 'auto' for the best there is"
+    )
 
 
 def sent_to(device: torch.device, tensor: Tensor) -> Tensor:

@@ -82,9 +82,8 @@ def _helps(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
 
 
 def _onednn_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if (
-        _rows(input) >= _MANY_ROWS or torch.compiler.is_compiling()
-    ):  # the compiler wants constant weights for it
+    # For oneDNN's linear layer the compiler wants constant weights.
+    if _rows(input) >= _MANY_ROWS or torch.compiler.is_compiling():
         return _as_image(F.conv2d, input, weight, bias)
     output: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
     return output

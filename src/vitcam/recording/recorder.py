@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -33,8 +33,7 @@ from vitcam.recording.passes import (
     plain_pass,
     tracked_pass,
 )
-from vitcam.recording.preserved import preserved
-from vitcam.recording.recording import Need, Precision, Recording, autocast
+from vitcam.recording.recording import Need, Precision, Recording, running
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.score import Score, Scorer
 from vitcam.recording.suitable import check_model
@@ -82,7 +81,7 @@ def record(
     images = images.detach().to(next((p.dtype for p in model.parameters()), images.dtype))
     if images.is_inference():  # autograd takes no such tensor, but a copy of it
         images = images.clone()
-    with preserved(model), autocast(images.device, precision):
+    with running(model, images.device, precision):
         known = know(model, images, score, given or Overrides())
         if known.layout.obstacle:
             needs &= Need.BLOCK_NORM
@@ -232,11 +231,6 @@ class _Recorder:
             None if run.norm is None else BlockNorm(run.norm.detach(), found[-1]),
         )
 
-    @contextlib.contextmanager
-    def _resumed(self) -> Iterator[None]:
-        with preserved(self.model), autocast(self.images.device, self.precision):
-            yield
-
     def _layer_gradients(self, run: Pass, scorer: Scorer, need: Need) -> LayerGradients | None:
         if not self.needs & need:
             return None
@@ -246,7 +240,7 @@ class _Recorder:
             self.known.layout,
             run,
             scorer,
-            self._resumed,
+            partial(running, self.model, self.images.device, self.precision),
             pools=self.known.pools,
             mean=need is Need.MEAN_LAYER_GRADIENT,
         )

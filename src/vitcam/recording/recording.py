@@ -111,8 +111,19 @@ class Recording:
             >>> scores.shape
             torch.Size([8, 5])
         """
-        with preserved(self.model), autocast(self.images.device, self.precision):
+        with running(self.model, self.images.device, self.precision):
             yield self.model
+
+
+@contextlib.contextmanager
+def running(model: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
+    """Inside the ``with`` a model runs as it is recorded: preserved, and in a precision.
+
+    Raises:
+        ModelError: there is no such precision.
+    """
+    with preserved(model), autocast(device, precision):
+        yield
 
 
 def autocast(device: torch.device, precision: Precision) -> Any:

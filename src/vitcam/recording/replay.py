@@ -88,6 +88,7 @@ def replayed_gradients(replayed: Pass, scorer: Scorer) -> tuple[Gradient, ...]:
         return gradients(replayed, scorer)
     each = torch.eye(targets, dtype=scores.dtype, device=scores.device)[:, None].expand(-1, len(scores), -1)
     try:
+        # The graph is retained for the other way below, should this one fail halfway.
         found = torch.autograd.grad(scores, leaves, each, retain_graph=True, is_grads_batched=True)
     except RuntimeError:  # the score uses a function whose gradient torch can't batch, or not every layer
         return gradients(replayed, scorer)

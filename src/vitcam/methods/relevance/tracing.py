@@ -85,8 +85,8 @@ def trace(
             the trace's ``images``.
 
     Raises:
-        MethodError: the model uses a function for which the set has no rule, overwrites a tensor that a rule
-            needs, or drops out attention weights.
+        MethodError: the model uses a function for which the set has no rule, or overwrites a tensor that a rule
+            needs.
 
     Example:
         >>> from vitcam.methods.relevance.chefer import CHEFER
