@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import nn
 
-from vitcam.errors import ModelError, TargetError
+from vitcam.errors import ModelError, OneByOneError, TargetError
 from vitcam.inputs import Batch, Images, batches, count
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
-from vitcam.recording import Need, Recording, record
-from vitcam.targets import Targets, most_probable, score_of
+from vitcam.recording import Need, Recording, Score, record
+from vitcam.targets import ClassIndex, Targets, most_probable, score_of
 
 AnyModel = nn.Module | LoadedModel
 Result = TypeVar("Result")
@@ -74,11 +75,31 @@ def for_each_batch(
         closing(batches(images, loaded, batch_size)) as found,
     ):
         for batch in found:
-            score = score_of(_part(targets, batch, total), len(batch.tensor), class_index)
-            recording = record(module, sent_to(where, batch.tensor), score, needs, **options)
-            with torch.autocast(where.type, enabled=False):  # the caller's, likewise
-                results.append(use(recording, batch, loaded))
+            for part, recording in _recorded(module, batch, partial(_score, targets, total, class_index), needs, where, options):
+                with torch.autocast(where.type, enabled=False):  # the caller's, likewise
+                    results.append(use(recording, part, loaded))
     return results
+
+
+def _recorded(
+    module: nn.Module,
+    batch: Batch,
+    score: Callable[[Batch], Score],
+    needs: Need,
+    where: torch.device,
+    options: Mapping[str, Any],
+) -> Iterator[tuple[Batch, Recording]]:
+    """The recording of a batch; of each of its images, if the model takes them one by one."""
+    try:
+        yield batch, record(module, sent_to(where, batch.tensor), score(batch), needs, **options)
+    except OneByOneError:
+        for index in range(len(batch.tensor)):
+            single = Batch(batch.start + index, batch.tensor[index : index + 1], [batch.photographs[index]])
+            yield single, record(module, sent_to(where, single.tensor), score(single), needs, **options)
+
+
+def _score(targets: Targets, total: int, class_index: ClassIndex | None, batch: Batch) -> Score:
+    return score_of(_part(targets, batch, total), len(batch.tensor), class_index)
 
 
 def _part(targets: Targets, batch: Batch, total: int) -> Targets:

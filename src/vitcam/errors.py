@@ -35,6 +35,10 @@ class ModelError(VitcamError):
     """
 
 
+class OneByOneError(ModelError):
+    """A model takes images one by one, and got several. ``explain`` and ``compare`` give it one after the other."""
+
+
 class TargetError(VitcamError, ValueError):
     """A target class doesn't exist, or targets don't fit the batch.
 

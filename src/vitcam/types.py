@@ -9,22 +9,30 @@ from dataclasses import dataclass
 class PatchGrid:
     """How a sequence of tokens lies over an image.
 
-    Token ``prefix + row * width + column`` is the patch at (row, column); the ``prefix`` tokens before
-    it (class, distillation, registers) belong to no place in the image.
+    Token ``prefix + row * width + column`` is the patch at (row, column), unless ``order`` says otherwise; tokens
+    of no patch (class, distillation, registers) belong to no place in the image.
 
     Attributes:
         height: rows of patches.
         width: columns of patches.
-        prefix: tokens in front of the first patch.
+        prefix: tokens in front of all patches.
+        order: the token of each patch, row by row; () where they follow one another, as above.
+        region: (top, left, bottom, right), the part of the image that the patches cover, in pixels, where that
+            isn't the whole of it: a model that crops its image, or whose patches leave a border out. It may reach
+            beyond the image, which a model has padded then.
 
     Example:
         >>> PatchGrid(height=14, width=14, prefix=1).tokens
         196
+        >>> PatchGrid(1, 2, prefix=0, order=(1, 0)).patches
+        [1, 0]
     """
 
     height: int
     width: int
     prefix: int
+    order: tuple[int, ...] = ()
+    region: tuple[float, float, float, float] | None = None
 
     @property
     def tokens(self) -> int:
@@ -32,12 +40,13 @@ class PatchGrid:
         return self.height * self.width
 
     @property
-    def patches(self) -> slice:
-        """Where the patch tokens stand in the sequence."""
-        return slice(self.prefix, self.prefix + self.tokens)
+    def patches(self) -> slice | list[int]:
+        """Where the patch tokens stand in the sequence, row by row of the image: an index for tensors."""
+        return list(self.order) if self.order else slice(self.prefix, self.prefix + self.tokens)
 
     def __str__(self) -> str:
-        return f"{self.height}×{self.width} patches after {self.prefix} prefix tokens"
+        placed = " in an order of their own" if self.order else ""
+        return f"{self.height}×{self.width} patches{placed} after {self.prefix} prefix tokens"
 
 
 @dataclass(frozen=True)

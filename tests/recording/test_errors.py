@@ -10,7 +10,6 @@ from torch import nn
 import vitcam
 from families import images_of, model_of
 from vitcam.errors import ImageError, MethodError, ModelError, TargetError
-from vitcam.recording.grid import find_grid
 
 
 @pytest.fixture(scope="module")
@@ -133,16 +132,33 @@ def test_output_without_logits():
         vitcam.explain(model_of("hf clip vision"), images_of("hf clip vision"))
 
 
+class Mixed(nn.Module):
+    """A ViT whose tokens are all mixed before its first attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.vit = timm.create_model("vit_tiny_patch16_224", depth=2, img_size=64, num_classes=5)
+        self.mix = nn.Linear(16, 16)
+        self.vit.patch_embed.register_forward_hook(lambda m, args, out: self.mix(out.mT).mT)
+
+    def forward(self, images):
+        return self.vit(images)
+
+
 def test_grid_is_given_where_it_can_not_be_found(vit):
-    e = vitcam.explain(vit, vit_images(), grid=(7, 28), prefix=1)
-    assert e.heatmaps.shape == (2, 1, 7, 28)
-    with pytest.raises(ModelError, match=r"10×10 patches after 200 prefix tokens doesn't fit the 197 tokens"):
-        vitcam.explain(vit, vit_images(), grid=(10, 10), prefix=200)
+    model, images = Mixed(), torch.randn(2, 3, 64, 64)
+    with pytest.raises(ModelError, match=r"which of the 17 tokens of Mixed.*couldn't be confirmed.*outputs: 4×4.*Pass|pass"):
+        vitcam.explain(model, images)
+    assert vitcam.explain(model, images, grid=(2, 8), prefix=1).heatmaps.shape == (2, 1, 2, 8)
+    with pytest.raises(ModelError, match=r"10×10 patches after 200 prefix tokens doesn't fit the 17 tokens"):
+        vitcam.explain(model, images, grid=(10, 10), prefix=200)
 
 
-def test_tokens_that_fit_no_grid():
-    with pytest.raises(ModelError, match=r"see 97 tokens, but no patch grid.*outputs: 50×50.*Pass grid="):
-        find_grid(97, [(50, 50)], (224, 160))
+def test_given_grid_that_the_model_does_not_have(vit):
+    with pytest.raises(ModelError, match=r"grid=\(7, 28\), prefix=1 was given, but VisionTransformer has 14×14 patches"):
+        vitcam.explain(vit, vit_images(), grid=(7, 28), prefix=1)
+    given = vitcam.explain(vit, vit_images(), grid=(14, 14), prefix=1).heatmaps
+    assert torch.equal(given, vitcam.explain(vit, vit_images()).heatmaps)
 
 
 def test_given_first_block(vit):

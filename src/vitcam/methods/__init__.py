@@ -89,10 +89,17 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
     if method.plain_vit_only and obstacle:
         others = ", ".join(name for name, other in METHODS.items() if not other.plain_vit_only)
         raise MethodError(
-            f"{method.name} isn't defined for {type(recording.model).__name__}: {obstacle}, as is usual in "
-            f"hierarchical models. Methods that work on it: {others}."
+            f"{method.name} isn't defined for {type(recording.model).__name__}: {obstacle}. "
+            f"Methods that work on it: {others}."
         )
-    return method.compute(recording, **options)
+    if method.one_stream_only and len(recording.layout.streams) > 1:
+        others = ", ".join(name for name, other in METHODS.items() if not other.one_stream_only)
+        raise MethodError(
+            f"{method.name} isn't defined for {type(recording.model).__name__}, which has "
+            f"{len(recording.layout.streams)} streams of tokens of the image. Methods that work on it: {others}."
+        )
+    maps = [method.compute(stream, **options) for stream in recording.by_stream()] if method.plain_vit_only else None
+    return method.compute(recording, **options) if maps is None else sum(maps[1:], start=maps[0])
 
 
 def canonical_name(method: Method, options: Mapping[str, Any]) -> str:

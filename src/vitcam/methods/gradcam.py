@@ -70,4 +70,5 @@ METHOD = Method(
     passes="forward, backward",
     paper="arXiv 1610.02391",
     plain_vit_only=False,
+    one_stream_only=True,
 )

@@ -76,4 +76,5 @@ METHOD = Method(
     summary="positive gradients of each layer's own score with respect to its attention, summed over layers",
     passes="forward, local backward per layer",
     paper="arXiv 2404.03214",
+    one_stream_only=True,
 )

@@ -209,4 +209,5 @@ METHOD = Method(
     summary="attention × its relevance × its gradient, multiplied up over the layers",
     passes="forward and two backward by rules",
     paper="arXiv 2012.09838",
+    one_stream_only=True,
 )

@@ -29,6 +29,8 @@ class Method:
         class_specific: whether two classes of one image get different maps.
         plain_vit_only: whether it needs attention layers that all see the same tokens, so that it isn't
             defined for hierarchical models such as Swin.
+        one_stream_only: whether it isn't defined for models with several streams of tokens of an image, whose
+            maps would have to add up.
 
     Example:
         >>> from vitcam.methods import METHODS
@@ -44,6 +46,7 @@ class Method:
     paper: str
     class_specific: bool = True
     plain_vit_only: bool = True
+    one_stream_only: bool = False
 
     @property
     def name(self) -> str:

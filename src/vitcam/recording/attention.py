@@ -25,6 +25,7 @@ class Attention:
         call: query, key and value as (batch, heads, tokens, dim); the query may hold the first rows only.
         output: O = softmax(S) v, for the same rows as the query.
         kept_scores: S of these rows, where it is kept in the place of the key, which then has no rows.
+        stream: which stream of tokens it is a layer of.
 
     Example:
         >>> from vitcam.recording import Need, Score, record
@@ -47,6 +48,7 @@ class Attention:
     call: AttentionCall
     output: Float[Tensor, "batch heads queries dim"]
     kept_scores: Float[Tensor, "batch heads queries keys"] | None = None
+    stream: int = 0
 
     @property
     def queries(self) -> int:
@@ -105,13 +107,13 @@ def with_head_dimension(call: AttentionCall, batch: int) -> AttentionCall:
     return replace(call, query=query, key=key, value=value, mask=mask, enable_gqa=False)
 
 
-def among_all_tokens(call: AttentionCall, tokens: int, patches: slice) -> AttentionCall:
+def among_all_tokens(call: AttentionCall, tokens: int, patches: slice | list[int]) -> AttentionCall:
     """A call that sees the patches only, as one that sees every token and to which all others are hidden.
 
     So pool some heads the tokens of a model with registers. Any other call is returned as it is.
     """
     keys = call.key.shape[-2]
-    if keys == tokens or keys != patches.stop - patches.start:
+    if keys == tokens or isinstance(patches, list) or keys != patches.stop - patches.start:
         return call
     around = patches.start, tokens - patches.stop
     mask = call.query.new_zeros(1, 1, 1, keys) if call.mask is None else call.mask

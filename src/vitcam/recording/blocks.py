@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,7 +35,13 @@ def find_blocks(model: nn.Module, stack: list[str]) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def block_input(
-    model: nn.Module, block: str | None, batch: int, tokens: int, change: Callable[[Tokens], Tokens]
+    model: nn.Module,
+    block: str | None,
+    batch: int,
+    tokens: int,
+    change: Callable[[Tokens], Tokens],
+    *,
+    tokens_first: bool = False,
 ) -> Iterator[None]:
     """Lets ``change`` see, and replace, the tokens that go into a block, for the duration of the ``with``.
 
@@ -44,9 +51,14 @@ def block_input(
         batch, tokens: the size by which the token tensor is told from other arguments.
         change: gets the tokens as (batch, tokens, channels), returns what the block gets in their stead.
             Models that lay them out as (tokens, batch, channels) are dealt with here.
+        tokens_first: whether the model does so, which their size doesn't tell where there are as many images.
     """
 
+    here = threading.get_ident()
+
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != here:
+            return None
         new_args, new_kwargs = list(args), dict(kwargs)
         holders: list[tuple[Any, Any]] = [(new_args, i) for i in range(len(args))]
         holders += [(new_kwargs, key) for key in kwargs]
@@ -54,7 +66,7 @@ def block_input(
             value = holder[key]
             if not isinstance(value, Tensor) or value.dim() != 3:
                 continue
-            if value.shape[:2] == (batch, tokens):
+            if value.shape[:2] == (batch, tokens) and not (tokens_first and batch == tokens):
                 holder[key] = change(value)
                 return tuple(new_args), new_kwargs
             if value.shape[:2] == (tokens, batch):

@@ -28,7 +28,8 @@ from vitcam.recording.fast_attention import fast_attention
 from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.interception import intercept
 from vitcam.recording.layout import Layout
-from vitcam.recording.passes import Pass
+from vitcam.recording.passes import Pass, Sites
+from vitcam.recording.preserved import replaced_forward
 
 BACKEND = "inductor"
 
@@ -49,16 +50,18 @@ def compiled_pass(
         ModelError: this model can't be compiled, or nothing can on this machine.
     """
     layers: list[Attention] = []
+    sites = Sites(model, layout)
 
     def answer(call: AttentionCall) -> Tensor:
         # No hook may say who is calling: each call would be compiled anew. The order of the calls is known.
-        name = layout.callers[len(layers)]
-        pooling = name in layout.pooling
+        site = sites.next(call)
+        if site.stream is None:
+            return call.run()
         by_head = with_head_dimension(call, len(images))
         output = fast_attention(by_head)
-        seen = among_all_tokens(by_head, layout.tokens, layout.grid.patches) if pooling else by_head
-        layers.append(keep(Attention(name, pooling, seen, output)))
-        return output.reshape(*call.query.shape[:-1], output.shape[-1])
+        seen = among_all_tokens(by_head, layout.tokens, layout.grid.patches) if site.pools else by_head
+        layers.append(keep(Attention(site.name, site.pools, seen, output, stream=site.stream)))
+        return output.clone().reshape(*call.query.shape[:-1], output.shape[-1])
 
     _answering.answer = answer
     try:
@@ -96,13 +99,8 @@ def _compiled_blocks(
     with contextlib.ExitStack() as undo:
         for name in (*layout.blocks, *sorted(layout.pooling)):
             module = model.get_submodule(name)
-            instance = vars(module)
-            if "forward" in instance:
-                undo.callback(instance.__setitem__, "forward", instance["forward"])
-            else:
-                undo.callback(instance.pop, "forward")
             run = eager if name in layout.pooling else compiled
-            instance["forward"] = partial(run, module.forward)
+            undo.enter_context(replaced_forward(module, partial(run, module.forward)))
         yield
 
 

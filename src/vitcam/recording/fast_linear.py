@@ -78,6 +78,7 @@ def _helps(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled
         and _AVAILABLE
+        and (torch.compiler.is_compiling() or not torch._C._functorch.is_functorch_wrapped_tensor(input))
     )
 
 

@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -26,13 +25,13 @@ _sdpa = F.scaled_dot_product_attention
 
 
 Attend = Callable[[AttentionCall], Tensor]
-Observe = Callable[[Tensor], None]
+Observe = Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None]
 Linear = Callable[..., Tensor]
 
 
 def intercept(
     attend: Attend,
-    on_conv2d: Observe | None = None,
+    observe: Observe | None = None,
     linear: Linear = F.linear,
     *,
     written_out: bool = False,
@@ -41,7 +40,7 @@ def intercept(
 
     Args:
         attend: gets the call, returns the attention output. ``lambda call: call.run()`` changes nothing.
-        on_conv2d: told the output of every ``conv2d``, from which a patch embedding is recognised.
+        observe: told of every other function: what it is, its arguments, its keyword arguments and its result.
         linear: gets the input, weight and bias of every ``linear``, returns its output.
         written_out: whether attention that the model writes out is answered too: as a call with a query and a key
             of zeros and S for its mask.
@@ -53,17 +52,17 @@ def intercept(
         >>> len(calls)
         12
     """
-    return _Interception(attend, on_conv2d, linear, WrittenOut() if written_out else None)
+    return _Interception(attend, observe, linear, WrittenOut() if written_out else None)
 
 
 class _Interception(TorchFunctionMode):
     def __init__(
-        self, attend: Attend, on_conv2d: Observe | None, linear: Linear, written_out: WrittenOut | None
+        self, attend: Attend, observe: Observe | None, linear: Linear, written_out: WrittenOut | None
     ) -> None:
         super().__init__()
         self._written_out = written_out
         self._attend = attend
-        self._on_conv2d = on_conv2d
+        self._observe = observe
         self._linear = linear
 
     def __torch_function__(
@@ -75,7 +74,7 @@ class _Interception(TorchFunctionMode):
         if function is F.multi_head_attention_forward:
             with self:
                 return multi_head_attention(*args, **keywords)
-        if function is F.linear:
+        if function is F.linear and self._observe is None:
             return self._linear(*args, **keywords)
         written_out = self._written_out and self._written_out.attention(function, args, keywords)
         if written_out:
@@ -83,8 +82,8 @@ class _Interception(TorchFunctionMode):
         result = function(*args, **keywords)
         if self._written_out is not None:
             self._written_out.see(function, args, keywords, result)
-        if self._on_conv2d is not None and function in (torch.conv2d, F.conv2d):
-            self._on_conv2d(result)
+        if self._observe is not None:
+            self._observe(function, args, keywords, result)
         return result
 
 
@@ -93,4 +92,4 @@ def _call_of_scores(
 ) -> AttentionCall:
     *batch, queries, keys = scores.shape
     query, key = scores.new_zeros(*batch, queries, 1), scores.new_zeros(*batch, keys, 1)
-    return AttentionCall(query, key, value, scores, 1.0, False, False)
+    return AttentionCall(query, key, value, scores, 1.0, False, False, written_out=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from vitcam.recording.attention import Attention
 from vitcam.recording.layout import Layout
 from vitcam.recording.output import find_logits
 from vitcam.recording.passes import Gradient, Pass, backward, tracked_pass
+from vitcam.recording.preserved import replaced_forward
 from vitcam.recording.score import Scorer
 
 LayerGradient = tuple[Attention, Gradient]
@@ -26,8 +28,10 @@ LayerGradient = tuple[Attention, Gradient]
 def recorded_blocks(model: nn.Module, layout: Layout, into: dict[str, Any]) -> Iterator[None]:
     """Puts what each transformer block returns into ``into``, by the block's name."""
 
+    here = threading.get_ident()
+
     def keep(name: str) -> Any:
-        return lambda module, args, output: into.update({name: output})
+        return lambda module, args, output: into.update({name: output}) if threading.get_ident() == here else None
 
     with contextlib.ExitStack() as undo:
         for name in layout.blocks:
@@ -94,7 +98,9 @@ def layer_gradients(
         return tuple(layer for layer in run.layers if f"{layer.name}.".startswith(f"{name}."))
 
     def of_block(name: str) -> tuple[LayerGradient, ...]:
-        read = run.blocks[name] if pools or not mean else _mean_token(run.blocks[name], len(images))
+        read = run.blocks[name]
+        if mean and not pools:
+            read = _mean_token(read, 0 if layout.tokens_first else 1)
         with resumed(), torch.enable_grad():
             head = _head_pass(model, images, layout, read)
             layers = head.layers if pools else inside(name)
@@ -110,14 +116,8 @@ def _head_pass(model: nn.Module, images: Tensor, layout: Layout, returned: Any) 
     """The model with blocks that do no work: each of them returns the same, which the head reads."""
     with contextlib.ExitStack() as undo:
         for name in layout.blocks:
-            # What an instance holds stands in front of its class's method; some libraries put a forward there.
-            held = vars(model.get_submodule(name))
-            if "forward" in held:
-                undo.callback(held.__setitem__, "forward", held["forward"])
-            else:
-                undo.callback(held.pop, "forward")
-            held["forward"] = lambda *args, **kwargs: returned
-        return tracked_pass(model, images, layout)
+            undo.enter_context(replaced_forward(model.get_submodule(name), lambda *args, **kwargs: returned))
+        return tracked_pass(model, images, layout, only_outside=layout.blocks)
 
 
 def _same_logits(run: Pass, head: Pass) -> bool:
@@ -134,9 +134,8 @@ def _shape(returned: Any) -> torch.Size:
     return shape
 
 
-def _mean_token(returned: Any, batch: int) -> Any:
-    """What a block returned, with its mean token in place of every token."""
+def _mean_token(returned: Any, tokens: int) -> Any:
+    """What a block returned, with its mean token in place of every token, which stand along an axis."""
     if isinstance(returned, tuple | list):
-        return (_mean_token(returned[0], batch), *returned[1:])
-    tokens = 1 if returned.shape[0] == batch else 0
+        return (_mean_token(returned[0], tokens), *returned[1:])
     return returned.mean(dim=tokens, keepdim=True).expand_as(returned).contiguous()

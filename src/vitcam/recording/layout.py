@@ -6,16 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.blocks import find_blocks
-from vitcam.recording.call import AttentionCall
-from vitcam.recording.grid import find_grid
-from vitcam.recording.interception import intercept
-from vitcam.recording.places import checked_grid
-from vitcam.recording.stack import module_stack
+from vitcam.recording.grid import even_grids, grids_of_convolutions
+from vitcam.recording.places import Image, cells, changed_copies, measured_grid
+from vitcam.recording.streams import (
+    Followed,
+    Scouted,
+    SeenCall,
+    follow,
+    reached_by_noise,
+    scout,
+    some_cells,
+    tokens_at,
+)
 from vitcam.types import PatchGrid
 
 
@@ -52,139 +58,342 @@ class Overrides:
 
 
 @dataclass(frozen=True)
+class CallSite:
+    """One attention call of a model, in the order of the calls.
+
+    Attributes:
+        name: the module that makes it.
+        stream: the number of the stream of tokens of which it is a layer; None if it is a layer of none (a text's).
+        pools: whether it stands outside the blocks and pools the tokens for the head.
+        queries, keys: its numbers of tokens.
+    """
+
+    name: str
+    stream: int | None
+    pools: bool
+    queries: int
+    keys: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tokens of an image that go through attention layers together.
+
+    Attributes:
+        grid: how they lie over the image.
+        tokens: how many there are.
+    """
+
+    grid: PatchGrid
+    tokens: int
+
+
+@dataclass(frozen=True)
 class Layout:
-    """The structure of a model at one input size.
+    """The structure of a model at one input size, as it was measured.
 
     Attributes:
         grid: how the tokens lie over the image.
         tokens: the number of key tokens of the attention layers.
         blocks: the names of the transformer blocks; () if none were recognised.
-        callers: the names of the modules that call attention, in the order of the calls.
-        pooling: those of them that stand outside the blocks and pool the tokens for the head.
+        calls: every attention call that the model makes.
+        streams: the streams of tokens whose layers they are. Their maps add up: of a model that looks at an image
+            and at its mirror image, say. A plain ViT has one.
         obstacle: why this is no plain ViT, whose layers all attend over the same tokens; "" if it is one.
         written_out: whether the model writes its attention out and never calls torch's function for it.
+        together: whether images go through the model in batches, each as if it were alone.
+        tokens_first: whether tokens are laid out as (tokens, batch, channels).
 
     Example:
         >>> from vitcam.recording import Need, Score, record
         >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
         >>> layout = record(model, images, score, Need.NOTHING).layout
         >>> layout.grid, layout.tokens, layout.blocks[0]
-        (PatchGrid(height=14, width=14, prefix=1), 197, 'blocks.0')
+        (PatchGrid(height=14, width=14, prefix=1, order=(), region=None), 197, 'blocks.0')
+        >>> layout.calls[0]
+        CallSite(name='blocks.0.attn', stream=0, pools=False, queries=197, keys=197)
     """
 
     grid: PatchGrid
     tokens: int
     blocks: tuple[str, ...]
-    callers: tuple[str, ...]
-    pooling: frozenset[str]
+    calls: tuple[CallSite, ...]
+    streams: tuple[Stream, ...]
     obstacle: str
     written_out: bool
+    together: bool
+    tokens_first: bool
+
+    @property
+    def layers(self) -> tuple[CallSite, ...]:
+        """The calls that are layers of the image's tokens."""
+        return tuple(call for call in self.calls if call.stream is not None)
+
+    @property
+    def callers(self) -> tuple[str, ...]:
+        """The names of the modules that make them."""
+        return tuple(call.name for call in self.layers)
+
+    @property
+    def pooling(self) -> frozenset[str]:
+        """The names of those that stand outside the blocks and pool the tokens for the head."""
+        return frozenset(call.name for call in self.layers if call.pools)
 
 
-@dataclass(frozen=True)
-class _Seen:
-    stack: tuple[str, ...]
-    batch: int
-    queries: int
-    keys: int
-
-
-def find_layout(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], given: Overrides
-) -> Layout:
-    """Runs the model once, and its beginning once more, to find its structure.
+def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layout, Followed]:
+    """Measures a model's structure; its output for the image comes with it.
 
     Raises:
-        ModelError: the model calls no attention, or its tokens don't fit a patch grid.
+        ModelError: the model calls no attention that the image reaches, or which token is which place of the image
+            couldn't be confirmed.
     """
-    seen, convolutions = _observed(model, images, written_out=False)
-    written_out = not seen
-    if written_out:
-        seen, convolutions = _observed(model, images, written_out=True)
-    if not seen:
-        raise ModelError(
-            f"no attention was seen: {type(model).__name__} never called torch's scaled_dot_product_attention, nor "
-            "was a softmax multiplied with values. vitcam explains Vision Transformers. If this is one, let it "
-            "call torch.nn.functional.scaled_dot_product_attention (timm: fused_attn=True; Hugging Face: "
-            "attn_implementation='sdpa')"
-        )
-    blocks = _blocks(model, seen[0].stack, given.first_block)
-    callers = tuple(call.stack[-1] if call.stack else "" for call in seen)
-    inside = [_is_inside(call.stack, blocks) for call in seen]
-    size = (images.shape[-2], images.shape[-1])
+    scouted = scout(model, image)
+    grid, certain = _first_grid(model, image, scouted, given)
+    followed = follow(model, image, _copies(image, grid), scouted)
+    calls = followed.calls
+    reached = [index for index, call in enumerate(calls) if _reaches(call)]
+    blocks = _blocks(model, calls, reached, given.first_block)
+    inside = frozenset(index for index in reached if any(name in blocks for name in calls[index].stack))
     # An attention behind all blocks, which pools the tokens for the head, may see some of them only.
-    pools = bool(blocks) and not inside[-1] and len(seen) > 1 and all(inside[:-1])
-    obstacle = _obstacle(
-        seen[:-1] if pools else seen, images.shape[0], inside if blocks else [True] * len(seen)
+    *layers, last = reached
+    pools = bool(layers) and calls[last].own_queries and last not in inside
+    layers = layers if pools else reached
+    stream_of, obstacle = _streams(calls, reached)
+    streams = [Stream(grid, calls[reached[0]].keys)]
+    obstacle = obstacle or _obstacle(calls, layers, inside) or _disorder(calls, layers, stream_of)
+    if not obstacle and len(set(stream_of.values())) > 1:
+        streams, obstacle = _all_streams(model, image, scouted, calls, stream_of, streams[0])
+    tokens = streams[0].tokens
+    if not obstacle and pools and calls[last].keys not in (tokens, grid.tokens):
+        obstacle = f"the attention that pools its {tokens} tokens sees {calls[last].keys} of them"
+    if not obstacle and not certain:
+        raise _unconfirmed(model, image, scouted)
+    if obstacle:
+        tokens = calls[last].keys * calls[last].windows
+        grid = _grid_behind_obstacle(tokens, grid if certain else None, image)
+        stream_of, streams = dict.fromkeys(reached, 0), [Stream(grid, tokens)]
+    sites = tuple(
+        CallSite(call.name, stream_of.get(index), pools and index == last, call.queries, call.keys)
+        for index, call in enumerate(calls)
     )
-    tokens = seen[-1].keys * seen[-1].batch // images.shape[0] if obstacle else seen[0].keys
-    grid = find_grid(tokens, [] if obstacle else convolutions, size, grid=given.grid, prefix=given.prefix)
-    if not obstacle and blocks and given.prefix is None:
-        grid = checked_grid(model, images[:1], blocks[0], tokens, grid)
-    if not obstacle and pools and seen[-1].keys not in (tokens, grid.tokens):
-        obstacle = f"the attention that pools its {tokens} tokens sees {seen[-1].keys} of them"
-    pooling = frozenset(name for name, within in zip(callers, inside, strict=True) if blocks and not within)
-    return Layout(grid, tokens, blocks, callers, pooling, obstacle, written_out)
+    written_out = any(call.written_out for call in calls)
+    layout = Layout(
+        grid,
+        tokens,
+        blocks,
+        sites,
+        tuple(streams),
+        obstacle,
+        written_out,
+        scouted.together,
+        followed.tokens_first,
+    )
+    return layout, followed
 
 
-def _observed(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], *, written_out: bool
-) -> tuple[list[_Seen], list[tuple[int, int]]]:
-    """The attention calls of a forward pass, and the sizes of the convolutions' outputs in front of the first."""
-    seen: list[_Seen] = []
-    convolutions: list[tuple[int, int]] = []
-
-    with module_stack(model) as stack:
-
-        def attend(call: AttentionCall) -> Tensor:
-            # Leading dimensions besides batch and heads are windows.
-            windows = call.query.shape[:-3].numel() if call.query.dim() > 3 else images.shape[0]
-            if call.query.dim() > 4:
-                windows = windows * call.query.shape[-3] // call.query.shape[1]
-            seen.append(_Seen(tuple(stack), windows, call.query.shape[-2], call.key.shape[-2]))
-            return call.run()
-
-        def on_conv2d(result: Tensor) -> None:
-            if not seen and result.dim() == 4:
-                convolutions.append((result.shape[-2], result.shape[-1]))
-
-        try:
-            with torch.no_grad(), intercept(attend, on_conv2d, written_out=written_out):
-                model(images)
-        except Exception as error:
-            # Whatever a model raises on input that it isn't made for, its user needs to know the input.
-            raise ModelError(
-                f"{type(model).__name__} itself failed on images of shape {tuple(images.shape[1:])} "
-                f"({images.dtype}): {error or type(error).__name__}. Give it images of the size and channels "
-                "that it was built for"
-            ) from error
-
-    return seen, convolutions
-
-
-def _blocks(model: nn.Module, stack: tuple[str, ...], first_block: str | None) -> tuple[str, ...]:
-    if first_block is None:
-        return find_blocks(model, list(stack))
-    if first_block not in stack:
-        raise ModelError(
-            f"first_block={first_block!r} doesn't contain the first attention call, which was made inside "
-            f"{' > '.join(name for name in stack if name)}"
+def _first_grid(model: nn.Module, image: Image, scouted: Scouted, given: Overrides) -> tuple[PatchGrid, bool]:
+    """How the tokens of the first attention call lie over the image, and whether that is certain."""
+    size = (image.shape[-2], image.shape[-1])
+    convolutions = grids_of_convolutions(scouted.tokens, scouted.convolutions)
+    candidates = list(dict.fromkeys([*convolutions, *even_grids(scouted.tokens, size)]))
+    grid = measured_grid(
+        lambda copies: tokens_at(model, copies, scouted, scouted.first), image, candidates, convolutions
+    )
+    wanted = given.grid and (int(given.grid[0]), int(given.grid[1]))
+    if grid is None:
+        if wanted is not None and given.prefix is not None:
+            return _as_given(wanted, given.prefix, scouted.tokens), True
+        height, width = (candidates or [(1, 1)])[0]
+        return PatchGrid(height, width, max(0, scouted.tokens - height * width)), False
+    if (wanted or (grid.height, grid.width)) != (grid.height, grid.width) or (given.prefix or grid.prefix) != grid.prefix:
+        what = ", ".join(
+            f"{name}={value}" for name, value in (("grid", wanted), ("prefix", given.prefix)) if value is not None
         )
-    return find_blocks(model, [first_block]) or (first_block,)
+        raise ModelError(
+            f"{what} was given, but {type(model).__name__} has {grid}: when patches of the image change, those are "
+            "the tokens that change. Leave grid and prefix out"
+        )
+    return grid, True
 
 
-def _is_inside(stack: tuple[str, ...], blocks: tuple[str, ...]) -> bool:
-    return any(name in blocks for name in stack)
+def _as_given(size: tuple[int, int], prefix: int, tokens: int) -> PatchGrid:
+    height, width = size
+    if prefix < 0 or height < 1 or width < 1 or prefix + height * width > tokens:
+        raise ModelError(
+            f"a grid of {height}×{width} patches after {prefix} prefix tokens doesn't fit the {tokens} tokens "
+            "that the attention layers see. Pass grid=(rows, columns) and prefix=N so that prefix + rows·columns "
+            "≤ tokens"
+        )
+    return PatchGrid(height, width, prefix)
 
 
-def _obstacle(seen: list[_Seen], batch: int, inside: list[bool]) -> str:
+def _unconfirmed(model: nn.Module, image: Image, scouted: Scouted) -> ModelError:
+    sizes = ", ".join(f"{rows}×{columns}" for rows, columns in dict.fromkeys(scouted.convolutions)) or "none"
+    return ModelError(
+        f"which of the {scouted.tokens} tokens of {type(model).__name__} is which place of the image couldn't be "
+        "confirmed: when places of the image change, the tokens that change are no grid of patches (convolution "
+        f"outputs: {sizes}; image: {image.shape[-2]}×{image.shape[-1]}). If you know how they lie, pass "
+        "grid=(rows, columns) and prefix=N, the number of tokens in front of the patches; they must follow row by row"
+    )
+
+
+def _copies(image: Image, grid: PatchGrid) -> Tensor:
+    """Copies of the image, in each of which about half of the patches are changed."""
+    places = cells(grid, (image.shape[-2], image.shape[-1]))
+    masks = torch.zeros(2, *image.shape[-2:], dtype=torch.bool)
+    for mask, chosen in zip(masks, some_cells(len(places), 2), strict=True):
+        for (rows, columns), change in zip(places, chosen, strict=True):
+            mask[rows, columns] |= change
+    return changed_copies(image, masks)
+
+
+def _reaches(call: SeenCall) -> bool:
+    return bool(call.changes.max() > 1e-3)
+
+
+def _blocks(
+    model: nn.Module, calls: Sequence[SeenCall], reached: Sequence[int], first_block: str | None
+) -> tuple[str, ...]:
+    """The transformer blocks: siblings each of which makes one of the first stream's calls, if there are such."""
+    stack = calls[reached[0]].stack
+    if first_block is not None:
+        if first_block not in stack:
+            raise ModelError(
+                f"first_block={first_block!r} doesn't contain the first attention call, which was made inside "
+                f"{' > '.join(name for name in stack if name)}"
+            )
+        return find_blocks(model, [first_block]) or (first_block,)
+    found = [blocks for name in stack if (blocks := find_blocks(model, [name]))]
+
+    def of_calls(blocks: tuple[str, ...]) -> list[str]:
+        return [name for index in reached for name in calls[index].stack if name in blocks]
+
+    one_each = [blocks for blocks in found if len(of_calls(blocks)) == len(set(of_calls(blocks))) > 1]
+    return (one_each or found or [()])[0]
+
+
+def _streams(calls: Sequence[SeenCall], reached: Sequence[int]) -> tuple[dict[int, int], str]:
+    """The stream of each call that the image reaches, and what stands in the way."""
+    members: list[list[int]] = []
+    for index in reached:
+        above = calls[index].upstream & set(reached)
+        joined = [stream for stream in members if above & set(stream)]
+        if not joined:
+            members.append([index])
+        elif len(joined) > 1:
+            names = " and ".join(calls[stream[0]].name or "the model itself" for stream in joined)
+            return dict.fromkeys(reached, 0), f"streams of tokens that begin in {names} meet in {calls[index].name}"
+        elif joined[0][-1] not in above:
+            beside = calls[joined[0][-1]].name
+            return dict.fromkeys(reached, 0), (
+                f"{beside or 'it'} and {calls[index].name or 'it'} attend side by side, in one layer"
+                if beside != calls[index].name
+                else f"{beside or 'it'} attends twice in one layer, side by side"
+            )
+        else:
+            joined[0].append(index)
+    return {index: number for number, stream in enumerate(members) for index in stream}, ""
+
+
+_USUAL = ", as is usual in hierarchical models"
+
+
+def _obstacle(calls: Sequence[SeenCall], layers: Sequence[int], inside: frozenset[int]) -> str:
     """Why the layers don't all attend over the same tokens: stages, windows, reduced keys; or ""."""
-    sizes = list(dict.fromkeys(call.keys * call.batch // batch for call in seen))
+    seen = [calls[index] for index in layers]
+    sizes = list(dict.fromkeys(call.keys * call.windows for call in seen))
     if len(sizes) > 1:
-        return f"its attention layers see different numbers of tokens ({', '.join(map(str, sizes))})"
-    if any(call.batch != batch for call in seen):
-        return "its attention layers attend within windows"
+        return f"its attention layers see different numbers of tokens ({', '.join(map(str, sizes))}){_USUAL}"
+    if any(call.windows > 1 for call in seen):
+        return f"its attention layers attend within windows{_USUAL}"
     # An attention that pools the tokens for the head may have any number of queries.
-    if any(call.queries > call.keys for call, within in zip(seen, inside, strict=False) if within):
-        return "its attention layers have fewer keys than queries"
+    if any(call.queries > call.keys for call in seen):
+        return f"its attention layers have fewer keys than queries{_USUAL}"
+    for index in layers if len(layers) > 1 else ():
+        call = calls[index]
+        if call.own_queries and (call.queries == call.keys or index not in inside):
+            return f"queries of its own attend over the image's tokens in {call.name}, as those of objects do"
+    for call in calls:
+        if not _reaches(call) and call.upstream & set(layers):
+            return f"{call.name} attends over what queries of the model's own have read of the image's tokens"
     return ""
+
+
+def _disorder(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[int, int]) -> str:
+    """Whether the tokens of a later layer aren't those of the first, place for place; what is to be said then."""
+    first: dict[int, int] = {}
+    for index in layers:
+        start = first.setdefault(stream_of[index], index)
+        before, after = calls[start].changes, calls[index].changes
+        if before.shape == after.shape and not _same_places(before, after):
+            return (
+                f"the tokens that {calls[index].name or 'a later layer'} sees aren't those of "
+                f"{calls[start].name or 'the first layer'}, place for place: they are mixed or put in another order "
+                "in between, by something other than attention"
+            )
+    return ""
+
+
+def _same_places(before: Tensor, after: Tensor) -> bool:
+    """Whether the same tokens change. Where neighbours are mixed a little (by a convolution), others may, too."""
+    strong, weak = before > 0.2 * before.amax(dim=1, keepdim=True), before < 0.02 * before.amax(dim=1, keepdim=True)
+    again = after / after.amax(dim=1, keepdim=True).clamp_min(1e-12)
+    lost, gained = (again[strong] < 0.02).any(), (again[weak] > 0.2).any()
+    if not lost and not gained:
+        return True
+    if lost:
+        return False
+    pairs = zip(before, again, strict=True)
+    return all(float(torch.corrcoef(torch.stack(pair))[0, 1]) > 0.8 for pair in pairs)
+
+
+def _all_streams(
+    model: nn.Module,
+    image: Image,
+    scouted: Scouted,
+    calls: Sequence[SeenCall],
+    stream_of: dict[int, int],
+    first: Stream,
+) -> tuple[list[Stream], str]:
+    """Every stream of tokens, each measured on its own; or what stands in the way."""
+    streams = [first]
+    for number in range(1, max(stream_of.values()) + 1):
+        others = frozenset(index for index, stream in stream_of.items() if stream != number)
+        start = min(index for index, stream in stream_of.items() if stream == number)
+        name = calls[start].name or "the model"
+        if any(stream_of.get(index) == number for index in reached_by_noise(model, image, others, scouted)):
+            return streams, f"how the tokens of {name} come from those of the layers before it couldn't be followed"
+        grid = measured_grid(
+            lambda copies, start=start: tokens_at(model, copies, scouted, start),  # type: ignore[misc]
+            image,
+            [(first.grid.height, first.grid.width)],
+            [],
+        )
+        if grid is None or (grid.height, grid.width, grid.region) != (
+            first.grid.height,
+            first.grid.width,
+            first.grid.region,
+        ):
+            laid = "tokens whose places couldn't be confirmed" if grid is None else str(grid)
+            return streams, (
+                f"it has two streams of tokens of the image: {first.grid} that begin in "
+                f"{calls[min(stream_of)].name or 'the model'}, and {laid} that begin in {name}"
+            )
+        streams.append(Stream(grid, calls[start].keys))
+    return streams, ""
+
+
+def _grid_behind_obstacle(tokens: int, measured: PatchGrid | None, image: Image) -> PatchGrid:
+    """A grid for maps at the pixels, of a model whose tokens aren't followed to the end."""
+    size = (image.shape[-2], image.shape[-1])
+    if measured is not None and measured.region is not None:
+        return measured
+    height, width = next(iter(even_grids(tokens, size)), (0, 0))
+    if height:
+        return PatchGrid(height, width, tokens - height * width)
+    if measured is not None:
+        return measured
+    raise ModelError(
+        f"the attention layers see {tokens} tokens at last, which are no grid of patches over an image of "
+        f"{size[0]}×{size[1]}. Give images of another size"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,17 +29,19 @@ class BlockNorm:
 
 
 @contextlib.contextmanager
-def recorded_norm(model: nn.Module, layout: Layout, batch: int, into: list[Tensor]) -> Iterator[None]:
+def recorded_norm(model: nn.Module, layout: Layout, into: list[Tensor]) -> Iterator[None]:
     """Puts the output of the last block's first norm into ``into``, as a tensor that requires a gradient.
 
     The pass inside the ``with`` must run with gradients enabled. Without any other tensor that requires one,
     all that comes before the norm costs what it costs without. ``into`` stays empty if there is no such norm.
     """
 
+    here = threading.get_ident()
+
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        if into or not isinstance(output, Tensor):
+        if threading.get_ident() != here or into or not isinstance(output, Tensor):
             return None
-        batch_first = output.dim() != 3 or output.shape[0] == batch
+        batch_first = output.dim() != 3 or not layout.tokens_first
         activation = output if batch_first else output.transpose(0, 1)
         if not activation.requires_grad:
             activation = activation.detach().requires_grad_()
@@ -56,14 +59,16 @@ def _norms_of_last_block(model: nn.Module, layout: Layout) -> list[nn.Module]:
 
     The blocks of a layout aren't used: in a hierarchical model they are its stages, or the first of them.
     """
-    pooling = frozenset[str]() if layout.obstacle else layout.pooling
-    inside = [name for name in layout.callers if name not in pooling]
-    parts = inside[-1].split(".")
+    parts = [site.name for site in layout.layers if not site.pools][-1].split(".")
     for end in range(len(parts), 0, -1):
         name, parent = ".".join(parts[:end]), ".".join(parts[: end - 1])
         if isinstance(model.get_submodule(parent), nn.ModuleList | nn.Sequential):
-            members = model.get_submodule(name).modules()
-            norms = [module for module in members if "norm" in type(module).__name__.lower()]
+            members = model.get_submodule(name).named_modules()
+            norms = [
+                module
+                for path, module in members
+                if "norm" in type(module).__name__.lower() and "parametrizations" not in path.split(".")
+            ]
             if norms:
                 return norms
     return []

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention, among_all_tokens, with_head_dimension
 from vitcam.recording.call import AttentionCall
 from vitcam.recording.fast_attention import fast_attention
 from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.interception import Linear, intercept
-from vitcam.recording.layout import Layout
+from vitcam.recording.layout import CallSite, Layout
 from vitcam.recording.score import Scorer
 from vitcam.recording.stack import module_stack
 
@@ -33,12 +34,14 @@ class Pass:
         layers: its attention layers, in the order of the calls.
         norm: the first norm of the last block, where it was recorded and found.
         blocks: what each transformer block returned, by name, where it was recorded.
+        cut: whether the model itself ran attention without gradients, so that none comes back to it.
     """
 
     output: Any
     layers: tuple[Attention, ...]
     norm: Tensor | None = None
     blocks: Mapping[str, Any] = field(default_factory=dict)
+    cut: bool = False
 
 
 def plain_pass(
@@ -52,7 +55,7 @@ def plain_pass(
 
     ``keep`` says what is kept of each layer, as soon as it ran; ``linear`` computes the linear layers.
     """
-    return _run(model, images, layout, lambda call, pooling: fast_attention(call), keep, linear)
+    return _run(model, images, layout, lambda call, site: fast_attention(call), keep, linear)
 
 
 def tracked_pass(
@@ -60,14 +63,18 @@ def tracked_pass(
     images: Float[Tensor, "batch channels height width"],
     layout: Layout,
     linear: Linear = F.linear,
+    only_outside: Collection[str] = (),
 ) -> Pass:
-    """A forward pass through which the ordinary gradient can go back to every attention output."""
+    """A forward pass through which the ordinary gradient can go back to every attention output.
 
-    def attend(call: AttentionCall, pooling: bool) -> Tensor:
+    ``only_outside`` names blocks that do no work, and whose attention calls are left out.
+    """
+
+    def attend(call: AttentionCall, site: CallSite) -> Tensor:
         output = fast_attention(call)
         return output if output.requires_grad else output.requires_grad_()
 
-    return _run(model, images, layout, attend, linear=linear)
+    return _run(model, images, layout, attend, linear=linear, only_outside=only_outside)
 
 
 def detached_pass(
@@ -80,8 +87,8 @@ def detached_pass(
     the head is part of the head, and is gone back through.
     """
 
-    def attend(call: AttentionCall, pooling: bool) -> Tensor:
-        if pooling:
+    def attend(call: AttentionCall, site: CallSite) -> Tensor:
+        if site.pools:
             output = fast_attention(call)
             return output if output.requires_grad else output.requires_grad_()
         with torch.no_grad():
@@ -123,21 +130,27 @@ def _run(
     model: nn.Module,
     images: Tensor,
     layout: Layout,
-    attend: Callable[[AttentionCall, bool], Tensor],
+    attend: Callable[[AttentionCall, CallSite], Tensor],
     keep: Callable[[Attention], Attention] = lambda layer: layer,
     linear: Linear = F.linear,
+    only_outside: Collection[str] = (),
 ) -> Pass:
     layers: list[Attention] = []
-    with module_stack(model, frozenset(layout.callers)) as stack:
+    sites, cut = Sites(model, layout, only_outside), False
+    with module_stack(model, frozenset(site.name for site in layout.calls)) as stack:
 
         def answer(call: AttentionCall) -> Tensor:
-            name = stack[-1] if stack else ""
-            pooling = name in layout.pooling
+            nonlocal cut
+            site = sites.next(call, stack[-1] if stack else "")
+            if site.stream is None:
+                return call.run()
+            cut = cut or not torch.is_grad_enabled()
             by_head = with_head_dimension(call, images.shape[0])
-            output = attend(by_head, pooling)
-            seen = among_all_tokens(by_head, layout.tokens, layout.grid.patches) if pooling else by_head
-            layers.append(keep(Attention(name, pooling, _detached(seen), output)))
-            return output.reshape(*call.query.shape[:-1], output.shape[-1])
+            output = attend(by_head, site)
+            seen = among_all_tokens(by_head, layout.tokens, layout.grid.patches) if site.pools else by_head
+            layers.append(keep(Attention(site.name, site.pools, _detached(seen), output, stream=site.stream)))
+            # A copy, since models write over what they are given: gates, biases added in place.
+            return output.clone().reshape(*call.query.shape[:-1], output.shape[-1])
 
         with (
             torch.enable_grad(),
@@ -145,7 +158,78 @@ def _run(
             intercept(answer, linear=linear, written_out=layout.written_out),
         ):
             result = model(images)
-    return Pass(result, tuple(layers))
+    sites.finish()
+    return Pass(result, tuple(layers), cut=cut)
+
+
+class Sites:
+    """The attention calls that a model was measured to make, one after the other; any other is an error.
+
+    Args:
+        model, layout: the model and its structure.
+        only_outside: names of blocks whose calls are left out.
+    """
+
+    def __init__(self, model: nn.Module, layout: Layout, only_outside: Collection[str] = ()) -> None:
+        skipped = tuple(f"{name}." for name in only_outside)
+        self._calls = [site for site in layout.calls if not f"{site.name}.".startswith(skipped)]
+        self._model, self._next = model, 0
+        self._any_size = bool(layout.obstacle)
+
+    def next(self, call: AttentionCall, name: str | None = None) -> CallSite:
+        """Where the next call is made.
+
+        Args:
+            call: the call.
+            name: the module that makes it, where that is known.
+
+        Raises:
+            ModelError: it isn't the one that was measured.
+        """
+        site = self._calls[self._next] if self._next < len(self._calls) else None
+        self._next += 1
+        sizes = (call.query.shape[-2], call.value.shape[-2])
+        if site is None or name not in (None, site.name) or (sizes != (site.queries, site.keys) and not self._any_size):
+            raise self._other(f"call {self._next} is made in {name or 'it'} with {sizes[0]} queries and {sizes[1]} keys")
+        return site
+
+    def finish(self) -> None:
+        """Makes sure that all of them were made.
+
+        Raises:
+            ModelError: they weren't.
+        """
+        if self._next != len(self._calls):
+            raise self._other(f"{self._next} calls are made and not {len(self._calls)}")
+
+    def _other(self, what: str) -> ModelError:
+        return ModelError(
+            f"{type(self._model).__name__} makes other attention calls than when its structure was measured: {what}. "
+            "Does what it computes depend on what is in an image, or on the number of images? Explain images one by "
+            "one (batch_size=1), or a model without that"
+        )
+
+
+def read_pass(
+    model: nn.Module,
+    image: Float[Tensor, "1 channels height width"],
+    layout: Layout,
+    stream: int,
+    changed: Bool[Tensor, " tokens"] | None,
+) -> Any:
+    """The model's output when the last layer of a stream answers some of its tokens otherwise."""
+    last = [index for index, site in enumerate(layout.calls) if site.stream == stream and not site.pools][-1]
+    sites = iter(range(len(layout.calls)))
+
+    def attend(call: AttentionCall) -> Tensor:
+        output = call.run()
+        if next(sites) == last and changed is not None:
+            rows = changed[: output.shape[-2]].to(output.device)[:, None]
+            output = output + rows * output.std()
+        return output
+
+    with torch.no_grad(), fast_linear(), intercept(attend, written_out=layout.written_out):
+        return model(image)
 
 
 def _detached(call: AttentionCall) -> AttentionCall:

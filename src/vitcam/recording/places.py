@@ -1,100 +1,281 @@
-"""Makes sure that tokens lie where they are said to: changes corners of an image, looks which tokens answer."""
+"""Measures which token is which place of an image: changes places, and looks which tokens answer.
+
+A model is asked by ``respond``: from images to what their tokens are where they first meet in attention. Nothing is
+guessed from numbers of tokens, so any order, any tokens of no place, crops and uncovered borders are found.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, islice
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Bool, Float
+from torch import Tensor
 
-from vitcam.errors import ModelError
-from vitcam.recording.blocks import Tokens, block_input
 from vitcam.types import PatchGrid
 
+Image = Float[Tensor, "1 channels height width"]
+Respond = Callable[[Float[Tensor, "copies channels height width"]], Float[Tensor, "copies tokens features"]]
 
-def checked_grid(
-    model: nn.Module,
-    image: Float[Tensor, "1 channels height width"],
-    block: str,
-    tokens: int,
-    grid: PatchGrid,
-) -> PatchGrid:
-    """The grid, confirmed; its prefix corrected where some of the tokens left over stand behind the patches.
+COPIES = 16  # how many changed copies of an image go through a model together
+_SILENT = 0.03  # of the usual change: a token that changes less belongs to no place
+_LEAK = 0.02  # of its own change: what a token may change when other places do (norms over all tokens, int8)
 
-    Where tokens mix before the first block, or what goes into it isn't (batch, tokens, channels), nothing can be
-    said, and the grid is as it was.
+
+def measured_grid(
+    respond: Respond, image: Image, candidates: Sequence[tuple[int, int]], spread: Sequence[tuple[int, int]]
+) -> PatchGrid | None:
+    """How the tokens lie over the image, or None where that couldn't be confirmed.
 
     Args:
-        model, image: the model and any image.
-        block: the name of the first transformer block.
-        tokens: how many tokens go into it.
-        grid: how they are said to lie.
-
-    Raises:
-        ModelError: other tokens answer, or the tokens are others every time.
+        respond: the tokens of images.
+        image: any image of the size in question.
+        candidates: (rows, columns) of patches that are tried first.
+        spread: those that may be confirmed by tokens that see much more than their own place, in front of which
+            convolutions have mixed places, as long as the order is row by row.
     """
-    corners = {
-        "top-left": (0, 0),
-        "top-right": (0, grid.width - 1),
-        "bottom-right": (grid.height - 1, grid.width - 1),
-    }
-    variants = [image, image, *(_changed(image, grid, *place) for place in corners.values())]
-    found = _first_block_input(model, torch.cat(variants), block, tokens)
-    if found is None:
-        return grid
-    original, again, *changed = found
-    if not torch.allclose(original, again, rtol=0, atol=1e-3 * float(original.abs().max())):
-        raise ModelError(
-            f"{type(model).__name__} makes other tokens of the same image each time, so that no map would fit the "
-            "image. Does it mask patches at random (Hugging Face's ViTMAE does, also when it evaluates)? Explain a "
-            "model without that, such as ViTForImageClassification with the same weights"
-        )
-    for (corner, (row, column)), variant in zip(corners.items(), changed, strict=True):
-        change = (variant - original).abs().amax(dim=-1)
-        answering = (change > 1e-3 * change.max()).nonzero().flatten().tolist()
-        if not answering or len(answering) == tokens:
-            return grid
-        expected = grid.prefix + row * grid.width + column
-        if expected in answering:
-            continue
-        if corner == "top-left" and answering[0] + grid.tokens <= tokens:
-            grid = replace(grid, prefix=answering[0])
-            continue
-        raise ModelError(
-            f"found {grid}, but when the {corner} patch of the image changes, it is token {answering[0]} that "
-            f"changes, not token {expected}. Pass prefix=N and grid=(rows, columns), if the patches lie row by "
-            "row; other orders can't be explained"
-        )
-    return grid
-
-
-def _changed(image: Tensor, grid: PatchGrid, row: int, column: int) -> Tensor:
-    """The image with one patch turned into its negative."""
-    height, width = image.shape[-2] / grid.height, image.shape[-1] / grid.width
-    changed = image.clone()
-    patch = changed[
-        ..., int(row * height) : int((row + 1) * height), int(column * width) : int((column + 1) * width)
-    ]
-    patch.copy_(1.0 - patch)
-    return changed
-
-
-def _first_block_input(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], block: str, tokens: int
-) -> Tokens | None:
-    found: list[Tokens] = []
-
-    class FirstBlockReachedError(Exception):
-        """Ends the forward pass at the first block."""
-
-    def stop(value: Tokens) -> Tokens:
-        found.append(value)
-        raise FirstBlockReachedError
-
-    try:
-        with torch.no_grad(), block_input(model, block, len(images), tokens, stop):
-            model(images)
-    except FirstBlockReachedError:
-        return found[0]
+    probe = _Probe(respond, image)
+    for height, width in candidates:
+        order = _decoded(probe, height, width)
+        if order is not None:
+            return grid_of(order, height, width)
+    found = _by_strips(probe)
+    if found is not None:
+        return found
+    for height, width in spread:
+        prefix = _prefix_of_spread(probe, height, width)
+        if prefix is not None:
+            return PatchGrid(height, width, prefix)
     return None
+
+
+def grid_of(order: Sequence[int], height: int, width: int) -> PatchGrid:
+    """The patch grid of which each patch's token is known, row by row."""
+    prefix = min(order)
+    follows = list(order) == list(range(prefix, prefix + len(order)))
+    return PatchGrid(height, width, prefix, () if follows else tuple(order))
+
+
+def cells(grid: PatchGrid, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """The pixels of each patch, row by row of the grid."""
+    top, left, bottom, right = grid.region or (0, 0, *size)
+
+    def cut(start: float, stop: float, parts: int, length: int) -> list[slice]:
+        edges = [round(start + (stop - start) * i / parts) for i in range(parts + 1)]
+        return [slice(max(0, a), max(0, min(b, length))) for a, b in zip(edges, edges[1:], strict=False)]
+
+    rows, columns = cut(top, bottom, grid.height, size[0]), cut(left, right, grid.width, size[1])
+    return [(row, column) for row in rows for column in columns]
+
+
+def changed_copies(image: Image, masks: Bool[Tensor, "copies height width"]) -> Tensor:
+    """Copies of an image, the masked pixels of each changed, always in the same way."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(image.shape[1:], generator=generator).to(image)
+    scale = image.std(correction=0).clamp_min(0.5)
+    other = torch.where(image.mean() > 0, -1.0, 1.0) * 0.5 * scale + noise * scale + image
+    return torch.where(masks[:, None].to(image.device), other.to(image.dtype), image)
+
+
+class _Probe:
+    """A model that is asked again and again about one image."""
+
+    def __init__(self, respond: Respond, image: Image) -> None:
+        self.image = image
+        self.size = (image.shape[-2], image.shape[-1])
+        self._respond = respond
+
+    def changes(self, masks: Bool[Tensor, "copies height width"]) -> Float[Tensor, "copies tokens"]:
+        """How much each token changes with the masked pixels."""
+        parts = []
+        for some in masks.split(COPIES - 1):
+            tokens = self._respond(torch.cat([self.image, changed_copies(self.image, some)]))
+            parts.append((tokens[1:] - tokens[:1]).norm(dim=-1))
+        return torch.cat(parts)
+
+    def strips(self, axis: int, edges: Sequence[int]) -> Float[Tensor, "strips tokens"]:
+        """How much each token changes with each strip of rows (axis 0) or columns (1) between edges."""
+        masks = torch.zeros(len(edges) - 1, *self.size, dtype=torch.bool)
+        for mask, start, stop in zip(masks, edges, edges[1:], strict=False):
+            mask.narrow(axis, start, stop - start).fill_(True)
+        return self.changes(masks)
+
+
+def _decoded(probe: _Probe, height: int, width: int) -> list[int] | None:
+    """The token of each patch of an even grid; None if a token answers to more or less than one patch of it.
+
+    Copy b of the image is changed in those patches whose code word has a one at b. All words have as many ones, so
+    a token that answers to two patches can't be taken for one that answers to a third.
+    """
+    patches = height * width
+    bits = next(n for n in range(2, 65) if math.comb(n, n // 2) >= patches)
+    words = list(islice(combinations(range(bits), bits // 2), patches))
+    if any(height > side or width > other for side, other in [probe.size]):
+        return None
+    masks = torch.zeros(bits, *probe.size, dtype=torch.bool)
+    for word, (rows, columns) in zip(words, cells(PatchGrid(height, width, 0), probe.size), strict=True):
+        for bit in word:
+            masks[bit, rows, columns] = True
+    changes = probe.changes(masks)
+    strongest = changes.amax(dim=0)
+    placed = strongest > _SILENT * strongest.median().clamp_min(_SILENT * strongest.max())
+    # A token that answers to everything (a mean of patches) is none of the patches.
+    placed &= changes.amin(dim=0) <= 0.2 * strongest
+    ones, zeros = changes > 0.9 * strongest, changes < _LEAK * strongest
+    if not (ones | zeros)[:, placed].all() or int(placed.sum()) != patches:
+        return None
+    place = {word: index for index, word in enumerate(words)}
+    order = [-1] * patches
+    for token in placed.nonzero().flatten().tolist():
+        index = place.get(tuple(ones[:, token].nonzero().flatten().tolist()))
+        if index is None or order[index] >= 0:
+            return None
+        order[index] = token
+    return order
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The rows (or columns) of tokens that strips of an image tell apart.
+
+    Attributes:
+        of_token: the line of each token; of tokens of no place it means nothing.
+        intervals: the (first, last) pixel of each line, to the width of a strip.
+        step: the width of a strip.
+    """
+
+    of_token: tuple[int, ...]
+    intervals: tuple[tuple[int, int], ...]
+    step: int
+
+
+def _by_strips(probe: _Probe) -> PatchGrid | None:
+    """The grid of patches that stand anywhere in the image, and may overlap a little."""
+    tokens = probe.strips(0, [0, probe.size[0]]).shape[1]
+    parts = 2 * math.ceil(math.sqrt(tokens))
+    while True:
+        strips = [min(parts, side) for side in probe.size]
+        intervals = [_intervals(probe, axis, count) for axis, count in enumerate(strips)]
+        everything = tuple((0, side) for side in probe.size)
+        seen = list(zip(*intervals, strict=True))
+        placed = [token for token, each in enumerate(seen) if None not in each and each != everything]
+        # A token that answers along one axis and not along the other is none that is understood.
+        if any(one is not None and () in each for each in seen for one in each):
+            return None
+        lines = [
+            _lines(each, placed, math.ceil(side / count))
+            for each, side, count in zip(intervals, probe.size, strips, strict=True)
+        ]
+        rows, columns = lines
+        if not placed or rows is None or columns is None:
+            return None
+        laid = sorted((rows.of_token[token], columns.of_token[token], token) for token in placed)
+        height, width = len(rows.intervals), len(columns.intervals)
+        if len({place[:2] for place in laid}) == len(laid) == height * width:
+            break
+        if parts >= min(2 * tokens, max(probe.size)):
+            return None
+        parts *= 2
+    grid = grid_of([token for *_, token in laid], height, width)
+    (top, bottom), (left, right) = (_extent(probe, axis, each, placed) for axis, each in enumerate((rows, columns)))
+    whole = (top, left, bottom, right) == (0, 0, *probe.size)
+    return grid if whole else replace(grid, region=(top, left, bottom, right))
+
+
+def _intervals(probe: _Probe, axis: int, parts: int) -> list[tuple[int, int] | tuple[()] | None]:
+    """From where to where each token answers along an axis; () if not from one end to the other of a part of it,
+    None if it answers to nothing."""
+    edges = [round(probe.size[axis] * i / parts) for i in range(parts + 1)]
+    changes = probe.strips(axis, edges)
+    strongest = changes.amax(dim=0)
+    silent = strongest <= _SILENT * strongest.max()
+    found: list[tuple[int, int] | tuple[()] | None] = []
+    for token, answers in enumerate((changes > 0.1 * strongest).T):
+        strips = answers.nonzero().flatten().tolist()
+        if silent[token]:
+            found.append(None)
+        elif strips == list(range(strips[0], strips[-1] + 1)):
+            found.append((edges[strips[0]], edges[strips[-1] + 1]))
+        else:
+            found.append(())
+    return found
+
+
+def _lines(intervals: Sequence[tuple[int, int] | tuple[()] | None], placed: Sequence[int], step: int) -> _Lines | None:
+    kinds = sorted({interval for token in placed if (interval := intervals[token])})
+    if any(a[1] > b[1] or a[0] == b[0] for a, b in zip(kinds, kinds[1:], strict=False)):
+        return None
+    index = {interval: line for line, interval in enumerate(kinds)}
+    return _Lines(tuple(index.get(each, -1) for each in intervals), tuple(kinds), step)  # type: ignore[arg-type]
+
+
+def _extent(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int]) -> tuple[float, float]:
+    """From where to where patches cover an axis, in pixels; the whole of it, where they nearly do."""
+    length, count = probe.size[axis], len(lines.intervals)
+    inner = 1 if count >= 4 else 0  # padding cuts what the outermost patches see
+    first, last = (_exact(probe, axis, lines, placed, line) for line in (inner, count - 1 - inner))
+    step = (sum(last) - sum(first)) / 2 / (count - 1 - 2 * inner) if count > 1 else first[1] - first[0]
+    start = sum(first) / 2 - (inner + 0.5) * step
+    stop = start + count * step
+    # Patches side by side are measured to the pixel. What overlapping ones see isn't centred on their place.
+    allowed = 1.0 if first[1] - first[0] <= step + 1 else step / 2
+    return (0.0, float(length)) if abs(start) <= allowed and abs(stop - length) <= allowed else (start, stop)
+
+
+def _exact(
+    probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int], line: int
+) -> tuple[float, float]:
+    """The first and the last pixel, exclusive, that the tokens of a line answer to, by bisection."""
+    length = probe.size[axis]
+    members = [token for token in placed if lines.of_token[token] == line]
+    low, high = lines.intervals[line]
+    strongest = probe.strips(axis, [low, high])[0, members].max()
+
+    def answers(start: int, stop: int) -> bool:
+        return bool(probe.strips(axis, [start, stop])[0, members].max() > _LEAK * strongest)
+
+    silent, answering = max(0, low - lines.step), min(length, low + lines.step)
+    if silent == 0 or not answers(0, silent):  # rows before ``silent`` are silent, before ``answering`` not
+        while answering - silent > 1:
+            middle = (silent + answering) // 2
+            silent, answering = (silent, middle) if answers(0, middle) else (middle, answering)
+    first = silent
+    answering, silent = max(0, high - lines.step), min(length, high + lines.step)
+    if silent == length or not answers(silent, length):
+        while silent - answering > 1:
+            middle = (silent + answering) // 2
+            answering, silent = (middle, silent) if answers(middle, length) else (answering, middle)
+    return float(first), float(silent)
+
+
+def _prefix_of_spread(probe: _Probe, height: int, width: int) -> int | None:
+    """How many tokens stand in front of the patches, each of which answers most around its own place."""
+    sides = []
+    for axis, parts in enumerate((height, width)):
+        length = probe.size[axis]
+        changes = probe.strips(axis, [round(length * i / parts) for i in range(parts + 1)]).square()
+        steps = torch.arange(parts, dtype=changes.dtype, device=changes.device)
+        sides.append((changes * steps[:, None]).sum(0) / changes.sum(0).clamp_min(1e-30))
+    tokens = sides[0].shape[0]
+    for prefix in dict.fromkeys((tokens - height * width, 0)):
+        if prefix < 0:
+            return None
+        rows, columns = (side[prefix : prefix + height * width].unflatten(0, (height, width)) for side in sides)
+        if centred(rows) and centred(columns.T):
+            return prefix
+    return None
+
+
+def centred(places: Float[Tensor, "lines tokens"]) -> bool:
+    """Whether what tokens answer to, the mean place of it, moves with the line that they are said to stand in."""
+    lines = places.shape[0]
+    if lines == 1:
+        return True
+    means = places.mean(dim=1)
+    if not bool((means.diff() > 0).all()):
+        return False
+    said = torch.arange(lines, dtype=places.dtype, device=places.device)[:, None].expand_as(places)
+    return float(torch.corrcoef(torch.stack([places.flatten(), said.flatten()]))[0, 1]) > 0.8

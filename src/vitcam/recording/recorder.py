@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vitcam.errors import ModelError
+from vitcam.errors import ModelError, OneByOneError
 from vitcam.recording.attention import first_rows
 from vitcam.recording.blocks import Tokens
 from vitcam.recording.fast_attention import fast_attention
@@ -37,6 +37,7 @@ from vitcam.recording.recording import Need, Precision, Recording, running
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.score import Score, Scorer
 from vitcam.recording.suitable import check_model
+from vitcam.recording.ways import Way, first_that_works
 
 Item = TypeVar("Item")
 _LAYERWISE = Need.LAYER_GRADIENT | Need.MEAN_LAYER_GRADIENT
@@ -68,8 +69,10 @@ def record(
         compile: whether the forward pass is compiled, where no gradient goes back through it.
 
     Raises:
-        ModelError: the model can't be looked into, calls no attention, its tokens don't fit a grid, its output isn't
-            finite, the score doesn't depend on any attention layer, or the model can't be compiled.
+        ModelError: the model can't be looked into, calls no attention, which token is which place of the image
+            couldn't be confirmed, its output isn't finite, the score doesn't depend on any attention layer, or the
+            model can't be compiled.
+        OneByOneError: a ModelError; there are several images, and the model takes them one by one.
 
     Example:
         >>> score = Score(choose=lambda logits: logits.topk(5).indices)
@@ -78,17 +81,27 @@ def record(
         (12, torch.Size([8, 5]), True)
     """
     check_model(model)
-    images = images.detach().to(next((p.dtype for p in model.parameters()), images.dtype))
+    images = images.detach()
     if images.is_inference():  # autograd takes no such tensor, but a copy of it
         images = images.clone()
-    with running(model, images.device, precision):
-        known = know(model, images, score, given or Overrides())
-        if known.layout.obstacle:
-            needs &= Need.BLOCK_NORM
-        recorder = _Recorder(model, images, score, needs, known, precision, compile)
-        return (
-            recorder.with_replay() if allow_replay and known.replays else None
-        ) or recorder.with_all_tokens()
+    given = given or Overrides()
+
+    def recorded(way: Way) -> Recording:
+        taken = images.to(way.dtype)
+        with running(model, images.device, precision, fused=way.fused, compile=compile):
+            known = know(model, taken, score, given)
+            if not known.layout.together and len(images) > 1:
+                raise OneByOneError(
+                    f"{type(model).__name__} takes images one by one: of a batch it can't be told what belongs to "
+                    "which image. Give one image, or batch_size=1"
+                )
+            some = needs & Need.BLOCK_NORM if known.layout.obstacle else needs
+            recorder = _Recorder(model, taken, score, some, known, precision, compile, way.fused)
+            return (
+                recorder.with_replay() if allow_replay and known.replays else None
+            ) or recorder.with_all_tokens()
+
+    return first_that_works(model, images, recorded)
 
 
 @dataclass(frozen=True)
@@ -100,6 +113,7 @@ class _Recorder:
     known: Known
     precision: Precision
     compile: bool
+    fused: bool
 
     def with_replay(self) -> Recording | None:
         """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
@@ -138,7 +152,7 @@ class _Recorder:
         blocks: dict[str, Any] = {}
         with contextlib.ExitStack() as recorded:
             if needs & Need.BLOCK_NORM:
-                recorded.enter_context(recorded_norm(model, layout, len(images), norm))
+                recorded.enter_context(recorded_norm(model, layout, norm))
             if needs & _LAYERWISE:
                 recorded.enter_context(recorded_blocks(model, layout, blocks))
             run = self._pass(keep_rows, linear)
@@ -176,8 +190,12 @@ class _Recorder:
 
     def _same(self, run: Pass, replayed: Pass, scorer: Scorer) -> bool:
         logits, again = find_logits(run.output), find_logits(replayed.output)
-        if logits is None or again is None:
-            logits, again = scorer(run.output), scorer(replayed.output)
+        if logits is None or again is None or self.score.function is not None:
+            logits = scorer(run.output)
+            try:
+                again = scorer(replayed.output)
+            except Exception:  # a function of the output may ask for tokens that the replay doesn't have
+                return False
         exact = self.precision == "fp32" and logits.dtype == torch.float32
         return agree(logits, again, 1e-3 if exact else 5e-2)
 
@@ -194,12 +212,13 @@ class _Recorder:
             for need in (Need.LAYER_GRADIENT, Need.MEAN_LAYER_GRADIENT)
         )
         ordinary, norm = self._gradients(run, scorer)
+        why = self._why_unreached(run, scorer)
         for found in (skip_gradients, ordinary, norm and (norm.gradient,)):
             if found:
-                _check_reached(found, targets)
+                _check_reached(found, targets, why)
         for pairs in (of_layers, of_means):
             if pairs:
-                _check_reached((gradient for _, gradient in reversed(pairs)), targets)
+                _check_reached((gradient for _, gradient in reversed(pairs)), targets, why)
         logits = find_logits(run.output)
         return Recording(
             model=self.model,
@@ -208,8 +227,7 @@ class _Recorder:
             layers=tuple(replace(layer, output=layer.output.detach()) for layer in self._read(run.layers)),
             logits=None if logits is None else logits.detach().float(),
             targets=targets,
-            head_rows=self.known.head_rows,
-            pools=self.known.pools,
+            heads=self.known.heads,
             skip_gradients=None if skip_gradients is None else self._read(skip_gradients),
             gradients=None if ordinary is None else self._read(ordinary),
             block_norm=norm,
@@ -218,6 +236,7 @@ class _Recorder:
             replayed=replayed,
             score=self.score,
             precision=self.precision,
+            fused=self.fused,
         )
 
     def _gradients(self, run: Pass, scorer: Scorer) -> tuple[tuple[Gradient, ...] | None, BlockNorm | None]:
@@ -240,33 +259,51 @@ class _Recorder:
             self.known.layout,
             run,
             scorer,
-            partial(running, self.model, self.images.device, self.precision),
+            partial(running, self.model, self.images.device, self.precision, fused=self.fused),
             pools=self.known.pools,
             mean=need is Need.MEAN_LAYER_GRADIENT,
         )
 
     def _read(self, per_layer: Sequence[Item]) -> tuple[Item, ...]:
         """Without a pooling attention that the head doesn't read, though the model computes it."""
-        unread = frozenset[str]() if self.known.pools else self.known.layout.pooling
-        names = self.known.layout.callers
-        return tuple(item for item, name in zip(per_layer, names, strict=False) if name not in unread)
+        heads, sites = self.known.heads, self.known.layout.layers
+        read = [not site.pools or heads[site.stream or 0].pools for site in sites]
+        return tuple(item for item, is_read in zip(per_layer, read, strict=False) if is_read)
+
+    def _why_unreached(self, run: Pass, scorer: Scorer) -> str:
+        """What cuts gradients on their way from the score to attention; "" if nothing is known to."""
+        model = type(self.model).__name__
+        if run.cut:
+            return (
+                f"{model} runs its attention layers without gradients itself (under torch.no_grad, as for a frozen "
+                "backbone), so that none comes back to them. Freeze weights with requires_grad_(False) instead"
+            )
+        if run.layers and any(layer.output.requires_grad for layer in run.layers):
+            scores = scorer(run.output)
+            if not scores.requires_grad:
+                return (
+                    f"between its attention layers and its output {model} cuts gradients (detach, torch.no_grad, or a "
+                    "function without a gradient, such as int8 layers)"
+                )
+        return ""
 
 
 def _check_reached(
-    found: Iterable[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"]
+    found: Iterable[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"], why: str
 ) -> None:
     """Makes sure that no target has a gradient of zero in every layer; looks at no more of them than it takes."""
     reached = torch.zeros_like(targets, dtype=torch.bool)
     for gradient in found:
         reached = reached | (gradient != 0).flatten(2).any(dim=2)
         if reached.all():
-            break
-    else:
-        image, target = (~reached).nonzero()[0].tolist()
-        index = int(targets[image, target])
-        what = "the score that `targets` computes" if index < 0 else f"the logit of class {index}"
-        raise ModelError(
-            f"the gradient of {what} is exactly zero at every attention layer (image {image} of the batch), so "
-            "there is nothing to explain. Is the head initialised with zeros, or does the score not depend on "
-            "the image?"
-        )
+            return
+    if why:
+        raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
+    image, target = (~reached).nonzero()[0].tolist()
+    index = int(targets[image, target])
+    what = "the score that `targets` computes" if index < 0 else f"the logit of class {index}"
+    raise ModelError(
+        f"the gradient of {what} is exactly zero at every attention layer (image {image} of the batch), so "
+        "there is nothing to explain. Is the head initialised with zeros, or does the score not depend on "
+        "the image?"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention
+from vitcam.recording.known import Head
 from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import Layout
 from vitcam.recording.norm import BlockNorm
@@ -55,9 +56,7 @@ class Recording:
         layers: its attention layers, in the order of the calls; without any that the head doesn't read.
         logits: (batch, classes); None if the model gives none and a function gave the scores.
         targets: (batch, targets), the classes explained; -1 where a function gave the score.
-        head_rows: (tokens,) the share of each token in what the head reads; sums to 1. A model with a
-            class token has a single 1, one that averages its patches 1/N for each.
-        pools: whether the last layer is an attention that pools the tokens for the head.
+        heads: what the head reads of each stream of tokens.
         skip_gradients: per layer ∂y/∂O (batch, targets, heads, rows, dim), attention inputs detached;
             ``rows`` may be the prefix tokens only, where all others are exactly zero. None if not asked for.
         gradients: the same for the ordinary gradient, all rows. None if not asked for.
@@ -68,6 +67,7 @@ class Recording:
         mean_layer_gradients: the same, with the mean of the block's tokens in the place of each.
         replayed: whether the skip gradients came from a replay of the prefix tokens.
         score, precision: as given, for methods that make passes of their own.
+        fused: whether the model's switches between fused and written-out attention were set to fused.
 
     Example:
         >>> from vitcam.recording import Score, record
@@ -85,8 +85,7 @@ class Recording:
     layers: tuple[Attention, ...]
     logits: Float[Tensor, "batch classes"] | None
     targets: Int[Tensor, "batch targets"]
-    head_rows: Float[Tensor, " tokens"]
-    pools: bool
+    heads: tuple[Head, ...]
     skip_gradients: tuple[Gradient, ...] | None
     gradients: tuple[Gradient, ...] | None
     block_norm: BlockNorm | None
@@ -95,6 +94,53 @@ class Recording:
     replayed: bool
     score: Score
     precision: Precision
+    fused: bool = True
+
+    @property
+    def head_rows(self) -> Float[Tensor, " tokens"]:
+        """(tokens,) the share of each token in what the head reads; sums to 1.
+
+        A model with a class token has a single 1, one that averages its patches 1/N for each.
+
+        Raises:
+            ModelError: the output depends on no token.
+        """
+        rows, pools = self.heads[0].rows, self.heads[0].pools
+        if not pools and not self.layout.obstacle and not rows.any():
+            raise ModelError(
+                f"which tokens the head of {type(self.model).__name__} reads couldn't be told: its output depends on "
+                "none of them. Is the head initialised with zeros?"
+            )
+        return rows
+
+    @property
+    def pools(self) -> bool:
+        """Whether the last layer is an attention that pools the tokens for the head."""
+        return self.heads[0].pools
+
+    def by_stream(self) -> Iterator[Recording]:
+        """The recording of each stream of tokens alone, as of a plain ViT; their maps add up.
+
+        Example:
+            >>> from vitcam.recording import Score, record
+            >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+            >>> recording = record(model, images, score, Need.MAPS)
+            >>> [each.layout.grid.tokens for each in recording.by_stream()]
+            [196]
+        """
+        if len(self.layout.streams) == 1:
+            yield self
+            return
+        for number, stream in enumerate(self.layout.streams):
+            kept = [index for index, layer in enumerate(self.layers) if layer.stream == number]
+            yield replace(
+                self,
+                layout=replace(self.layout, grid=stream.grid, tokens=stream.tokens, streams=(stream,)),
+                layers=tuple(self.layers[index] for index in kept),
+                heads=(self.heads[number],),
+                skip_gradients=self.skip_gradients and tuple(self.skip_gradients[index] for index in kept),
+                gradients=self.gradients and tuple(self.gradients[index] for index in kept),
+            )
 
     @contextlib.contextmanager
     def resumed(self) -> Iterator[nn.Module]:
@@ -111,18 +157,25 @@ class Recording:
             >>> scores.shape
             torch.Size([8, 5])
         """
-        with running(self.model, self.images.device, self.precision):
+        with running(self.model, self.images.device, self.precision, fused=self.fused):
             yield self.model
 
 
 @contextlib.contextmanager
-def running(model: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
+def running(
+    model: nn.Module,
+    device: torch.device,
+    precision: Precision,
+    *,
+    fused: bool = True,
+    compile: bool = False,
+) -> Iterator[None]:
     """Inside the ``with`` a model runs as it is recorded: preserved, and in a precision.
 
     Raises:
         ModelError: there is no such precision.
     """
-    with preserved(model), autocast(device, precision):
+    with preserved(model, fused=fused, compile=compile), autocast(device, precision):
         yield
 
 

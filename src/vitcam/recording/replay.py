@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -50,7 +51,11 @@ def replay(
     inputs = tokens.to(image.dtype)
     leaves: list[Tensor] = []
 
+    sites = iter(layout.calls)
+
     def attend(call: AttentionCall) -> Tensor:
+        if next(sites).stream is None:
+            return call.run()
         layer = recorded[len(leaves)]
         if layer.pooling:
             # A part of the head: from the record, it would hide that the head reads the other tokens.
@@ -60,18 +65,20 @@ def replay(
             answer = layer.output[:, :, : inputs.shape[1]]
             leaf = answer.to(inputs.dtype).detach().requires_grad_()
         leaves.append(leaf)
-        return leaf.reshape(*call.query.shape[:-1], leaf.shape[-1])
+        return leaf.clone().reshape(*call.query.shape[:-1], leaf.shape[-1])
 
     try:
         with (
             torch.enable_grad(),
             torch.autocast(image.device.type, enabled=False),
-            block_input(model, layout.blocks[0], 1, layout.tokens, lambda _: inputs),
+            block_input(
+                model, layout.blocks[0], 1, layout.tokens, lambda _: inputs, tokens_first=layout.tokens_first
+            ),
             prefix_arguments(model, layout),
             intercept(attend, linear=linear, written_out=layout.written_out),
         ):
             output = model(image)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, StopIteration):
         # Whatever a model raises that can't run on a few tokens (a reshape sized for all of them): the answer
         # is no, and all tokens are used.
         return None
@@ -173,8 +180,10 @@ def prefix_arguments(model: nn.Module, layout: Layout) -> Iterator[None]:
             return type(value)(cut(part) for part in value)
         return value
 
+    here = threading.get_ident()
+
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return cut(args), {key: cut(value) for key, value in kwargs.items()}
+        return None if threading.get_ident() != here else (cut(args), {key: cut(value) for key, value in kwargs.items()})
 
     with contextlib.ExitStack() as undo:
         for name in layout.blocks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -26,12 +27,14 @@ def module_stack(model: nn.Module, names: Collection[str] | None = None) -> Iter
         ...
     """
     stack: list[str] = []
+    here = threading.get_ident()  # hooks are seen by every thread that runs the model
 
     def enter(name: str) -> Any:
-        return lambda module, args: stack.append(name)
+        return lambda module, args: stack.append(name) if threading.get_ident() == here else None
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
-        stack.pop()
+        if threading.get_ident() == here:
+            stack.pop()
 
     with contextlib.ExitStack() as undo:
         for name, module in model.named_modules():
