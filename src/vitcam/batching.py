@@ -13,7 +13,7 @@ from vitcam.errors import ModelError, TargetError
 from vitcam.inputs import Batch, Images, batches, count
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
-from vitcam.recording import Need, Recording, record
+from vitcam.recording import Need, Recording, record, require_head
 from vitcam.targets import Targets, most_probable, score_of
 
 AnyModel = nn.Module | LoadedModel
@@ -76,6 +76,8 @@ def for_each_batch(
         for batch in found:
             score = score_of(_part(targets, batch, total), len(batch.tensor), class_index)
             recording = record(module, sent_to(where, batch.tensor), score, needs, **options)
+            if score.choose is not None:
+                require_head(recording)
             with torch.autocast(where.type, enabled=False):  # the caller's, likewise
                 results.append(use(recording, batch, loaded))
     return results

@@ -62,8 +62,13 @@ def _norms_of_last_block(model: nn.Module, layout: Layout) -> list[nn.Module]:
     for end in range(len(parts), 0, -1):
         name, parent = ".".join(parts[:end]), ".".join(parts[: end - 1])
         if isinstance(model.get_submodule(parent), nn.ModuleList | nn.Sequential):
-            members = model.get_submodule(name).modules()
-            norms = [module for module in members if "norm" in type(module).__name__.lower()]
+            members = model.get_submodule(name).named_modules()
+            # A spectral or weight norm normalises weights: it is no layer.
+            norms = [
+                module
+                for path, module in members
+                if "norm" in type(module).__name__.lower() and "parametrizations" not in path.split(".")
+            ]
             if norms:
                 return norms
     return []
