@@ -79,7 +79,8 @@ def _check_reached(gradient: Float[Tensor, "batch targets patches channels"], re
         f"gradcam isn't defined for {type(recording.model).__name__}: {score} doesn't depend on the patches at the "
         f"first norm of its last block (their gradient is exactly zero, image {image} of the batch). So it is where "
         "that norm comes behind the block's attention, as in post-norm blocks (torch.nn.TransformerEncoderLayer "
-        "without norm_first=True), and the head reads the class token alone. agcam, gae and legrad explain such models"
+        "without norm_first=True), and the head reads the class token alone. agcam, gae and legrad explain such "
+        "models"
     )
 
 
