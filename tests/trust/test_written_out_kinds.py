@@ -298,6 +298,16 @@ def test_a_cut_in_the_gradient_is_kept():
     assert torch.autograd.grad(cut.sum(), (q, v), allow_unused=True)[0] is None
 
 
+def test_weights_that_a_transform_of_functions_or_a_sparse_format_takes_up():
+    def attend(q, k, v, dropout):
+        weights = scores(q, k).softmax(-1)
+        weights.to_sparse()
+        torch.func.vmap(lambda factor: weights * factor)(torch.ones(2))
+        return weights @ v
+
+    assert len(attentions(attend, tensors())) == 1
+
+
 def test_nothing_is_kept_of_weights_that_the_model_lets_go():
     from vitcam.recording.written_out import WrittenOut
 

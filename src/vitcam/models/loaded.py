@@ -44,7 +44,7 @@ class LoadedModel:
             its logit instead of a share of the softmax.
 
     Example:
-        >>> own = LoadedModel(torch.nn.Identity(), Preprocessing.paper(), class_names=("dog", "cat, tabby"))
+        >>> own = LoadedModel(torch.nn.Identity(), vitcam.Preprocessing.paper(), class_names=("dog", "cat, tabby"))
         >>> own.class_index("tabby")
         1
     """

@@ -158,20 +158,21 @@ def _same_weights(
         from_end = weights.axis - tensor.dim()
         if from_end >= -2 and result.shape[-2:] == tensor.shape[-2:] and result.numel() == tensor.numel():
             return replace(weights, scores=scores.reshape(result.shape), axis=from_end % result.dim())
-    if function in SAME_IF_EQUAL and result.shape == tensor.shape and torch.equal(result, tensor):
-        return weights
+    if function in SAME_IF_EQUAL and result.shape == tensor.shape:
+        return weights if not _is_readable(tensor) or torch.equal(result, tensor) else None
     return None
 
 
 def _is_alias(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are the same memory, read in the same way."""
-    return one is other or (
-        one.dtype == other.dtype
-        and one.shape == other.shape
-        and one.stride() == other.stride()
-        and type(one) is type(other) is Tensor
-        and one.device == other.device
+    if one is other:
+        return True
+    has_memory = type(one) is type(other) is Tensor and one.layout is torch.strided and not _is_wrapped(one)
+    return (
+        has_memory
+        and (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape)
         and one.device.type != "meta"
+        and one.stride() == other.stride()
         and one.data_ptr() == other.data_ptr()
     )
 
@@ -179,17 +180,11 @@ def _is_alias(one: Tensor, other: Tensor) -> bool:
 def _agree(tensor: Tensor, weights: _Weights) -> bool:
     """Whether some rows of the weights are the softmax of their scores, as they must be.
 
-    What is written behind torch's back (through ``.data`` or numpy) is found here. Nothing is compared where values
-    can't be looked at: while a graph is traced.
+    What is written behind torch's back (through ``.data`` or numpy) is found here.
     """
     scores = weights.scores
     assert scores is not None
-    if (
-        type(tensor) is not Tensor
-        or tensor.is_meta
-        or torch._C._get_tracing_state() is not None
-        or torch.compiler.is_compiling()
-    ):
+    if not _is_readable(tensor):
         return True
     rows, of_scores = (x.detach().movedim(weights.axis, -1) for x in (tensor, scores))
     step = slice(None, None, max(1, rows.shape[-2] // _ROWS_COMPARED))
@@ -199,6 +194,12 @@ def _agree(tensor: Tensor, weights: _Weights) -> bool:
     return torch.allclose(
         rows.float(), expected, rtol=5e-2 if short else 1e-3, atol=1e-3 if short else 1e-6, equal_nan=True
     )
+
+
+def _is_readable(tensor: Tensor) -> bool:
+    """Whether values can be looked at: not while a graph is traced, for which the model was looked at before."""
+    traced = torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
+    return type(tensor) is Tensor and not tensor.is_meta and not traced
 
 
 def _is_wrapped(tensor: Tensor) -> bool:
