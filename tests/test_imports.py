@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "vitcam"
 VALUES = {"types", "errors"}
 INPUT = {"images"}
 OUTPUT = {"writing"}
-FOUND = {"recording", "heatmap", "boxes"}
+FOUND = {"recording", "heatmap", "boxes", "probability"}
 JOINED = {
     "models",
     "methods",
@@ -40,11 +40,12 @@ MAY_IMPORT = {
     "recording": VALUES,
     "heatmap": VALUES,
     "boxes": VALUES,
+    "probability": VALUES,
     "render": VALUES,
     "methods": VALUES | {"recording"},
     "targets": VALUES | {"recording"},
     "inputs": VALUES | INPUT | {"models", "threads"},
-    "explanation": VALUES | {"heatmap", "boxes", "render"},
+    "explanation": VALUES | {"heatmap", "boxes", "probability", "render"},
     "batching": VALUES | FOUND | {"models", "targets", "inputs"},
     "explaining": VALUES | INPUT | FOUND | JOINED,
     "decomposing": VALUES | FOUND | {"methods", "targets", "inputs", "batching"},

@@ -13,6 +13,7 @@ from torch import Tensor
 from vitcam import heatmap
 from vitcam.boxes import boxes_from_heatmap
 from vitcam.errors import TargetError, VitcamError
+from vitcam.probability import to_probabilities
 from vitcam.types import Box
 
 if TYPE_CHECKING:
@@ -55,14 +56,14 @@ class Explanation:
 
     @property
     def probabilities(self) -> Float[Tensor, "batch classes"]:
-        """Softmax of the logits; where an image can have several classes, their sigmoid.
+        """Softmax of the logits; their sigmoid where an image can have several classes, or there is a single logit.
 
         Raises:
             VitcamError: the model gave no logits.
         """
         if self.logits is None:
             raise VitcamError("this model gave no logits, so there are no probabilities")
-        return self.logits.sigmoid() if self.multi_label else self.logits.softmax(dim=1)
+        return to_probabilities(self.logits, self.multi_label)
 
     def label(self, i: int = 0, t: int = 0) -> str:
         """The name of image ``i``'s target ``t``; its index where the model has no names."""

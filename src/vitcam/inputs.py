@@ -87,6 +87,9 @@ def batches(
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ImageError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
     if isinstance(images, Tensor):
+        images = images.as_subclass(
+            Tensor
+        )  # what a library adds to its tensors, such as MONAI's, is of no use here
         _check_tensor(images)
         step = batch_size or len(images)
         for start in range(0, len(images), step):

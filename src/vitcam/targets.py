@@ -25,7 +25,7 @@ def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Sc
         targets: None (the predicted class of each image), a class index, a class name, ``"topK"`` (the K most
             probable classes), a sequence, array or tensor (batch,) or (batch, targets) of indices or names, or a
             function from the model's output to scores (batch,) or (batch, targets). For a single image a
-            flat sequence names its classes.
+            flat sequence names its classes. Labels of 0 and 1 with a column per class are no indices, and refused.
         batch: the number of images.
         class_index: from a class name to its index; None if the model has no class names.
 
@@ -44,7 +44,12 @@ def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Sc
     if isinstance(targets, str) and (count := most_probable(targets)) is not None:
         return Score(choose=lambda logits: _most_probable(logits, count))
     indices = _as_indices(targets, batch, class_index)
-    return Score(choose=lambda logits: _within(indices.to(logits.device), logits.shape[1]))
+
+    def choose(logits: Float[Tensor, "batch classes"]) -> Int[Tensor, "batch targets"]:
+        _refuse_one_hot(indices, logits.shape[1])
+        return _within(indices.to(logits.device), logits.shape[1])
+
+    return Score(choose=choose)
 
 
 def most_probable(targets: str) -> int | None:
@@ -62,7 +67,7 @@ def _as_indices(targets: Any, batch: int, class_index: ClassIndex | None) -> Int
     if isinstance(targets, Tensor):
         if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
             raise TargetError(f"targets must be integers (class indices), not a tensor of {targets.dtype}")
-        indices = targets.long()
+        indices = targets.as_subclass(Tensor).long()
     else:
         try:
             indices = torch.tensor(_resolve(targets, class_index), dtype=torch.long)
@@ -104,6 +109,28 @@ def _most_probable(logits: Float[Tensor, "batch classes"], count: int) -> Int[Te
     if not 1 <= count <= logits.shape[1]:
         raise TargetError(f"'top{count}' asks for {count} classes; this model has {logits.shape[1]}")
     return logits.topk(count, dim=1).indices
+
+
+def _refuse_one_hot(indices: Int[Tensor, "batch targets"], classes: int) -> None:
+    """Labels of one column per class aren't read as a list of the classes 0 and 1, which would say each twice."""
+    of_hot = (indices == 0) | (indices == 1)
+    if indices.shape[1] != classes or classes < 3 or not of_hot.all():
+        return
+    ones = indices.sum(dim=1)
+    if ((ones > 0) & (ones < classes)).all():
+        kind, use = (
+            ("one-hot labels", "targets.argmax(dim=1)")
+            if (ones == 1).all()
+            else (
+                "labels of several classes per image (multi-hot)",
+                "[row.nonzero().flatten() for row in targets]",
+            )
+        )
+        raise TargetError(
+            f"targets of shape {tuple(indices.shape)} hold only 0 and 1, with a column for each of the model's "
+            f"{classes} classes: they look like {kind}, and would be read as {classes} class indices per image. "
+            f"Give the indices: {use}"
+        )
 
 
 def _within(indices: Int[Tensor, "batch targets"], classes: int) -> Int[Tensor, "batch targets"]:

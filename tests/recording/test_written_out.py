@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import vitcam
+from small_models import HomemadeViT
 from vitcam.errors import MethodError, ModelError
 
 
@@ -52,41 +53,6 @@ def by_batched_products(q, k, v, dropout):
 WRITTEN_OUT = [as_in_dino, as_in_lucidrains, as_in_einops, as_in_cvt, as_in_hugging_face, by_batched_products]
 
 
-class Block(nn.Module):
-    def __init__(self, attend, width=24, heads=3):
-        super().__init__()
-        self.attend, self.heads = attend, heads
-        self.norm, self.qkv, self.out = (
-            nn.LayerNorm(width),
-            nn.Linear(width, 3 * width),
-            nn.Linear(width, width),
-        )
-        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU())
-        self.dropout = nn.Dropout(0.2)
-
-    def forward(self, x):
-        q, k, v = self.qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + self.out(self.attend(q, k, v, self.dropout).transpose(1, 2).flatten(2))
-        return x + self.mlp(x)
-
-
-class ViT(nn.Module):
-    def __init__(self, attend, pool="class", width=24):
-        super().__init__()
-        torch.manual_seed(0)
-        self.pool = pool
-        self.patches, self.class_token = nn.Conv2d(3, width, 8, 8), nn.Parameter(torch.randn(1, 1, width))
-        self.blocks = nn.ModuleList(Block(attend) for _ in range(3))
-        self.head = nn.Linear(width, 5)
-
-    def forward(self, images):
-        x = self.patches(images).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
-        for block in self.blocks:
-            x = block(x)
-        return self.head(x[:, 0] if self.pool == "class" else x[:, 1:].mean(1))
-
-
 IMAGES = torch.randn(2, 3, 32, 40, generator=torch.Generator().manual_seed(1))
 METHODS = ["agcam", "attention", "rollout", "gae", "gradsam", "legrad", "gradcam", "attnlrp"]
 
@@ -94,19 +60,19 @@ METHODS = ["agcam", "attention", "rollout", "gae", "gradsam", "legrad", "gradcam
 @pytest.mark.parametrize("pool", ["class", "mean"])
 @pytest.mark.parametrize("attend", WRITTEN_OUT)
 def test_same_maps_as_by_torch(attend, pool):
-    expected = vitcam.compare(ViT(by_torch, pool), IMAGES, METHODS, targets=[[0, 3], [1, 2]])
-    ours = vitcam.compare(ViT(attend, pool).train(), IMAGES, METHODS, targets=[[0, 3], [1, 2]])
+    expected = vitcam.compare(HomemadeViT(by_torch, pool), IMAGES, METHODS, targets=[[0, 3], [1, 2]])
+    ours = vitcam.compare(HomemadeViT(attend, pool).train(), IMAGES, METHODS, targets=[[0, 3], [1, 2]])
     for method in METHODS:
         torch.testing.assert_close(ours[method].heatmaps, expected[method].heatmaps, rtol=1e-4, atol=1e-6)
-    alone = vitcam.explain(ViT(attend, pool), IMAGES, targets=[[0, 3], [1, 2]])
+    alone = vitcam.explain(HomemadeViT(attend, pool), IMAGES, targets=[[0, 3], [1, 2]])
     torch.testing.assert_close(alone.heatmaps, expected["agcam"].heatmaps, rtol=1e-4, atol=1e-6)
 
 
 def test_in_low_precision():
-    expected = vitcam.explain(ViT(by_torch), IMAGES, "rollout").heatmaps
+    expected = vitcam.explain(HomemadeViT(by_torch), IMAGES, "rollout").heatmaps
     for written_out in (as_in_dino, as_in_hugging_face):
-        half = vitcam.explain(ViT(written_out).bfloat16(), IMAGES, "rollout").heatmaps
-        autocast = vitcam.explain(ViT(written_out), IMAGES, "rollout", precision="bf16").heatmaps
+        half = vitcam.explain(HomemadeViT(written_out).bfloat16(), IMAGES, "rollout").heatmaps
+        autocast = vitcam.explain(HomemadeViT(written_out), IMAGES, "rollout", precision="bf16").heatmaps
         torch.testing.assert_close(half, expected, rtol=0.05, atol=0)
         torch.testing.assert_close(autocast, expected, rtol=0.05, atol=0)
 
@@ -133,10 +99,10 @@ def of_other_channels(q, k, v, dropout):
 
 @pytest.mark.parametrize("attend", [talking_heads, gated_in_place, over_queries, of_other_channels])
 def test_what_is_no_softmax_times_values_is_not_taken_for_attention(attend):
-    with pytest.raises(ModelError, match="no attention was seen: ViT never called torch's"):
-        vitcam.explain(ViT(attend), IMAGES)
+    with pytest.raises(ModelError, match="no attention was seen: HomemadeViT never called torch's"):
+        vitcam.explain(HomemadeViT(attend), IMAGES)
 
 
 def test_lrp_says_that_it_needs_torchs_function():
     with pytest.raises(MethodError, match="writes its attention out"):
-        vitcam.explain(ViT(as_in_dino), IMAGES, "lrp")
+        vitcam.explain(HomemadeViT(as_in_dino), IMAGES, "lrp")

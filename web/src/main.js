@@ -112,7 +112,9 @@ async function take(file, name) {
 }
 
 function show(name, photograph, answer, description) {
-  const probabilities = (description.multi_label ? sigmoid : softmax)(answer.logits);
+  // A single logit has nothing to share a softmax with.
+  const apart = description.multi_label || answer.logits.length === 1;
+  const probabilities = (apart ? sigmoid : softmax)(answer.logits);
   const cells = answer.rows * answer.columns;
   const classes = answer.targets.map((index, place) => ({
     index,

@@ -12,6 +12,7 @@ from vitcam.app.photograph import Photograph
 from vitcam.app.policy import MAX_CLASSES
 from vitcam.errors import ModelError, TargetError
 from vitcam.models import LoadedModel
+from vitcam.probability import to_probabilities
 from vitcam.recording import logits_of
 
 LISTED = 8
@@ -97,8 +98,9 @@ def rank(loaded: LoadedModel, subject: Subject, picture: Image.Image) -> Ranking
             f"{loaded.spec} gave logits for {subject.photograph.name} that aren't finite (NaN or infinite). "
             "Its weights are damaged, or it isn't made for such images."
         )
-    probabilities = logits.sigmoid() if named.multi_label else logits.softmax(dim=0)
-    top = probabilities.topk(len(logits) if loaded.promptable else min(LISTED, len(logits)))
+    top = to_probabilities(logits, named.multi_label).topk(
+        len(logits) if loaded.promptable else min(LISTED, len(logits))
+    )
     classes = tuple(top.indices.tolist())
     return Ranking(
         subject,

@@ -19,12 +19,15 @@ def gradcam(recording: Recording) -> TokenMap:
 
     with a the output of the first normalisation in the last block, patch tokens only. This is pip ``grad-cam``
     with ``target_layers=[model.blocks[-1].norm1]`` and its usual reshape transform, before that package scales
-    each map to 0..1. The ReLU can leave nothing of a map: where no patch speaks for the class it is zero.
+    each map to 0..1. The ReLU can leave nothing of a map: where no patch speaks for the class it is zero. Where no
+    gradient reaches a patch at all, there is no map: so it is if that norm comes behind the block's attention, as in
+    post-norm blocks (``torch.nn.TransformerEncoderLayer`` as it is by default), and the head reads the class token.
 
     Defined for hierarchical models (Swin) too: there it is the last block of the last stage.
 
     Raises:
-        MethodError: the last block has no normalisation layer, or one that doesn't fit the patch grid.
+        MethodError: the last block has no normalisation layer, one that doesn't fit the patch grid, or one whose
+            patches the score doesn't depend on.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -41,6 +44,7 @@ def gradcam(recording: Recording) -> TokenMap:
         )
     activation = _patches(norm.activation, recording)
     gradient = _patches(norm.gradient.flatten(0, 1), recording).unflatten(0, recording.targets.shape)
+    _check_reached(gradient, recording)
     weights: Tensor = gradient.mean(dim=2)
     return (weights @ activation.transpose(1, 2)).relu_()
 
@@ -60,6 +64,23 @@ def _patches(
         f"gradcam isn't defined for {type(recording.model).__name__}: the first norm of its last block gives "
         f"{tuple(norm.shape[1:])} per image, which doesn't fit its {grid}. captum:Saliency and its like work on "
         "any model"
+    )
+
+
+def _check_reached(gradient: Float[Tensor, "batch targets patches channels"], recording: Recording) -> None:
+    """A map of zeros is no map if it is one because nothing that is behind the norm reads the patches."""
+    unreached = ((gradient == 0).flatten(2).all(dim=2)).nonzero()
+    if not len(unreached):
+        return
+    image, target = unreached[0].tolist()
+    index = int(recording.targets[image, target])
+    score = "the score that `targets` computes" if index < 0 else f"the logit of class {index}"
+    raise MethodError(
+        f"gradcam isn't defined for {type(recording.model).__name__}: {score} doesn't depend on the patches at the "
+        f"first norm of its last block (their gradient is exactly zero, image {image} of the batch). So it is where "
+        "that norm comes behind the block's attention, as in post-norm blocks (torch.nn.TransformerEncoderLayer "
+        "without norm_first=True), and the head reads the class token alone. agcam, gae and legrad explain such "
+        "models"
     )
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError, TargetError
 from vitcam.images import open_image
+from vitcam.models.adopted import Adopted, adopted_preprocessing
 from vitcam.models.classes import find_class
-from vitcam.models.preprocessing import Preprocessing
 from vitcam.models.promptable import ImageTower
 
 ImageSource = str | Path | Image.Image | NDArray[Any]
@@ -32,7 +32,9 @@ class LoadedModel:
     Attributes:
         module: from images (batch, 3, height, width) to logits (batch, classes): a tensor, an object with
             ``.logits``, or a tuple that begins with them. In evaluation mode.
-        preprocessing: from a photograph to the module's input.
+        preprocessing: from a photograph to the module's input. May be given as a Hugging Face image processor, as a
+            transform of torchvision, timm or open_clip, or as any function from a PIL image to a tensor: what it
+            does is found out and declared. With None, tensors alone can be explained.
         class_names: one per logit; a name may be several synonyms with commas between them.
         wordnet_ids: per logit the WordNet ids (``n02123045``) that the class stands for.
         text_encoder: for a model that compares images with texts (CLIP, SigLIP): from texts to their
@@ -42,18 +44,26 @@ class LoadedModel:
             its logit instead of a share of the softmax.
 
     Example:
-        >>> own = LoadedModel(torch.nn.Identity(), Preprocessing.paper(), class_names=("dog", "cat, tabby"))
+        >>> own = LoadedModel(torch.nn.Identity(), vitcam.Preprocessing.paper(), class_names=("dog", "cat, tabby"))
         >>> own.class_index("tabby")
         1
     """
 
     module: nn.Module
-    preprocessing: Preprocessing
+    preprocessing: Adopted
     class_names: tuple[str, ...] | None = None
     wordnet_ids: tuple[tuple[str, ...], ...] | None = None
     text_encoder: Callable[[Sequence[str]], Tensor] | None = None
     spec: str = "custom"
     multi_label: bool = False
+
+    def __post_init__(self) -> None:
+        """Takes the preprocessing of other libraries as one of ours.
+
+        Raises:
+            ModelError: what it does can't be declared.
+        """
+        object.__setattr__(self, "preprocessing", adopted_preprocessing(self.preprocessing))
 
     @property
     def promptable(self) -> bool:

@@ -78,7 +78,8 @@ class _Interception(TorchFunctionMode):
             return self._linear(*args, **keywords)
         written_out = self._written_out and self._written_out.attention(function, args, keywords)
         if written_out:
-            return self._attend(_call_of_scores(*written_out))
+            output = self._attend(_call_of_scores(written_out.scores, written_out.value))
+            return written_out.laid_out(output)
         result = function(*args, **keywords)
         if self._written_out is not None:
             self._written_out.see(function, args, keywords, result)

@@ -64,6 +64,7 @@ def _norms_of_last_block(model: nn.Module, layout: Layout) -> list[nn.Module]:
         name, parent = ".".join(parts[:end]), ".".join(parts[: end - 1])
         if isinstance(model.get_submodule(parent), nn.ModuleList | nn.Sequential):
             members = model.get_submodule(name).named_modules()
+            # A spectral or weight norm normalises weights: it is no layer.
             norms = [
                 module
                 for path, module in members

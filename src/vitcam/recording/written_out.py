@@ -1,102 +1,211 @@
-"""Recognises attention that a model writes out itself: a softmax over the last axis, times values."""
+"""Recognises attention that a model writes out itself: a softmax over the keys, times values."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
-_SOFTMAX = frozenset({torch.softmax, F.softmax, Tensor.softmax})
-_PRODUCT = frozenset({torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm})
-_EINSUM = torch.functional.einsum
-# What leaves the weights as they are, row by row. Dropout counts, since explaining is deterministic.
-_SAME = frozenset(
-    {
-        F.dropout,
-        torch.dropout,
-        Tensor.bfloat16,
-        Tensor.clone,
-        Tensor.contiguous,
-        Tensor.flatten,
-        Tensor.float,
-        Tensor.half,
-        Tensor.reshape,
-        Tensor.to,
-        Tensor.type_as,
-        Tensor.unflatten,
-        Tensor.view,
-        torch.flatten,
-        torch.reshape,
-    }
-)
+from vitcam.recording.harmless import MOVED, SAME, SAME_IF_EQUAL
+from vitcam.recording.product import WrittenAttention, as_attention, as_product
 
-ScoresAndValue = tuple[Float[Tensor, "*batch queries keys"], Float[Tensor, "*batch keys dim"]]
+_SOFTMAX = frozenset({torch.softmax, torch.special.softmax, F.softmax, Tensor.softmax})
+_ROWS_COMPARED = 4
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What is known of a tensor that holds the weights of an attention.
+
+    Attributes:
+        source: what the softmax was taken of; None for a product of several attentions' weights.
+        source_version: of ``source``; a version counts what was written into a tensor.
+        scores: the source, laid out as the weights are.
+        axis: over which the softmax was taken.
+    """
+
+    source: Tensor | None = None
+    source_version: int = 0
+    scores: Tensor | None = None
+    axis: int = -1
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """A tensor that holds weights: weakly, so that nothing is kept alive which the model has let go."""
+
+    tensor: weakref.ref[Tensor]
+    version: int
+    weights: _Weights
 
 
 class WrittenOut:
     """Follows the functions that a model calls, and says which product is an attention's output.
 
-    Only what lies between a softmax and its product with the values is looked at. Weights that are changed in
-    between (the talking heads of CaiT, a gate) aren't recognised, because O = softmax(S) v doesn't hold then.
+    Only what lies between a softmax and its products with values is looked at, and every tensor that holds the
+    same weights is known: a copy that the model keeps, a view, a cast. Several softmaxes may be under way at once.
+    Weights that are changed in between (the talking heads of CaiT, a gate, a difference of two maps, a second
+    normalisation) aren't recognised, because O = softmax(S) v doesn't hold then. Some rows of the weights are
+    compared with softmax(S) to be sure.
+
+    Example:
+        >>> seen, scores, value = WrittenOut(), torch.randn(1, 2, 5, 5), torch.randn(1, 2, 5, 3)
+        >>> weights = scores.softmax(-1)
+        >>> seen.see(torch.softmax, (scores, -1), {}, weights)
+        >>> seen.attention(torch.matmul, (weights, value), {}).scores.equal(scores)
+        True
+        >>> seen.attention(torch.matmul, (weights * 0.5, value), {}) is None
+        True
     """
 
     def __init__(self) -> None:
-        self._scores: Tensor | None = None
-        self._weights: Tensor | None = None
-        self._version = 0
+        self._holders: dict[int, _Holder] = {}
 
     def attention(
         self, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> ScoresAndValue | None:
+    ) -> WrittenAttention | None:
         """S and v, if this call computes softmax(S) v; else None."""
-        if self._weights is None or keywords:
+        product = as_product(function, args, keywords) if self._holders else None
+        if product is None:
             return None
-        if function is _EINSUM:
-            operands = args[1] if len(args) == 2 else args[1:]  # may be a list
-            if len(operands) != 2 or not _is_plain_product(args[0]):
-                return None
-            args = operands
-        elif function not in _PRODUCT:
-            return None
-        weights, value = args
-        if not self._is_weights(weights) or not 3 <= value.dim() <= weights.dim():
-            return None
-        scores = self._scores
-        assert scores is not None
-        self._scores = self._weights = None
-        return scores.reshape(weights.shape), value.expand(*weights.shape[:-2], -1, -1)
+        for which, tensor in enumerate(product.operands):
+            weights = self._weights(tensor)
+            if weights is None or weights.scores is None:
+                continue
+            if self._weights(product.operands[1 - which]) is not None:
+                return None  # weights times weights
+            # A cut in the gradient between softmax and product is kept.
+            scores = weights.scores if tensor.requires_grad else weights.scores.detach()
+            found = as_attention(product, which, scores, weights.axis)
+            if found is not None and found.scores.dim() > 2 and _agree(tensor, weights):
+                return found
+        return None
 
     def see(self, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any], result: Any) -> None:
-        """Remembers a softmax."""
-        if function in _SOFTMAX and result.dim() > 2:
-            dim = args[1] if len(args) > 1 else keywords.get("dim")
-            if dim in (-1, result.dim() - 1):
-                self._scores = args[0] if args else keywords["input"]
-                self._remember(result)
-        elif function in _SAME and args and self._is_weights(args[0]) and _same_rows(args[0], result):
-            self._remember(result)
+        """Remembers a softmax, and what holds the same weights as one that was seen."""
+        if function in _SOFTMAX:
+            weights = _of_softmax(args, keywords, result)
+        elif self._holders and isinstance(result, Tensor):
+            weights = self._followed(function, args, keywords, result)
+        else:
+            return
+        if weights is not None:
+            place = id(result)
+            forgetting = weakref.ref(result, lambda _: self._holders.pop(place, None))
+            self._holders[place] = _Holder(forgetting, _version(result), weights)
 
-    def _remember(self, weights: Tensor) -> None:
-        self._weights, self._version = weights, weights._version
+    def _weights(self, tensor: Any) -> _Weights | None:
+        """The weights that a tensor holds, if neither they nor their source were written over since."""
+        holder = self._holders.get(id(tensor))
+        held = None if holder is None else holder.tensor()
+        if holder is None or held is None or held is not tensor or holder.version != _version(held):
+            return None
+        source = holder.weights.source
+        if source is not None and _version(source) != holder.weights.source_version:
+            return None
+        return holder.weights
 
-    def _is_weights(self, tensor: Any) -> bool:
-        """Whether these are the weights, not written over since."""
-        return isinstance(tensor, Tensor) and tensor is self._weights and tensor._version == self._version
+    def _followed(
+        self, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any], result: Tensor
+    ) -> _Weights | None:
+        """The weights that the result of a call holds; None if it holds none, or others."""
+        tensor: Any = args[0] if args else keywords.get("input")
+        weights = self._weights(tensor)
+        if weights is not None and weights.scores is not None:
+            found = _same_weights(weights, weights.scores, tensor, function, args, keywords, result)
+            if found is not None:
+                return found
+        product = as_product(function, args, keywords)
+        if product is not None and all(self._weights(operand) is not None for operand in product.operands):
+            return _Weights()  # a rollout that the model computes itself: its maps aren't values
+        return None
 
 
-def _same_rows(one: Tensor, other: Tensor) -> bool:
-    return one.shape[-2:] == other.shape[-2:]
+def _of_softmax(args: tuple[Any, ...], keywords: Mapping[str, Any], result: Tensor) -> _Weights | None:
+    scores = args[0] if args else keywords["input"]
+    axis = args[1] if len(args) > 1 else keywords.get("dim")
+    if result is scores or not isinstance(axis, int) or result.dim() < 3 or _is_wrapped(result):
+        return None
+    return _Weights(scores, _version(scores), scores, axis % result.dim())
 
 
-def _is_plain_product(equation: Any) -> bool:
-    """Whether an einsum is a batched matrix product, as in ``b h i j, b h j d -> b h i d``."""
-    if not isinstance(equation, str) or equation.count(",") != 1 or "->" not in equation:
-        return False
-    inputs, output = equation.replace(" ", "").replace("...", "").split("->")
-    weights, value = inputs.split(",")
-    batch, queries, keys, dim = weights[:-2], weights[-2:-1], weights[-1:], value[-1:]
-    return value == batch + keys + dim and output == batch + queries + dim
+def _same_weights(
+    weights: _Weights,
+    scores: Tensor,
+    tensor: Tensor,
+    function: Any,
+    args: tuple[Any, ...],
+    keywords: Mapping[str, Any],
+    result: Tensor,
+) -> _Weights | None:
+    """The weights that a function of a tensor with weights gives; None if they may be others."""
+    if function in MOVED:
+        rest, others = args[1:], {name: value for name, value in keywords.items() if name != "input"}
+        # Where the softmax's axis went is seen on a tensor whose axes differ in size.
+        marked = torch.empty(tuple(range(2, 2 + scores.dim())), device="meta")
+        axis = function(marked, *rest, **others).shape.index(weights.axis + 2)
+        return replace(weights, scores=function(scores, *rest, **others), axis=axis)
+    if _is_alias(result, tensor):
+        return weights
+    if function in SAME and result.is_floating_point():
+        if result.shape == tensor.shape:
+            return weights
+        from_end = weights.axis - tensor.dim()
+        if from_end >= -2 and result.shape[-2:] == tensor.shape[-2:] and result.numel() == tensor.numel():
+            return replace(weights, scores=scores.reshape(result.shape), axis=from_end % result.dim())
+    if function in SAME_IF_EQUAL and result.shape == tensor.shape:
+        return weights if not _is_readable(tensor) or torch.equal(result, tensor) else None
+    return None
+
+
+def _is_alias(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are the same memory, read in the same way."""
+    if one is other:
+        return True
+    has_memory = type(one) is type(other) is Tensor and one.layout is torch.strided and not _is_wrapped(one)
+    return (
+        has_memory
+        and (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape)
+        and one.device.type != "meta"
+        and one.stride() == other.stride()
+        and one.data_ptr() == other.data_ptr()
+    )
+
+
+def _agree(tensor: Tensor, weights: _Weights) -> bool:
+    """Whether some rows of the weights are the softmax of their scores, as they must be.
+
+    What is written behind torch's back (through ``.data`` or numpy) is found here.
+    """
+    scores = weights.scores
+    assert scores is not None
+    if not _is_readable(tensor):
+        return True
+    rows, of_scores = (x.detach().movedim(weights.axis, -1) for x in (tensor, scores))
+    step = slice(None, None, max(1, rows.shape[-2] // _ROWS_COMPARED))
+    rows, of_scores = rows[..., step, :], of_scores[..., step, :]
+    short = torch.finfo(tensor.dtype).bits < 32 or torch.finfo(scores.dtype).bits < 32
+    expected = of_scores.float().softmax(-1).reshape(rows.shape)
+    return torch.allclose(
+        rows.float(), expected, rtol=5e-2 if short else 1e-3, atol=1e-3 if short else 1e-6, equal_nan=True
+    )
+
+
+def _is_readable(tensor: Tensor) -> bool:
+    """Whether values can be looked at: not while a graph is traced, for which the model was looked at before."""
+    traced = torch._C._get_tracing_state() is not None or torch.compiler.is_compiling()
+    return type(tensor) is Tensor and not tensor.is_meta and not traced
+
+
+def _is_wrapped(tensor: Tensor) -> bool:
+    """Whether a tensor stands for many, under ``vmap``."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitcam.errors import TargetError
+from vitcam.probability import to_probabilities
 from vitcam.recording import Precision, logits_of
 from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.preserved import preserved
@@ -79,6 +80,8 @@ def class_probabilities(
 ) -> Float[Tensor, "count classes"]:
     """softmax(logits), or with ``multi_label`` sigmoid(logits), in fp32, of images made when it is their turn.
 
+    A single logit has its sigmoid, as in :func:`vitcam.probability.to_probabilities`.
+
     On the CPU, wherever the model runs.
 
     Args:
@@ -97,7 +100,7 @@ def class_probabilities(
             images = images_of(items).to(dtype)
             with _arithmetic(images.device, precision):
                 logits = logits_of(model(images))
-            probabilities.append(logits.float().sigmoid() if multi_label else logits.float().softmax(dim=-1))
+            probabilities.append(to_probabilities(logits.float(), multi_label))
     # Out of inference mode, a copy is an ordinary tensor again; on the CPU, float64 works whatever the device.
     return torch.cat(probabilities).cpu().clone()
 

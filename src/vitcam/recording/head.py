@@ -1,0 +1,198 @@
+"""Tells a model with a classification head from a backbone, whose output are features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from vitcam.errors import ModelError
+from vitcam.recording.lineage import Lineage, Origin
+from vitcam.recording.output import find_logits
+from vitcam.recording.recording import Recording
+
+_ATTENTION = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"})
+# Of two tensors that the model computed, these write an attention out. None of them keeps channels where they are.
+_PRODUCTS = frozenset({"matmul", "__matmul__", "linalg_matmul", "bmm", "einsum"})
+_ADDITIONS = frozenset({"add", "__add__", "__radd__", "__iadd__", "add_"})
+_JOINING = frozenset({"cat", "concat", "concatenate"})
+# What is known to leave channels where they are. Behind anything else there is no telling.
+_KEEPING = frozenset(
+    {
+        *_ADDITIONS,
+        *_JOINING,
+        *(
+            "layer_norm",
+            "rms_norm",
+            "batch_norm",
+            "group_norm",
+            "normalize",
+            "norm",
+            "rsqrt",
+            "sqrt",
+            "var",
+            "std",
+        ),
+        *("mean", "sum", "amax", "max", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool2d", "stack"),
+        *(
+            "__getitem__",
+            "select",
+            "narrow",
+            "squeeze",
+            "unsqueeze",
+            "flatten",
+            "reshape",
+            "view",
+            "unbind",
+            "split",
+        ),
+        *(
+            "chunk",
+            "transpose",
+            "permute",
+            "contiguous",
+            "clone",
+            "detach",
+            "expand",
+            "dropout",
+            "alpha_dropout",
+        ),
+        *("to", "float", "type", "type_as", "half", "bfloat16", "double", "nan_to_num"),
+        *(
+            "gelu",
+            "relu",
+            "silu",
+            "tanh",
+            "sigmoid",
+            "clamp",
+            "softmax",
+            "log_softmax",
+            "pow",
+            "__pow__",
+            "square",
+        ),
+        *("sub", "__sub__", "__rsub__", "__isub__", "sub_", "mul", "__mul__", "__rmul__", "__imul__", "mul_"),
+        *("div", "__truediv__", "__rtruediv__", "__itruediv__", "div_", "true_divide", "addcmul", "lerp"),
+    }
+)
+
+
+_checked: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+
+
+def require_head(recording: Recording) -> None:
+    """Makes sure that what was taken for logits isn't a backbone's features.
+
+    Takes a forward pass of one image, once per model.
+
+    Raises:
+        ModelError: the model has no classification head.
+
+    Example:
+        >>> from vitcam.recording import Need, Score, record
+        >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+        >>> require_head(record(model, images, score, Need.NOTHING))
+    """
+    modules = hash(tuple(id(module) for module in recording.model.modules()))
+    if recording.logits is None or _checked.get(recording.model) == modules:
+        return
+    with recording.resumed() as model, torch.no_grad(), Lineage() as lineage:
+        logits = find_logits(model(recording.images[:1]))
+    if logits is not None:
+        check_head(model, logits, lineage)
+    _checked[recording.model] = modules
+
+
+def check_head(model: nn.Module, logits: Tensor, lineage: Lineage) -> None:
+    """Makes sure that what is taken for logits isn't a backbone's features.
+
+    They are features if they are the tokens that leave the last block, selected or pooled, normalised, scaled, put
+    side by side, but never mapped to classes. Where that can't be known, they are taken for logits.
+
+    Args:
+        model: the model.
+        logits: what was found in its output, from a pass inside ``lineage``.
+        lineage: how the pass made them.
+
+    Raises:
+        ModelError: the model has no classification head.
+
+    Example:
+        >>> from vitcam.recording.lineage import Lineage
+        >>> with Lineage() as lineage:
+        ...     logits = model(images)
+        >>> check_head(model, logits, lineage)
+    """
+    origin = lineage.of(logits)
+    if _says_headless(model) or _are_features(origin):
+        raise ModelError(
+            f"{type(model).__name__} has no classification head: its output of shape {tuple(logits.shape)} are the "
+            "features of its last block, not logits of classes. Give it a head (timm: num_classes=…; Hugging Face: a "
+            "…ForImageClassification), or pass `targets` as a function from its output to one score per image, for "
+            "example targets=lambda features: features @ direction"
+        )
+
+
+def _says_headless(model: nn.Module) -> bool:
+    """Whether a model of timm was made with ``num_classes=0``, and was given no head since."""
+    classifier = getattr(model, "get_classifier", None)
+    return (
+        getattr(model, "num_classes", None) == 0
+        and callable(classifier)
+        and type(classifier()) is nn.Identity
+    )
+
+
+def _are_features(output: Origin) -> bool:
+    """Whether every way back from the output leads to what went into the last block, past the block's own layers."""
+    attentions = [origin.time for origin in _ancestors(output, since=0) if _is_attention(origin)]
+    if not attentions:
+        return False
+    last, width = max(attentions), output.shape[-1]
+    found = False
+    waiting, seen = [(output, False)], set[tuple[Origin, bool]]()
+    while waiting:
+        origin, joined = waiting.pop()
+        if not origin.function or (origin, joined) in seen:  # a weight, such as the bias of a norm
+            continue
+        seen.add((origin, joined))
+        if origin.time < last:
+            if not joined and width not in origin.shape:
+                return False  # compared with prototypes by arithmetic: as many columns as there are of them
+            found = True
+        elif origin.function not in _KEEPING:
+            return False
+        else:
+            joined = joined or origin.function in _JOINING
+            waiting += [(parent, joined) for parent in _way_back(origin)]
+    return found
+
+
+def _way_back(origin: Origin) -> tuple[Origin, ...]:
+    """The parents of a tensor; of a residual addition x + f(x) it is x alone."""
+    made = [parent for parent in origin.parents if parent.function]
+    if origin.function in _ADDITIONS and len(made) == 2:
+        for kept, added in (made, made[::-1]):
+            if any(kept is ancestor for ancestor in _ancestors(added, since=kept.time)):
+                return (kept,)
+    return origin.parents
+
+
+def _ancestors(origin: Origin, since: int) -> Iterator[Origin]:
+    """An origin and what it was made from, back to a time."""
+    waiting, seen = [origin], {origin}
+    while waiting:
+        current = waiting.pop()
+        yield current
+        further = [parent for parent in current.parents if parent.time >= since and parent not in seen]
+        seen.update(further)
+        waiting += further
+
+
+def _is_attention(origin: Origin) -> bool:
+    if origin.function in _ATTENTION:
+        return True
+    computed = [parent for parent in origin.parents if parent.function]
+    return origin.function in _PRODUCTS and len(computed) > 1 and len(origin.shape) > 2
