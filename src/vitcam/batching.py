@@ -14,7 +14,7 @@ from vitcam.errors import ModelError, OneByOneError, TargetError
 from vitcam.inputs import Batch, Images, batches, count
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
-from vitcam.recording import Need, Recording, Score, record, require_head
+from vitcam.recording import Need, Recording, Score, record
 from vitcam.targets import ClassIndex, Targets, most_probable, score_of
 
 AnyModel = nn.Module | LoadedModel
@@ -77,8 +77,6 @@ def for_each_batch(
         for batch in found:
             score = partial(_score, targets, total, class_index)
             for part, recording in _recorded(module, batch, score, needs, where, options):
-                if recording.score.choose is not None:
-                    require_head(recording)
                 with torch.autocast(where.type, enabled=False):  # the caller's, likewise
                     results.append(use(recording, part, loaded))
     return results

@@ -47,7 +47,9 @@ def by_columns(patches, token):
     return torch.cat([token, patches.unflatten(1, (4, 5)).transpose(1, 2).flatten(1, 2)], dim=1)
 
 
-@pytest.mark.parametrize("method", ["agcam", "rollout", "gae", "legrad", "gradcam", "attention", "gradsam", "lrp"])
+@pytest.mark.parametrize(
+    "method", ["agcam", "rollout", "gae", "legrad", "gradcam", "attention", "gradsam", "lrp"]
+)
 def test_patches_in_another_order_are_laid_where_they_are(method):
     # A mean over tokens: their order changes nothing.
     rows = Ordered(lambda patches, token: torch.cat([token, patches], dim=1))

@@ -120,7 +120,9 @@ class Block(nn.Module):
         else:
             q, k, v = self.qkv(y).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
             if self.attention == "three dimensions":
-                o = F.scaled_dot_product_attention(*(z.flatten(0, 1) for z in (q, k, v))).unflatten(0, (-1, HEADS))
+                o = F.scaled_dot_product_attention(*(z.flatten(0, 1) for z in (q, k, v))).unflatten(
+                    0, (-1, HEADS)
+                )
             elif self.attention == "written out":
                 o = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
             else:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from random_vits import Drawn, RandomViT, draw, searched_order
 
 import vitcam
-from random_vits import Drawn, RandomViT, draw, searched_order
 from vitcam.errors import VitcamError
 from vitcam.recording import Need, Score, record
 
@@ -22,7 +22,9 @@ def region_of(drawn):
     # A cell is as large as a step, and around the middle of its patch.
     edges = [
         (start + (patch - stride) / 2, start + (patch - stride) / 2 + count * stride)
-        for start, patch, stride, count in zip((top, left), drawn.patch, drawn.stride, drawn.grid, strict=True)
+        for start, patch, stride, count in zip(
+            (top, left), drawn.patch, drawn.stride, drawn.grid, strict=True
+        )
     ]
     return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
 
@@ -74,14 +76,18 @@ HIDDEN = {
     "shuffled": lambda x: x[:, torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(3))],
     "mixed": lambda x: x + 3 * x.mean(dim=1, keepdim=True) * torch.randn(1, 1, x.shape[-1]),
     "merged in pairs": lambda x: x.unflatten(1, (-1, 2)).mean(2).repeat_interleave(2, 1),
-    "sorted by what is in the image": lambda x: x.gather(1, x.norm(dim=-1).argsort(1)[..., None].expand_as(x)),
+    "sorted by what is in the image": lambda x: x.gather(
+        1, x.norm(dim=-1).argsort(1)[..., None].expand_as(x)
+    ),
 }
 
 
 @pytest.mark.parametrize("between", HIDDEN)
 @pytest.mark.parametrize("method", ["agcam", "rollout", "gae", "attention"])
 def test_tokens_that_change_places_between_layers_are_refused(between, method):
-    drawn = next(drawn for seed in range(500) if (drawn := draw(seed)).grid == (4, 4) and -1 not in drawn.order)
+    drawn = next(
+        drawn for seed in range(500) if (drawn := draw(seed)).grid == (4, 4) and -1 not in drawn.order
+    )
     model = Shuffled(drawn, HIDDEN[between]).eval()
     with pytest.raises(VitcamError, match=r"aren't those of|couldn't be confirmed|another number of tokens"):
         vitcam.explain(model, image_of(drawn), method)

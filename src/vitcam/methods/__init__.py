@@ -98,7 +98,11 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
             f"{method.name} isn't defined for {type(recording.model).__name__}, which has "
             f"{len(recording.layout.streams)} streams of tokens of the image. Methods that work on it: {others}."
         )
-    maps = [method.compute(stream, **options) for stream in recording.by_stream()] if method.plain_vit_only else None
+    maps = (
+        [method.compute(stream, **options) for stream in recording.by_stream()]
+        if method.plain_vit_only
+        else None
+    )
     return method.compute(recording, **options) if maps is None else sum(maps[1:], start=maps[0])
 
 

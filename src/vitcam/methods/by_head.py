@@ -36,9 +36,7 @@ def agcam_by_head(recording: Recording) -> Float[Tensor, "batch targets layers h
     """
     model = type(recording.model).__name__
     if recording.layout.obstacle:
-        raise MethodError(
-            f"AGCAM isn't defined for {model}: {recording.layout.obstacle}"
-        )
+        raise MethodError(f"AGCAM isn't defined for {model}: {recording.layout.obstacle}")
     assert recording.skip_gradients is not None
     layers = list(zip(recording.layers, recording.skip_gradients, strict=True))
     heads = {gradient.shape[2] for _, gradient in layers}

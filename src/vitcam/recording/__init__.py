@@ -2,7 +2,6 @@
 
 from vitcam.recording.attention import Attention
 from vitcam.recording.fast_linear import fast_linear, transposed_linear
-from vitcam.recording.head import require_head
 from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import Layout, Overrides
 from vitcam.recording.norm import BlockNorm
@@ -25,6 +24,5 @@ __all__ = [
     "find_logits",
     "logits_of",
     "record",
-    "require_head",
     "transposed_linear",
 ]

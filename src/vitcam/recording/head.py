@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.lineage import Lineage, Origin
-from vitcam.recording.output import find_logits
-from vitcam.recording.recording import Recording
 
 _ATTENTION = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"})
 # Of two tensors that the model computed, these write an attention out. None of them keeps channels where they are.
@@ -77,32 +73,6 @@ _KEEPING = frozenset(
         *("div", "__truediv__", "__rtruediv__", "__itruediv__", "div_", "true_divide", "addcmul", "lerp"),
     }
 )
-
-
-_checked: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
-
-
-def require_head(recording: Recording) -> None:
-    """Makes sure that what was taken for logits isn't a backbone's features.
-
-    Takes a forward pass of one image, once per model.
-
-    Raises:
-        ModelError: the model has no classification head.
-
-    Example:
-        >>> from vitcam.recording import Need, Score, record
-        >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
-        >>> require_head(record(model, images, score, Need.NOTHING))
-    """
-    modules = hash(tuple(id(module) for module in recording.model.modules()))
-    if recording.logits is None or _checked.get(recording.model) == modules:
-        return
-    with recording.resumed() as model, torch.no_grad(), Lineage() as lineage:
-        logits = find_logits(model(recording.images[:1]))
-    if logits is not None:
-        check_head(model, logits, lineage)
-    _checked[recording.model] = modules
 
 
 def check_head(model: nn.Module, logits: Tensor, lineage: Lineage) -> None:

@@ -78,8 +78,14 @@ class _Interception(TorchFunctionMode):
             return self._linear(*args, **keywords)
         written_out = self._written_out and self._written_out.attention(function, args, keywords)
         if written_out:
-            output = self._attend(_call_of_scores(written_out.scores, written_out.value))
-            return written_out.laid_out(output)
+            call = _call_of_scores(written_out.scores, written_out.value)
+            if self._observe is not None:  # they, and the result, are made where nothing is seen
+                self._observe(function, args, keywords, (call.mask, call.value))
+            output = self._attend(call)
+            result = written_out.laid_out(output)
+            if self._observe is not None:
+                self._observe(function, (*args, output), keywords, result)
+            return result
         result = function(*args, **keywords)
         if self._written_out is not None:
             self._written_out.see(function, args, keywords, result)

@@ -1,4 +1,4 @@
-"""What is known about a model before it is explained: measured once per model, state and input size, then remembered."""
+"""What is known about a model before it is explained: measured once per state and input size, then kept."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.blocks import Tokens, block_input
+from vitcam.recording.head import check_head
 from vitcam.recording.layout import Layout, Overrides, find_layout
 from vitcam.recording.output import find_logits, logits_of
 from vitcam.recording.passes import Pass, detached_pass, gradients, plain_pass, read_pass
 from vitcam.recording.replay import replay
 from vitcam.recording.score import Score, Scorer
+from vitcam.recording.streams import Followed
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
 _REMEMBERED = 32  # states and input sizes of one model
@@ -46,11 +48,13 @@ class Known:
         replays: whether a replay of the prefix tokens alone gives the recorded logits, so that the head
             reads no other token.
         heads: what the head reads of each stream.
+        headless: why what looks like logits is none; "" if it is.
     """
 
     layout: Layout
     replays: bool
     heads: tuple[Head, ...]
+    headless: str
 
     @property
     def head_rows(self) -> Float[Tensor, " tokens"]:
@@ -85,7 +89,7 @@ def know(
 
 
 def state_of(model: nn.Module) -> int:
-    """A number that changes with whatever may change the structure of a model: its modules, and plain values of theirs.
+    """A number that changes with what may change a model's structure: its modules, and plain values of theirs.
 
     Values of weights aren't among them.
     """
@@ -103,13 +107,17 @@ def state_of(model: nn.Module) -> int:
             elif name == "config":
                 configs[id(value)] = value
             elif name == "_parameters":
-                found.extend((id(parameter), parameter.shape) for parameter in value.values() if parameter is not None)
+                found.extend(
+                    (id(parameter), parameter.shape) for parameter in value.values() if parameter is not None
+                )
             elif kind in (tuple, list):
                 found.append((name, tuple(value) if _is_plain(tuple(value)) else id(value)))
             elif callable(value):
                 found.append((name, id(value)))
     for config in configs.values():
-        found.extend((name, value) for name, value in getattr(config, "__dict__", {}).items() if _is_plain(value))
+        found.extend(
+            (name, value) for name, value in getattr(config, "__dict__", {}).items() if _is_plain(value)
+        )
     return hash(tuple(found))
 
 
@@ -137,18 +145,19 @@ def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> 
     except ModelError as error:
         if len(images) > 1 and _takes(model, images) and not _takes(model, image):
             raise ModelError(
-                f"{type(model).__name__} takes {len(images)} images at a time and not one, so that its structure can't "
-                "be measured (an exported graph keeps the batch that it was exported with, unless its batch dimension "
-                "is dynamic)"
+                f"{type(model).__name__} takes {len(images)} images at a time and not one, so that its structure "
+                "can't be measured. Give a model that takes one image"
             ) from error
         raise
-    if layout.obstacle:
-        return Known(layout, False, (Head(images.new_full((layout.tokens,), 1 / layout.tokens), False),)), False
     logits = find_logits(followed.output)
+    headless = "" if logits is None else _headless(model, logits, followed)
+    if layout.obstacle:
+        evenly = Head(images.new_full((layout.tokens,), 1 / layout.tokens), False)
+        return Known(layout, False, (evenly,), headless), False
     if logits is None:
         run = detached_pass(model, images if layout.together else image, layout)
         scorer = score.scorer(score.targets(run.output, len(images) if layout.together else 1))
-        return Known(layout, layout.grid.prefix > 0 and _may_replay(layout), _heads(model, image, layout, run, scorer)), True
+        return Known(layout, _may_replay(layout), _heads(model, image, layout, run, scorer), headless), True
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(logits.shape[1], generator=generator).to(logits)
     scorer = Score(function=lambda output: logits_of(output) @ direction).scorer(None)
@@ -161,9 +170,17 @@ def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> 
         replayed_logits = None if replayed is None else find_logits(replayed.output)
         tolerance = 1e-3 if logits.dtype == torch.float32 else 5e-2
         if replayed is not None and replayed_logits is not None and agree(logits, replayed_logits, tolerance):
-            return Known(layout, True, _heads(model, image, layout, replayed, scorer)), False
+            return Known(layout, True, _heads(model, image, layout, replayed, scorer), headless), False
     run = detached_pass(model, image, layout)
-    return Known(layout, False, _heads(model, image, layout, run, scorer)), False
+    return Known(layout, False, _heads(model, image, layout, run, scorer), headless), False
+
+
+def _headless(model: nn.Module, logits: Tensor, followed: Followed) -> str:
+    try:
+        check_head(model, logits, followed.lineage)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _takes(model: nn.Module, images: Tensor) -> bool:
@@ -178,7 +195,11 @@ def _takes(model: nn.Module, images: Tensor) -> bool:
 def _may_replay(layout: Layout) -> bool:
     """Whether tokens of no place stand in front of all others, of a single stream, behind blocks that were found."""
     return bool(
-        layout.grid.prefix and not layout.grid.order and len(layout.streams) == 1 and layout.blocks and layout.together
+        layout.grid.prefix
+        and not layout.grid.order
+        and len(layout.streams) == 1
+        and layout.blocks
+        and layout.together
     )
 
 
@@ -235,8 +256,8 @@ def _read_without_gradient(
     read = shares[patches].sum()
     if 0 < read < patches.sum():
         raise ModelError(
-            f"which tokens the head of {type(model).__name__} reads couldn't be told: no gradient comes back to them, "
-            f"and it reads some patches and not others"
+            f"which tokens the head of {type(model).__name__} reads couldn't be told: no gradient comes back to "
+            "them, and it reads some patches and not others"
         )
     return shares
 

@@ -31,7 +31,9 @@ def recorded_blocks(model: nn.Module, layout: Layout, into: dict[str, Any]) -> I
     here = threading.get_ident()
 
     def keep(name: str) -> Any:
-        return lambda module, args, output: into.update({name: output}) if threading.get_ident() == here else None
+        return lambda module, args, output: (
+            into.update({name: output}) if threading.get_ident() == here else None
+        )
 
     with contextlib.ExitStack() as undo:
         for name in layout.blocks:

@@ -205,9 +205,13 @@ def _first_grid(model: nn.Module, image: Image, scouted: Scouted, given: Overrid
             return _as_given(wanted, given.prefix, scouted.tokens), True
         height, width = (candidates or [(1, 1)])[0]
         return PatchGrid(height, width, max(0, scouted.tokens - height * width)), False
-    if (wanted or (grid.height, grid.width)) != (grid.height, grid.width) or (given.prefix or grid.prefix) != grid.prefix:
+    if (wanted or (grid.height, grid.width)) != (grid.height, grid.width) or (
+        given.prefix or grid.prefix
+    ) != grid.prefix:
         what = ", ".join(
-            f"{name}={value}" for name, value in (("grid", wanted), ("prefix", given.prefix)) if value is not None
+            f"{name}={value}"
+            for name, value in (("grid", wanted), ("prefix", given.prefix))
+            if value is not None
         )
         raise ModelError(
             f"{what} was given, but {type(model).__name__} has {grid}: when patches of the image change, those are "
@@ -282,7 +286,9 @@ def _streams(calls: Sequence[SeenCall], reached: Sequence[int]) -> tuple[dict[in
             members.append([index])
         elif len(joined) > 1:
             names = " and ".join(calls[stream[0]].name or "the model itself" for stream in joined)
-            return dict.fromkeys(reached, 0), f"streams of tokens that begin in {names} meet in {calls[index].name}"
+            return dict.fromkeys(
+                reached, 0
+            ), f"streams of tokens that begin in {names} meet in {calls[index].name}"
         elif joined[0][-1] not in above:
             beside = calls[joined[0][-1]].name
             return dict.fromkeys(reached, 0), (
@@ -336,7 +342,10 @@ def _disorder(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[
 
 def _same_places(before: Tensor, after: Tensor) -> bool:
     """Whether the same tokens change. Where neighbours are mixed a little (by a convolution), others may, too."""
-    strong, weak = before > 0.2 * before.amax(dim=1, keepdim=True), before < 0.02 * before.amax(dim=1, keepdim=True)
+    strong, weak = (
+        before > 0.2 * before.amax(dim=1, keepdim=True),
+        before < 0.02 * before.amax(dim=1, keepdim=True),
+    )
     again = after / after.amax(dim=1, keepdim=True).clamp_min(1e-12)
     lost, gained = (again[strong] < 0.02).any(), (again[weak] > 0.2).any()
     if not lost and not gained:
@@ -362,7 +371,10 @@ def _all_streams(
         start = min(index for index, stream in stream_of.items() if stream == number)
         name = calls[start].name or "the model"
         if any(stream_of.get(index) == number for index in reached_by_noise(model, image, others, scouted)):
-            return streams, f"how the tokens of {name} come from those of the layers before it couldn't be followed"
+            return (
+                streams,
+                f"how the tokens of {name} come from those of the layers before it couldn't be followed",
+            )
         grid = measured_grid(
             lambda copies, start=start: tokens_at(model, copies, scouted, start),  # type: ignore[misc]
             image,

@@ -189,8 +189,14 @@ class Sites:
         site = self._calls[self._next] if self._next < len(self._calls) else None
         self._next += 1
         sizes = (call.query.shape[-2], call.value.shape[-2])
-        if site is None or name not in (None, site.name) or (sizes != (site.queries, site.keys) and not self._any_size):
-            raise self._other(f"call {self._next} is made in {name or 'it'} with {sizes[0]} queries and {sizes[1]} keys")
+        if (
+            site is None
+            or name not in (None, site.name)
+            or (sizes != (site.queries, site.keys) and not self._any_size)
+        ):
+            raise self._other(
+                f"call {self._next} is made in {name or 'it'} with {sizes[0]} queries and {sizes[1]} keys"
+            )
         return site
 
     def finish(self) -> None:

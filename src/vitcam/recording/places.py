@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice
+from itertools import combinations, islice, pairwise
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vitcam.types import PatchGrid
 
+Interval = tuple[int, int] | tuple[()] | None
 Image = Float[Tensor, "1 channels height width"]
 Respond = Callable[[Float[Tensor, "copies channels height width"]], Float[Tensor, "copies tokens features"]]
 
@@ -65,7 +66,7 @@ def cells(grid: PatchGrid, size: tuple[int, int]) -> list[tuple[slice, slice]]:
 
     def cut(start: float, stop: float, parts: int, length: int) -> list[slice]:
         edges = [round(start + (stop - start) * i / parts) for i in range(parts + 1)]
-        return [slice(max(0, a), max(0, min(b, length))) for a, b in zip(edges, edges[1:], strict=False)]
+        return [slice(max(0, a), max(0, min(b, length))) for a, b in pairwise(edges)]
 
     rows, columns = cut(top, bottom, grid.height, size[0]), cut(left, right, grid.width, size[1])
     return [(row, column) for row in rows for column in columns]
@@ -180,19 +181,21 @@ def _by_strips(probe: _Probe) -> PatchGrid | None:
             return None
         parts *= 2
     grid = grid_of([token for *_, token in laid], height, width)
-    (top, bottom), (left, right) = (_extent(probe, axis, each, placed) for axis, each in enumerate((rows, columns)))
+    (top, bottom), (left, right) = (
+        _extent(probe, axis, each, placed) for axis, each in enumerate((rows, columns))
+    )
     whole = (top, left, bottom, right) == (0, 0, *probe.size)
     return grid if whole else replace(grid, region=(top, left, bottom, right))
 
 
-def _intervals(probe: _Probe, axis: int, parts: int) -> list[tuple[int, int] | tuple[()] | None]:
+def _intervals(probe: _Probe, axis: int, parts: int) -> list[Interval]:
     """From where to where each token answers along an axis; () if not from one end to the other of a part of it,
     None if it answers to nothing."""
     edges = [round(probe.size[axis] * i / parts) for i in range(parts + 1)]
     changes = probe.strips(axis, edges)
     strongest = changes.amax(dim=0)
     silent = strongest <= _SILENT * strongest.max()
-    found: list[tuple[int, int] | tuple[()] | None] = []
+    found: list[Interval] = []
     for token, answers in enumerate((changes > 0.1 * strongest).T):
         strips = answers.nonzero().flatten().tolist()
         if silent[token]:
@@ -204,9 +207,11 @@ def _intervals(probe: _Probe, axis: int, parts: int) -> list[tuple[int, int] | t
     return found
 
 
-def _lines(intervals: Sequence[tuple[int, int] | tuple[()] | None], placed: Sequence[int], step: int) -> _Lines | None:
+def _lines(
+    intervals: Sequence[tuple[int, int] | tuple[()] | None], placed: Sequence[int], step: int
+) -> _Lines | None:
     kinds = sorted({interval for token in placed if (interval := intervals[token])})
-    if any(a[1] > b[1] or a[0] == b[0] for a, b in zip(kinds, kinds[1:], strict=False)):
+    if any(a[1] > b[1] or a[0] == b[0] for a, b in pairwise(kinds)):
         return None
     index = {interval: line for line, interval in enumerate(kinds)}
     return _Lines(tuple(index.get(each, -1) for each in intervals), tuple(kinds), step)  # type: ignore[arg-type]
@@ -225,9 +230,7 @@ def _extent(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int]) -> t
     return (0.0, float(length)) if abs(start) <= allowed and abs(stop - length) <= allowed else (start, stop)
 
 
-def _exact(
-    probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int], line: int
-) -> tuple[float, float]:
+def _exact(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int], line: int) -> tuple[float, float]:
     """The first and the last pixel, exclusive, that the tokens of a line answer to, by bisection."""
     length = probe.size[axis]
     members = [token for token in placed if lines.of_token[token] == line]
@@ -263,7 +266,9 @@ def _prefix_of_spread(probe: _Probe, height: int, width: int) -> int | None:
     for prefix in dict.fromkeys((tokens - height * width, 0)):
         if prefix < 0:
             return None
-        rows, columns = (side[prefix : prefix + height * width].unflatten(0, (height, width)) for side in sides)
+        rows, columns = (
+            side[prefix : prefix + height * width].unflatten(0, (height, width)) for side in sides
+        )
         if centred(rows) and centred(columns.T):
             return prefix
     return None

@@ -44,15 +44,15 @@ def preserved(model: nn.Module, *, fused: bool = True, compile: bool = False) ->
     with alone_with(model), undoing() as undo:
         for module in model.modules():
             if module.training:
-                undo(lambda module=module: setattr(module, "training", True))
+                undo(partial(setattr, module, "training", True))
                 module.training = False
         for parameter in model.parameters():
             if parameter.requires_grad:
-                undo(lambda parameter=parameter: parameter.requires_grad_(True))
+                undo(partial(parameter.requires_grad_, True))
                 parameter.requires_grad_(False)
         switches = attention_switches(model) if fused else []
         for owner, name, value in (*switches, *_checkpointing_switches(model)):
-            undo(lambda owner=owner, name=name, value=getattr(owner, name): setattr(owner, name, value))
+            undo(partial(setattr, owner, name, getattr(owner, name)))
             setattr(owner, name, value)
         undo(_without_checkpoints.leave)
         _without_checkpoints.enter()
@@ -97,7 +97,11 @@ def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator
 
     # What an instance holds stands in front of its class's method; some libraries put a forward there.
     with undoing() as undo:
-        undo(partial(held.__setitem__, "forward", own) if "forward" in held else partial(held.pop, "forward", None))
+        undo(
+            partial(held.__setitem__, "forward", own)
+            if "forward" in held
+            else partial(held.pop, "forward", None)
+        )
         held["forward"] = either
         yield
 
@@ -113,7 +117,9 @@ def alone_with(model: nn.Module) -> Iterator[None]:
                 _locks[owner] = (next(_numbers), threading.RLock())
             locks.append(_locks[owner])
     with contextlib.ExitStack() as held:
-        for _, lock in sorted(locks, key=lambda pair: pair[0]):  # one order for all: no two wait for each other
+        for _, lock in sorted(
+            locks, key=lambda pair: pair[0]
+        ):  # one order for all: no two wait for each other
             held.enter_context(lock)
         yield
 

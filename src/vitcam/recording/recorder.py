@@ -147,7 +147,7 @@ class _Recorder:
 
     def _forward(self, keep_rows: int | None = None, linear: Linear = F.linear) -> Pass:
         """The ordinary forward pass, with what the needs ask for and no more."""
-        model, images, layout, needs = self.model, self.images, self.known.layout, self.needs
+        model, layout, needs = self.model, self.known.layout, self.needs
         norm: list[Tensor] = []
         blocks: dict[str, Any] = {}
         with contextlib.ExitStack() as recorded:
@@ -179,6 +179,8 @@ class _Recorder:
 
     def _targets(self, run: Pass) -> tuple[Int[Tensor, "batch targets"], Scorer]:
         logits = find_logits(run.output)
+        if self.known.headless and self.score.choose is not None:
+            raise ModelError(self.known.headless)
         if logits is not None and not logits.isfinite().all():
             bad = (~logits.isfinite()).any(dim=1).nonzero().flatten().tolist()
             raise ModelError(
@@ -282,8 +284,8 @@ class _Recorder:
             scores = scorer(run.output)
             if not scores.requires_grad:
                 return (
-                    f"between its attention layers and its output {model} cuts gradients (detach, torch.no_grad, or a "
-                    "function without a gradient, such as int8 layers)"
+                    f"between its attention layers and its output {model} cuts gradients (detach, torch.no_grad, or "
+                    "a function without a gradient, such as int8 layers)"
                 )
         return ""
 

@@ -183,7 +183,11 @@ def prefix_arguments(model: nn.Module, layout: Layout) -> Iterator[None]:
     here = threading.get_ident()
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return None if threading.get_ident() != here else (cut(args), {key: cut(value) for key, value in kwargs.items()})
+        return (
+            None
+            if threading.get_ident() != here
+            else (cut(args), {key: cut(value) for key, value in kwargs.items()})
+        )
 
     with contextlib.ExitStack() as undo:
         for name in layout.blocks:

@@ -1,12 +1,14 @@
 """Runs a model on changed copies of an image, to see which attention calls are layers of its stream of tokens.
 
 Tokens mix in attention. Where every attention is answered by its own values instead (each token attends to itself
-alone), they don't mix at all: a change of the image stays in the tokens of the places that were changed, through all
-layers. So each call shows whether the image reaches its keys, in which order, and whether anything else has mixed them.
+alone), they don't mix at all: a change of the image stays in the tokens of the places that were changed, through
+all layers. So each call shows whether the image reaches its keys, in which order, and whether anything else has mixed
+them.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +23,10 @@ from vitcam.recording.attention import with_head_dimension
 from vitcam.recording.call import AttentionCall
 from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.interception import intercept
+from vitcam.recording.lineage import Lineage
 from vitcam.recording.places import Image, changed_copies
 from vitcam.recording.stack import module_stack
+from vitcam.recording.suitable import check_tensor, explain_failure
 from vitcam.recording.upstream import IMAGE, Upstream
 
 Rows = Float[Tensor, "rows channels height width"]
@@ -140,7 +144,9 @@ def _scout_one_by_one(model: nn.Module, rows: Rows) -> Scouted:
     for row in rows.split(1):
         watch, seen = _Watch(model, 1), list[Tensor]()
 
-        def attend(call: AttentionCall, features: Tensor | None, index: int, seen: list[Tensor] = seen) -> Tensor:
+        def attend(
+            call: AttentionCall, features: Tensor | None, index: int, seen: list[Tensor] = seen
+        ) -> Tensor:
             assert features is not None  # there is one image
             seen.append(features[0])
             return call.run()
@@ -149,11 +155,7 @@ def _scout_one_by_one(model: nn.Module, rows: Rows) -> Scouted:
             watch.run(row, attend)
         except Exception as error:
             # Whatever a model raises on input that it isn't made for, its user needs to know the input.
-            raise ModelError(
-                f"{type(model).__name__} itself failed on images of shape {tuple(rows.shape[1:])} "
-                f"({rows.dtype}): {error or type(error).__name__}. Give it images of the size and channels "
-                "that it was built for"
-            ) from error
+            raise explain_failure(model, row, error) from error
         each.append(seen)
     original, changed, again = each
     if len(original) != len(again) or any(
@@ -185,7 +187,9 @@ def _unreached(model: nn.Module, calls: int) -> Scouted:
     )
 
 
-def tokens_at(model: nn.Module, rows: Rows, scouted: Scouted, call: int) -> Float[Tensor, "rows tokens features"]:
+def tokens_at(
+    model: nn.Module, rows: Rows, scouted: Scouted, call: int
+) -> Float[Tensor, "rows tokens features"]:
     """The keys and values of one attention call for each of some images, no token mixed with another before it."""
     found: list[Tensor] = []
 
@@ -210,11 +214,13 @@ class Followed:
         calls: every attention call.
         output: what the model gave for the image.
         tokens_first: whether tokens are laid out as (tokens, batch, channels) more often than not.
+        lineage: how the output was made.
     """
 
     calls: list[SeenCall]
     output: Any
     tokens_first: bool
+    lineage: Lineage
 
 
 def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Followed:
@@ -223,7 +229,7 @@ def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Fo
     if len(rows) == scouted.tokens:  # or it couldn't be told which axis is which
         rows = torch.cat([rows, copies[-1:]])
     together = scouted.together
-    tokens_first = 0
+    tokens_first, lineage = 0, Lineage()
     seen: list[SeenCall] = []
     allowed = tolerance(rows.dtype)
     parts: list[list[tuple[AttentionCall, Tensor, Tensor | None]]] = []
@@ -267,20 +273,23 @@ def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Fo
             upstream.mark(output, reached | {index})
             return output
 
-        outputs.append(watch.run(part, attend, upstream.see))
+        with contextlib.nullcontext() if start else lineage:
+            outputs.append(watch.run(part, attend, upstream.see))
         parts.append(of_part)
         tokens_first += watch.laid[scouted.tokens, len(part)] - watch.laid[len(part), scouted.tokens]
     if not together:
         seen = _compared(model, seen, parts)
-    return Followed(seen, outputs[0], tokens_first > 0)
+    return Followed(seen, outputs[0], tokens_first > 0, lineage)
 
 
-def _compared(model: nn.Module, seen: list[SeenCall], parts: Sequence[list[tuple[Any, Tensor, Any]]]) -> list[SeenCall]:
+def _compared(
+    model: nn.Module, seen: list[SeenCall], parts: Sequence[list[tuple[Any, Tensor, Any]]]
+) -> list[SeenCall]:
     """The calls of rows that were run one after the other, with the changes between them."""
     if len({len(part) for part in parts}) != 1:
         raise ModelError(
-            f"{type(model).__name__} makes {' or '.join(str(len(part)) for part in parts)} attention calls, depending "
-            "on what is in the image, so that its layers can't be told"
+            f"{type(model).__name__} makes {' or '.join(str(len(part)) for part in parts)} attention calls, "
+            "depending on what is in the image, so that its layers can't be told"
         )
     compared = []
     for index, call in enumerate(seen):
@@ -326,7 +335,9 @@ def _seen(
     )
 
 
-def reached_by_noise(model: nn.Module, image: Image, calls: frozenset[int], scouted: Scouted) -> frozenset[int]:
+def reached_by_noise(
+    model: nn.Module, image: Image, calls: frozenset[int], scouted: Scouted
+) -> frozenset[int]:
     """Which calls see another input when the answers of some calls are changed; those themselves left out."""
     found: list[list[Tensor]] = []
     for noisy in (False, True):
@@ -395,16 +406,12 @@ class _Watch:
 
         def answer(call: AttentionCall) -> Tensor:
             self.count += 1
-            if torch._C._functorch.is_functorch_wrapped_tensor(call.value):
-                raise ModelError(
-                    f"{type(self._model).__name__} runs attention inside a transform of torch.func (vmap over an "
-                    "ensemble's weights), where it can't be looked at. Call the models one after the other"
-                )
+            check_tensor(call.value, self._model)
             by_row = call.query.shape[0] % self._rows == call.value.shape[0] % self._rows == 0
             return attend(call, _features(call, self._rows) if by_row else None, self.count - 1)
 
         def look(function: Any, args: Any, keywords: Any, result: Any) -> None:
-            if function in _CONVOLUTIONS and result.dim() == 4:
+            if function in _CONVOLUTIONS and isinstance(result, Tensor) and result.dim() == 4:
                 self.convolutions.append((result.shape[-2], result.shape[-1]))
             if isinstance(result, Tensor) and result.dim() == 3:
                 self.laid[result.shape[0], result.shape[1]] += 1
@@ -449,14 +456,16 @@ def _projected(tensor: Tensor, call: AttentionCall, rows: int) -> Float[Tensor, 
     by_row = tensor.detach().reshape(rows, -1, tokens, dim)
     heads = max(1, by_row.shape[1] // windows)
     by_row = by_row.reshape(rows, -1, heads, tokens, dim).transpose(2, 3).flatten(3).flatten(1, 2).float()
-    return by_row @ _projection(by_row.shape[-1], by_row.device)
+    projected: Tensor = by_row @ _projection(by_row.shape[-1], by_row.device)
+    return projected
 
 
 def _projection(size: int, device: torch.device) -> Float[Tensor, "size features"]:
     if size <= _FEATURES:
         return torch.eye(size, device=device)
     generator = torch.Generator().manual_seed(size)
-    return (torch.randn(size, _FEATURES, generator=generator) / _FEATURES**0.5).to(device)
+    projection: Tensor = torch.randn(size, _FEATURES, generator=generator) / _FEATURES**0.5
+    return projection.to(device)
 
 
 def _change(
@@ -464,7 +473,8 @@ def _change(
 ) -> Float[Tensor, "*rows tokens"]:
     """How far each token has moved, as a share of the usual size of tokens."""
     size = before.norm(dim=-1).median().clamp_min(1e-12)
-    return (tokens - before).norm(dim=-1) / size
+    moved: Tensor = (tokens - before).norm(dim=-1)
+    return moved / size
 
 
 def _own_queries(call: AttentionCall, queries: Tensor | None, changes: Float[Tensor, "copies keys"]) -> bool:
@@ -503,4 +513,3 @@ def some_cells(count: int, copies: int) -> Iterator[list[bool]]:
         chosen = torch.rand(count, generator=generator) < 0.5
         chosen[0], chosen[-1] = True, count == 1
         yield chosen.tolist()
-

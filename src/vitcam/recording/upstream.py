@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
-
 
 IMAGE = -1  # the number that stands for the image among those of the calls
 
@@ -36,8 +36,9 @@ class Upstream:
         found: frozenset[int] = frozenset()
         for tensor in _tensors(values):
             found |= self._calls.get(tensor, frozenset())
-            if tensor._base is not None:  # a view that was made where nothing is seen
-                found |= self._calls.get(tensor._base, frozenset())
+            base = _base(tensor)
+            if base is not None:  # a view that was made where nothing is seen
+                found |= self._calls.get(base, frozenset())
         return found
 
     def mark(self, tensor: Tensor, calls: frozenset[int] | set[int]) -> None:
@@ -50,7 +51,11 @@ class Upstream:
         if not calls:
             return
         name = getattr(function, "__name__", "")
-        if (name.endswith("_") and not name.endswith("__")) or name in ("__setitem__", "__iadd__", "__imul__"):
+        if (name.endswith("_") and not name.endswith("__")) or name in (
+            "__setitem__",
+            "__iadd__",
+            "__imul__",
+        ):
             self._written(args[0] if args else next(iter(keywords.values())), calls)
         if "out" in keywords:
             self._written(keywords["out"], calls)
@@ -60,8 +65,15 @@ class Upstream:
     def _written(self, value: Any, calls: frozenset[int]) -> None:
         for tensor in _tensors((value,)):
             self.mark(tensor, calls)
-            if tensor._base is not None:
-                self.mark(tensor._base, calls)
+            base = _base(tensor)
+            if base is not None:
+                self.mark(base, calls)
+
+
+def _base(tensor: Tensor) -> Tensor | None:
+    """What a tensor is a view of; asked without any function mode taking notice."""
+    with torch._C.DisableTorchFunction():
+        return tensor._base
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:
