@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "errors": set(),
     "lazy": set(),
     "threads": set(),
-    "images": VALUES,
+    "walking": set(),
+    "images": VALUES | {"walking"},
     "writing": VALUES,
     "photos": VALUES,
     "models": VALUES | INPUT | {"lazy"},
@@ -49,7 +50,7 @@ MAY_IMPORT = {
     "batching": VALUES | FOUND | {"models", "targets", "inputs"},
     "explaining": VALUES | INPUT | FOUND | JOINED,
     "decomposing": VALUES | FOUND | {"methods", "targets", "inputs", "batching"},
-    "evaluation": VALUES | INPUT | OUTPUT | FOUND | JOINED | {"lazy", "threads"},
+    "evaluation": VALUES | INPUT | OUTPUT | FOUND | JOINED | {"lazy", "threads", "walking"},
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
     "report": VALUES | {"render", "evaluation", "lazy"},
     "export": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
@@ -76,7 +77,7 @@ VENDORS = {
     "onnxruntime": {"export"},
     "gradio": {"app"},
 }
-NO_TORCH = {"report", "types", "errors", "render", "images", "writing", "photos", "__init__"}
+NO_TORCH = {"report", "types", "errors", "render", "images", "walking", "writing", "photos", "__init__"}
 
 
 def imports_of(file: Path) -> set[str]:
