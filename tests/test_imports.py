@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "lazy": set(),
     "threads": set(),
     "walking": set(),
+    "printable": set(),
     "images": VALUES | {"walking"},
     "writing": VALUES,
     "photos": VALUES,
@@ -55,13 +56,13 @@ MAY_IMPORT = {
     "report": VALUES | {"render", "evaluation", "lazy"},
     "export": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
     "bench": VALUES | INPUT | FOUND | JOINED | {"evaluation", "export", "photos", "lazy", "__init__"},
-    "app": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
+    "app": VALUES | INPUT | FOUND | JOINED | {"photos", "printable", "__init__"},
     "cli": VALUES
     | INPUT
     | OUTPUT
     | FOUND
     | JOINED
-    | {"evaluation", "report", "export", "bench", "app", "photos", "threads", "__init__"},
+    | {"evaluation", "report", "export", "bench", "app", "photos", "printable", "threads", "__init__"},
     "__init__": VALUES | {"lazy", "models", "explanation", "explaining"},
     "__main__": {"cli"},
 }
@@ -77,7 +78,18 @@ VENDORS = {
     "onnxruntime": {"export"},
     "gradio": {"app"},
 }
-NO_TORCH = {"report", "types", "errors", "render", "images", "walking", "writing", "photos", "__init__"}
+NO_TORCH = {
+    "report",
+    "types",
+    "errors",
+    "render",
+    "images",
+    "printable",
+    "walking",
+    "writing",
+    "photos",
+    "__init__",
+}
 
 
 def imports_of(file: Path) -> set[str]:
