@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TextIO
+from typing import Any
 
 _ACTING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and line feed: escape sequences begin with them
@@ -24,6 +24,16 @@ def printable(text: str) -> str:
     return _ACTING.sub(_sign, text)
 
 
+def one_line(text: str) -> str:
+    """The same, with signs also in the place of tabs and line feeds: for names in a table.
+
+    Example:
+        >>> one_line("cat\\n.jpg")
+        'cat␊.jpg'
+    """
+    return printable(text).replace("\n", "␊").replace("\t", "␉")
+
+
 def _sign(found: re.Match[str]) -> str:
     code = ord(found[0])
     if code < 0x20:
@@ -35,7 +45,7 @@ class PrintableStream:
     """What others write to a stream, made printable; to them it is no terminal, so that they don't colour it.
 
     Args:
-        stream: where it goes.
+        stream: where it goes: like ``sys.stderr``.
 
     Example:
         >>> import sys
@@ -44,7 +54,7 @@ class PrintableStream:
         9
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -54,5 +64,5 @@ class PrintableStream:
     def isatty(self) -> bool:
         return False
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

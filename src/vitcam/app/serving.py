@@ -57,8 +57,8 @@ def serve(
         )
     with (
         tempfile.TemporaryDirectory(prefix="vitcam-app-") as folder,
-        redirect_stdout(PrintableStream(sys.stdout)),  # type: ignore[type-var]  # gradio, uvicorn and tracebacks
-        redirect_stderr(PrintableStream(sys.stderr)),  # type: ignore[type-var]  # repeat what visitors send
+        redirect_stdout(PrintableStream(sys.stdout)),  # gradio, uvicorn and tracebacks
+        redirect_stderr(PrintableStream(sys.stderr)),  # repeat what visitors send
     ):
         # gradio reads these where it is imported: its files go where they are deleted with the app, and neither
         # statistics nor files that the environment allows leave this machine
