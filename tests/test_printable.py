@@ -24,7 +24,7 @@ def test_nothing_that_a_terminal_acts_on_is_left():
         assert len(one_line(f"a{char}b")) == 3
 
 
-@pytest.mark.parametrize("text", ["cat.jpg", "gató 猫 😀 قطة", "a\nb\tc", "\udcff", ""])
+@pytest.mark.parametrize("text", ["cat.jpg", "gató 猫 😀 قطة", "a\nb\tc", ""])
 def test_everything_else_stays(text):
     assert printable(text) == text
 

@@ -8,7 +8,8 @@ from typing import Any
 _ACTING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and line feed: escape sequences begin with them
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that turn the direction of what follows
-    "\u2028\u2029]"  # separators that some terminals break lines at
+    "\u2028\u2029"  # separators that some terminals break lines at
+    "\ud800-\udfff]"  # bytes of a file's name that are no UTF-8
 )
 
 
