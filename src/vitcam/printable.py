@@ -52,7 +52,7 @@ class PrintableStream:
         >>> import sys
         >>> PrintableStream(sys.stdout).write("\\x1b[2Jcat\\n")
         ␛[2Jcat
-        9
+        8
     """
 
     def __init__(self, stream: Any) -> None:
