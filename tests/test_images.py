@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
+import socket
 import struct
 import zlib
 from collections.abc import Callable
@@ -86,6 +88,7 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
         ("data:image/png;base64,AAAA", "data:image/png;base64,AAAA is an address"),
         (" ", "An image's path is empty"),
         ("a" * 5000, "a can't be looked up: File name too long"),
+        ("cat\0.jpg", "cat\0.jpg: there is no such file"),
     ],
 )
 def test_what_is_no_path(path: str, message: str, open_or_find: Callable[[str], object]) -> None:
@@ -287,3 +290,104 @@ def test_find_images_says_what_finds_nothing(tmp_path: Path) -> None:
             find_images([str(path)])
     with pytest.raises(ImageError, match=r"gone\.jpg: there is no such file or folder"):
         find_images([str(tmp_path / "gone.jpg")])
+
+
+def without_end(folder: Path) -> dict[str, str]:
+    """What never ends when it is read, and other things with photographs' names that are none; and their kinds."""
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "device.jpg").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(folder / "socket.jpg"))
+    (folder / "nowhere.jpg").symlink_to("gone.jpg")
+    (folder / "self.jpg").symlink_to("self.jpg")
+    return {
+        "device.jpg": "is a device; expected an image file",
+        "nowhere.jpg": "is a link to a file that isn't there",
+        "pipe.jpg": "is a named pipe; expected an image file",
+        "self.jpg": "can't be read: Too many levels of symbolic links",
+        "socket.jpg": "is a socket; expected an image file",
+    }
+
+
+def test_what_is_no_file_is_found_and_refused_unread(tmp_path: Path) -> None:
+    save(Image.fromarray(noise()), tmp_path / "cat.png")
+    problems = without_end(tmp_path)
+    for paths in ([str(tmp_path)], [str(tmp_path / "*.*")], [str(tmp_path / name) for name in problems]):
+        found = find_images(paths)
+        assert {file.name for file in found} - {"cat.png"} == set(problems)
+    for name, problem in problems.items():
+        with pytest.raises(ImageError, match=f"{tmp_path}/{name} {problem}"):
+            open_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("what", [".", "**/*", "**/*.png", "*/*.png", "./**/**/*.png"])
+def test_each_image_is_found_once_by_whatever_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for number in range(6):
+        save(Image.fromarray(noise()), tmp_path / "photos" / f"{number}.png")
+    for name, target in (("loop", "."), ("up", ".."), ("again", "../photos"), ("7.png", "0.png")):
+        (tmp_path / "photos" / name).symlink_to(target)
+    (tmp_path / "other").symlink_to("photos")
+    assert [path.name for path in find_images([what])] == [f"{number}.png" for number in range(6)]
+    assert len(find_images([what, "photos/7.png", "other"])) == 6
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_out_unnoticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("private", "public"):
+        (tmp_path / name).mkdir()
+        save(Image.fromarray(noise()), tmp_path / name / "cat.png")
+    scandir = os.scandir
+
+    def refuse(folder: Path) -> object:
+        if Path(folder).name == "private":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert find_images([str(tmp_path)]) == [tmp_path / "private", tmp_path / "public" / "cat.png"]
+
+
+@pytest.mark.parametrize("size", [(89_000_000, 1), (1, 40_000_000), (1001, 1), (3, 3004)])
+def test_threads_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    path = bomb(tmp_path / "thread.png", *size)
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(
+        ImageError, match=rf"thread\.png is {size[0]}×{size[1]}: its sides differ by more than"
+    ):
+        open_image(path)
+
+
+def test_long_strips_are_opened() -> None:
+    assert open_image(np.zeros((3, 3000), np.uint8)).size == (3000, 3)
+
+
+def test_no_memory_is_said_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(Image.fromarray(noise()), tmp_path / "cat.png")
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(ImageError, match=r"cat\.png: there isn't enough memory"):
+        open_image(save(Image.fromarray(noise()[:, :, 0]), tmp_path / "cat.png"))
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(ImageError, match=r"cat\.png: there isn't enough memory to open it"):
+        open_image(path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(ImageError, match=r"cat\.png can't be read: Permission denied\.$"):
+        open_image(save(Image.fromarray(noise()), tmp_path / "cat.png"))

@@ -33,7 +33,9 @@ MAY_IMPORT = {
     "errors": set(),
     "lazy": set(),
     "threads": set(),
-    "images": VALUES,
+    "walking": set(),
+    "printable": set(),
+    "images": VALUES | {"walking"},
     "writing": VALUES,
     "photos": VALUES,
     "models": VALUES | INPUT | {"lazy"},
@@ -49,18 +51,18 @@ MAY_IMPORT = {
     "batching": VALUES | FOUND | {"models", "targets", "inputs"},
     "explaining": VALUES | INPUT | FOUND | JOINED,
     "decomposing": VALUES | FOUND | {"methods", "targets", "inputs", "batching"},
-    "evaluation": VALUES | INPUT | OUTPUT | FOUND | JOINED | {"lazy", "threads"},
+    "evaluation": VALUES | INPUT | OUTPUT | FOUND | JOINED | {"lazy", "threads", "walking"},
     # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
     "report": VALUES | {"render", "evaluation", "lazy"},
     "export": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
     "bench": VALUES | INPUT | FOUND | JOINED | {"evaluation", "export", "photos", "lazy", "__init__"},
-    "app": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
+    "app": VALUES | INPUT | FOUND | JOINED | {"photos", "printable", "__init__"},
     "cli": VALUES
     | INPUT
     | OUTPUT
     | FOUND
     | JOINED
-    | {"evaluation", "report", "export", "bench", "app", "photos", "threads", "__init__"},
+    | {"evaluation", "report", "export", "bench", "app", "photos", "printable", "threads", "__init__"},
     "__init__": VALUES | {"lazy", "models", "explanation", "explaining"},
     "__main__": {"cli"},
 }
@@ -76,7 +78,18 @@ VENDORS = {
     "onnxruntime": {"export"},
     "gradio": {"app"},
 }
-NO_TORCH = {"report", "types", "errors", "render", "images", "writing", "photos", "__init__"}
+NO_TORCH = {
+    "report",
+    "types",
+    "errors",
+    "render",
+    "images",
+    "printable",
+    "walking",
+    "writing",
+    "photos",
+    "__init__",
+}
 
 
 def imports_of(file: Path) -> set[str]:

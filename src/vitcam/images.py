@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vitcam.errors import ImageError
+from vitcam.walking import kind_of_no_file, matches, walk
 
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -19,6 +21,9 @@ IMAGE_SUFFIXES = frozenset(
 
 # Pillow's own default. Ours is a parameter because Pillow's is a global that any library may have changed.
 MAX_PIXELS = 89_478_485
+
+MAX_ASPECT = 1000
+"""How many times longer than wide an image may be. No photograph is; resizing one takes memory by its length."""
 
 
 def open_image(
@@ -36,8 +41,8 @@ def open_image(
         max_pixels: images with more pixels are refused before they are decoded.
 
     Raises:
-        ImageError: the file is missing, a folder, an address, empty, not an image, truncated or too large; the array
-            has another shape or type, NaN, or values out of range.
+        ImageError: the file is missing, a folder, a pipe or device, an address, empty, not an image, truncated, too
+            large or too elongated; the array has another shape or type, NaN, or values out of range.
 
     Example:
         >>> open_image(np.zeros((4, 6), dtype=np.uint8)).size
@@ -58,12 +63,15 @@ def open_image(
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
-    """Lists the image files that files, folders and glob patterns name, each once.
+    """Lists the image files that files, folders and glob patterns name, each once, by whatever links.
+
+    What has an image's name and can't be read, such as a pipe, a link to nowhere or a folder that can't be
+    listed, is among them: ``open_image`` says what is wrong with it, and it isn't left out unnoticed.
 
     Args:
         paths: a file is taken whatever its suffix; a folder means every image in it and in its
-            sub-folders; a pattern (``photos/*.jpg``, ``**/cat*``) means the images among its matches. The
-            order of ``paths`` is kept, and what each of them finds is sorted.
+            sub-folders, each of which is gone through once; a pattern (``photos/*.jpg``, ``**/cat*``) means
+            the images among its matches. The order of ``paths`` is kept, and what each of them finds is sorted.
 
     Raises:
         ImageError: one of the paths exists nowhere, or finds no image.
@@ -72,8 +80,11 @@ def find_images(paths: Sequence[str]) -> list[Path]:
         >>> [path.as_posix() for path in find_images(["things/cat", "things/cup/0.jpg"])]
         ['things/cat/0.jpg', 'things/cat/1.jpg', 'things/cat/2.jpg', 'things/cat/3.jpg', 'things/cup/0.jpg']
     """
-    found = [file for path in paths for file in _find(path)]
-    return list(dict.fromkeys(found))
+    found: dict[str, Path] = {}
+    for path in paths:
+        for file in _find(path):
+            found.setdefault(os.path.realpath(file), file)
+    return list(found.values())
 
 
 def _check_path(path: str) -> None:
@@ -92,33 +103,32 @@ def _check_path(path: str) -> None:
 def _find(pattern: str) -> list[Path]:
     _check_path(pattern)
     path = Path(pattern)
-    if path.is_file():
-        return [path]
+    unlisted: list[Path] = []
+
+    def refused(error: OSError) -> None:
+        unlisted.append(Path(error.filename))
+
     if path.is_dir():
-        files = [file for file in path.rglob("*") if _is_visible_image(file, below=path)]
+        files = [folder / name for folder, names in walk(path, refused) for name in names]
+    elif os.path.lexists(path):
+        return [path]
     elif glob.has_magic(pattern):
-        matches = (Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207  Path.glob takes no absolute patterns
-        files = [file for file in matches if _is_visible_image(file, below=file.parent)]
+        files = [file for file in matches(pattern, refused) if not file.is_dir()]
     else:
         raise ImageError(f"{pattern}: there is no such file or folder.")
-    if not files:
+    found = [file for file in files if _is_visible_image(file)] + unlisted
+    if not found:
         suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise ImageError(f"{pattern}: there is no image here (looked for files ending in {suffixes}).")
-    return sorted(files)
+    return sorted(found)
 
 
-def _is_visible_image(file: Path, below: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(below).parts)
-    return not hidden and file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
+def _is_visible_image(file: Path) -> bool:
+    return not file.name.startswith(".") and file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _open_file(path: Path, max_pixels: int) -> Image.Image:
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; expected an image file.")
-    if not path.exists():
-        raise ImageError(f"{path}: there is no such file.")
-    if path.is_file() and path.stat().st_size == 0:
-        raise ImageError(f"{path} is empty (0 bytes); expected an image file.")
+    _check_file(path)
     try:
         with Image.open(path) as image:
             return _open_pil(image, str(path), max_pixels)
@@ -128,10 +138,33 @@ def _open_file(path: Path, max_pixels: int) -> Image.Image:
         raise ImageError(f"{path} is too large to be opened: {error}") from error
     except ImageError:
         raise
+    except MemoryError as error:
+        raise ImageError(f"{path}: there isn't enough memory to open it.") from error
     except Exception as error:  # on a broken file, Pillow's decoders raise nearly anything
+        if isinstance(error, OSError) and error.errno:  # the system's, not Pillow's
+            raise ImageError(f"{path} can't be read: {error.strerror}.") from error
         raise ImageError(
             f"{path} can't be read as an image ({error}): it is truncated or damaged."
         ) from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        kind, size = kind_of_no_file(path), path.stat().st_size
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        ValueError,
+    ) as error:  # ValueError: a zero byte in the name
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            raise ImageError(f"{path} is a link to a file that isn't there.") from error
+        raise ImageError(f"{path}: there is no such file.") from error
+    except OSError as error:
+        raise ImageError(f"{path} can't be read: {error.strerror}.") from error
+    if kind is not None:
+        raise ImageError(f"{path} is a {kind}; expected an image file.")
+    if size == 0:
+        raise ImageError(f"{path} is empty (0 bytes); expected an image file.")
 
 
 def _open_pil(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
@@ -142,6 +175,8 @@ def _open_pil(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
         return _to_rgb(ImageOps.exif_transpose(image))
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: there isn't enough memory to decode it.") from error
     except Exception as error:  # on a broken file, Pillow's decoders raise nearly anything
         raise ImageError(
             f"{name} can't be decoded ({error}): it is truncated or damaged, or of a kind that Pillow can't "
@@ -156,6 +191,10 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
         raise ImageError(
             f"{name} is {width}×{height}: more than {max_pixels:,} pixels. Make it smaller, or, if you "
             f"trust it, pass a larger max_pixels."
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(
+            f"{name} is {width}×{height}: its sides differ by more than {MAX_ASPECT:,} times. Cut it into pieces."
         )
 
 

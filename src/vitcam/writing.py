@@ -29,7 +29,11 @@ def write_whole(path: Path, content: bytes) -> None:
         >>> Path("maps/note.txt").read_text()
         'a cat'
     """
-    if path.exists() and not path.is_file():
+    try:
+        special = path.exists() and not path.is_file()
+    except OSError as error:  # too long a name, or no right to look
+        raise VitcamError(f"can't write {path}: {error.strerror or error}") from error
+    if special:
         _write_to(path, content)
         return
     _make(path.parent)

@@ -1,8 +1,10 @@
 """What the server answers to requests that the page never makes."""
 
 import json
+import re
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -12,6 +14,7 @@ import pytest
 from running import SECONDS, answers, serving
 from typer.testing import CliRunner
 
+from vitcam.app.intake import COOKIE, LARGEST_CALL
 from vitcam.cli.program import program
 from vitcam.photos import photo_path
 
@@ -61,8 +64,8 @@ def test_nothing_is_callable_by_name(address):
     assert described["unnamed_endpoints"] == {}
 
 
-def called(address, function, data):
-    """What gradio's queue answers to a call that a page could make."""
+def asked(address, function, data, **more):
+    """(status, body, session) of a call that a page could make."""
     session = uuid.uuid4().hex
     call = {
         "data": data,
@@ -71,8 +74,14 @@ def called(address, function, data):
         "event_data": None,
         "trigger_id": None,
     }
-    headers = {"Content-Type": "application/json"}
-    status, body = fetch(f"{address}gradio_api/queue/join", json.dumps(call).encode(), headers)
+    headers = {"Content-Type": "application/json", **more.pop("headers", {})}
+    body = json.dumps({**call, **more}).encode()
+    return *fetch(f"{address}gradio_api/queue/join", body, headers), session
+
+
+def called(address, function, data, **more):
+    """What gradio's queue answers to a call that a page could make."""
+    status, body, session = asked(address, function, data, **more)
     assert status == 200, body
     messages = []
     with urllib.request.urlopen(
@@ -104,10 +113,177 @@ def ranking(address):
 )
 def test_only_what_was_uploaded_is_read(address, path):
     file = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "cat.jpg"}
-    answer = called(address, ranking(address), [True, file, "embedded:photo", "", None])
-    assert answer["success"] is False
-    assert "root:" not in json.dumps(answer)
-    assert "cat ·" not in json.dumps(answer)
+    status, body, _ = asked(address, ranking(address), [True, file, "embedded:photo", "", None])
+    assert status == 403
+    assert b"no addresses and no other files" in body
+
+
+ADDRESSES = ("https://example.org/cat.jpg", "http://127.0.0.1:1/cat.jpg", "file:///etc/passwd", "/etc/passwd")
+META = {"_type": "gradio.FileData"}
+
+
+def disguised(path):
+    """Values in which a component of gradio may find a file."""
+    file = {"path": path, "meta": META}
+    yield from (file, {"path": path}, {"url": path}, {"path": None, "url": path, "meta": META})
+    yield from ({"path": path, "url": path, "is_stream": True, "meta": META}, {"path": [path], "meta": META})
+    yield from ([file], {"value": file}, {"a": [{"b": [[file, 1]]}]}, [None, {"image": file, "caption": "x"}])
+
+
+def test_no_event_takes_an_address_in_any_input(address, log):
+    before = len(log.read_text())
+    events = json.loads(fetch(f"{address}config")[1])["dependencies"]
+    tried = 0
+    for event in events:
+        if not event["backend_fn"]:
+            continue
+        nothing = [None] * len(event["inputs"])
+        for place in range(len(nothing)):
+            for value in (one for path in ADDRESSES for one in disguised(path)):
+                data = [*nothing[:place], value, *nothing[place + 1 :]]
+                status, body, _ = asked(address, event["id"], data)
+                assert status == 403, (event, place, value, body)
+                tried += 1
+        status, _, _ = asked(address, event["id"], nothing, event_data={"value": [*disguised(ADDRESSES[0])]})
+        assert status == 403
+    assert tried > 40 * len(events)
+    assert "OUTSIDE" not in log.read_text()[before:]
+
+
+def test_only_ones_own_uploads_can_be_named(address):
+    mine, yours = ({"Cookie": f"{COOKIE}={letter * 24}"} for letter in "my")
+    content = photo_path("cup").read_bytes() + b"\0"
+    (path,) = json.loads(upload(address, content, mine)[1])
+    file = {"path": path, "url": f"{address}gradio_api/file={path}", "meta": META, "orig_name": "my cup.jpg"}
+    data = [True, file, "embedded:photo", "", None]
+    assert asked(address, ranking(address), data, headers=yours)[0] == 403
+    assert asked(address, ranking(address), data)[0] == 403
+    assert fetch(f"{address}gradio_api/file={path}", headers=yours)[0] == 403
+    assert fetch(f"{address}gradio_api/file={path.replace('/a.jpg', '/./a.jpg')}", headers=yours)[0] == 403
+    assert fetch(f"{address}gradio_api/file={path}", headers=mine) == (200, content)
+    assert "cup ·" in json.dumps(called(address, ranking(address), data, headers=mine), ensure_ascii=False)
+    again = json.loads(upload(address, content, yours)[1])
+    assert again == [path]  # who has the photograph oneself, may
+    assert asked(address, ranking(address), data, headers=yours)[0] == 200
+
+
+def test_what_is_no_call_is_refused(address):
+    url, headers = f"{address}gradio_api/queue/join", {"Content-Type": "application/json"}
+    for body in (b"{", b"[" * 100_000, b"\xff\xfe", b'{"data": [1' + b"0" * 5000 + b"]}"):
+        assert fetch(url, body, headers)[0] == 400
+    assert fetch(url, b" " * (LARGEST_CALL + 1), headers)[0] == 413
+    assert fetch(url, (part for part in (b"{", b"}")), headers)[0] == 411  # without a length
+
+
+def test_the_page_brings_a_name_for_its_visitor(address):
+    with urllib.request.urlopen(address, timeout=SECONDS) as response:
+        cookie = response.headers["Set-Cookie"]
+    assert cookie.startswith(f"{COOKIE}=")
+    assert cookie.endswith("; Path=/; HttpOnly; SameSite=Strict")
+    named = urllib.request.Request(address, headers={"Cookie": cookie.partition(";")[0]})
+    with urllib.request.urlopen(named, timeout=SECONDS) as response:
+        assert response.headers["Set-Cookie"] is None
+
+
+def sizes(log):
+    """Of the uploads that are kept, and of whatever else lies about."""
+    (folder,) = log.parent.glob("vitcam-app-*")
+    strays = [file for file in folder.glob("tmp*") if file.is_file()]
+    return sorted(file.stat().st_size for file in folder.glob("*/a.jpg")), strays
+
+
+def test_uploads_of_a_visitor_and_in_all_are_limited(tmp_path):
+    log = tmp_path / "log"
+    options = ("--max-upload-mb", "0.2", "--visitor-quota-mb", "0.5", "--total-quota-mb", "0.8")
+    with serving(log, *options) as url:
+        paths = []
+        for number in range(40):
+            cookie = {"Cookie": f"{COOKIE}={number // 10:024}"}
+            status, body = upload(url, b"%02d" % number * 75_000, cookie)
+            assert status == 200
+            paths += json.loads(body)
+        kept = [number for number, path in enumerate(paths) if Path(path).exists()]
+        assert kept == [28, 29, 37, 38, 39]
+        assert sizes(log) == ([150_000] * len(kept), [])
+        file = {"path": paths[0], "meta": META, "orig_name": "cat.jpg"}
+        gone = called(
+            url,
+            ranking(url),
+            [True, file, "embedded:photo", "", None],
+            headers={"Cookie": f"{COOKIE}={0:024}"},
+        )
+        assert "cat.jpg isn&#x27;t kept any more. Drop it again." in gone["output"]["error"]
+        several = b"".join(part(b"%d" % number * 60_000) for number in range(9))
+        assert upload(url, several, whole=True)[0] == 413  # no more at a time than one photograph
+
+
+def wait_until(true):
+    until = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_uploads_that_break_off_leave_nothing(tmp_path):
+    log = tmp_path / "log"
+    with serving(log, "--max-upload-mb", "1", "--total-quota-mb", "2") as url:
+        host, port = url.removeprefix("http://").rstrip("/").split(":")
+        for _ in range(3):
+            with socket.create_connection((host, int(port)), timeout=SECONDS) as one:
+                head = (
+                    f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 900000\r\n"
+                )
+                one.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
+                one.sendall(part(b"0" * 500_000))
+                wait_until(lambda: sizes(log)[1])
+            wait_until(lambda: sizes(log) == ([], []))
+        assert upload(url, b"0" * 900_000)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"},
+        {"X-Gradio-Server": "https://evil.example"},
+        {"Forwarded": "host=evil.example;proto=https", "X-Forwarded-Server": "evil.example"},
+    ],
+)
+def test_nobody_is_believed_to_be_a_proxy(address, headers):
+    for path in ("", "config", "gradio_api/info"):
+        status, body = fetch(address + path, headers=headers)
+        assert status == 200
+        assert b"evil.example" not in body
+    assert json.loads(fetch(f"{address}config", headers=headers)[1])["root"] == address.rstrip("/")
+
+
+def test_a_trusted_proxy_is_believed_and_nobody_types_models_behind_it(tmp_path):
+    log = tmp_path / "log"
+    with serving(log, "--trusted-proxy", "127.0.0.0/8") as url:
+        headers = {"X-Forwarded-Host": "a.example, vitcam.example", "X-Forwarded-Proto": "https"}
+        status, body = fetch(f"{url}config", headers=headers)
+        assert status == 200
+        assert json.loads(body)["root"] == "https://vitcam.example"
+        (spec,) = [c["props"] for c in json.loads(body)["components"] if c["props"].get("elem_id") == "model"]
+        assert spec["allow_custom_value"] is False
+        page = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(page, timeout=SECONDS) as response:
+            assert response.headers["Set-Cookie"].endswith("; Secure")
+
+
+def test_a_proxy_is_no_name():
+    result = CliRunner().invoke(program, ["app", "--trusted-proxy", "proxy.example"])
+    assert result.exit_code == 1
+    assert "given by its IP address or network, as 10.0.0.7" in result.output
+
+
+def test_what_visitors_send_is_harmless_to_the_terminal(address, log):
+    before = len(log.read_text())
+    for event in json.loads(fetch(f"{address}config")[1])["dependencies"]:
+        if event["backend_fn"]:
+            asked(address, event["id"], ["\x1b]0;taken\x07\x9b2J"] * len(event["inputs"]))
+    called(address, ranking(address), [True, None, "\x1b[2J", "\x1b[2J", None])
+    text = log.read_bytes()[before:].decode()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
 
 
 def test_pages_of_other_sites_are_refused(address):
@@ -117,13 +293,16 @@ def test_pages_of_other_sites_are_refused(address):
     assert fetch(f"{address}config", headers={"Origin": f"http://{name}"})[0] == 200
 
 
-def upload(address, content):
-    body = (
-        b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.jpg"\r\n\r\n'
-        + content
-        + b"\r\n--x--\r\n"
-    )
-    return fetch(f"{address}gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
+def part(content):
+    """A file, as it is uploaded; its end isn't in it."""
+    disposition = b'Content-Disposition: form-data; name="files"; filename="a.jpg"'
+    return b"--x\r\n" + disposition + b"\r\n\r\n" + content + b"\r\n"
+
+
+def upload(address, content, headers=None, whole=False):
+    body = (content if whole else part(content)) + b"--x--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    return fetch(f"{address}gradio_api/upload", body, {**kind, **(headers or {})})
 
 
 def test_upload_limit(address):

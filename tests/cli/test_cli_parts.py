@@ -59,7 +59,20 @@ def test_one_photograph_that_spoils_a_batch_is_found_out(run, tmp_path):
     good, thread = explain_in_batches([*batch], run)
     assert isinstance(good, Result)
     assert isinstance(thread, Failed)
-    assert thread.error.startswith(f"{tmp_path}/thread.png: An image of 100000×1 is too elongated")
+    assert thread.error.startswith(f"{tmp_path}/thread.png is 100000×1: its sides differ by more than")
+
+
+def test_a_photograph_without_enough_memory_is_left_out_alone(run, tmp_path, monkeypatch):
+    def small(picture, thumbnail=batches.thumbnail):
+        if picture.width == 77:
+            raise MemoryError
+        return thumbnail(picture)
+
+    monkeypatch.setattr(batches, "thumbnail", small)
+    batch = [photograph(tmp_path, "good", (60, 60)), photograph(tmp_path, "huge", (77, 77))]
+    good, huge = explain_in_batches([*batch], run)
+    assert isinstance(good, Result)
+    assert huge.error == f"{tmp_path}/huge.png: there isn't enough memory to prepare it."
 
 
 def test_photographs_are_read_one_batch_ahead_and_kept_small(run, tmp_path, monkeypatch):

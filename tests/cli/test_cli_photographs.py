@@ -1,7 +1,10 @@
 """Which photographs ``vitcam explain`` takes, what it calls their files, and how it goes on after a bad one."""
 
 import json
+import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -131,3 +134,42 @@ def test_rotated_photograph_is_explained_upright(vitcam, photos, tmp_path):
     (image,) = manifest(tmp_path / "out")["images"]
     assert (image["width"], image["height"]) == upright.size
     assert image["predicted"][0]["name"] == "cat"
+
+
+def test_what_never_ends_and_what_is_endlessly_long_is_named_and_the_others_are_explained(
+    vitcam, photos, tmp_path
+):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    shutil.copy(photos / "cat.jpg", folder / "b.jpg")
+    shutil.copy(photos / "cup.jpg", folder / "y.jpg")
+    os.mkfifo(folder / "a.jpg")
+    (folder / "c.jpg").symlink_to("/dev/zero")
+    (folder / "d.png").write_bytes(header(89_000_000, 1))
+    (folder / "e.png").write_bytes(header(1, 40_000_000))
+    for name, target in (("loop", "."), ("up", ".."), ("z.jpg", "b.jpg")):
+        (folder / name).symlink_to(target)
+    for number, argument in enumerate((folder, folder / "**" / "*")):
+        out = tmp_path / f"out{number}"
+        result = vitcam("explain", argument, "-o", out)
+        assert result.exit_code == 1
+        assert result.stderr.splitlines() == [
+            f"Error: {folder}/a.jpg is a named pipe; expected an image file.",
+            f"Error: {folder}/c.jpg is a device; expected an image file.",
+            f"Error: {folder}/d.png is 89000000×1: its sides differ by more than 1,000 times. Cut it into pieces.",
+            f"Error: {folder}/e.png is 1×40000000: its sides differ by more than 1,000 times. Cut it into pieces.",
+            "Error: 4 of 6 couldn't be explained, see above.",
+        ]
+        images = manifest(out)["images"]
+        assert [image["predicted"][0]["name"] for image in images if "error" not in image] == ["cat", "cup"]
+        assert len(images) == 6
+
+
+def header(width, height):
+    """The beginning of a PNG of this size."""
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" * 999)),
+    )
+    chunks = (struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

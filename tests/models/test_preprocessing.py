@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,10 +17,11 @@ from PIL import Image
 from torchvision import models, transforms
 
 from vitcam.errors import ImageError, ModelError
+from vitcam.models import preprocessing
 from vitcam.models.from_open_clip import open_clip_preprocessing
 from vitcam.models.from_timm import timm_preprocessing
 from vitcam.models.from_torchvision import torchvision_preprocessing
-from vitcam.models.preprocessing import Preprocessing
+from vitcam.models.preprocessing import Preprocessing, ResizeMode
 from vitcam.models.processor import processor_preprocessing
 from vitcam.models.spec import Spec
 
@@ -219,3 +222,29 @@ def test_very_elongated_images(size: tuple[int, int]) -> None:
     assert declared(resize_mode="longest")(image).shape == (3, 96, 96)
     with pytest.raises(ImageError, match=rf"{size[0]}×{size[1]} is too elongated .* resized to"):
         declared(resize_mode="shortest")(image)
+
+
+@pytest.mark.parametrize("mode", ["squash", "shortest", "longest"])
+@pytest.mark.parametrize("size", [(9000, 30), (30, 9000), (1200, 60), (900, 900)])
+def test_what_is_seen_of_an_elongated_image_stays_small(
+    mode: ResizeMode, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limited in (Image, preprocessing):
+        monkeypatch.setattr(limited, "MAX_IMAGE_PIXELS" if limited is Image else "MAX_PIXELS", 1_000_000)
+    image = Image.new("RGB", size, "white")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Pillow's, of a bomb
+        seen = declared(resize_mode=mode).seen(image)
+    assert seen.width * seen.height <= 1_000_000
+    box = declared(resize_mode=mode).region(size)
+    assert seen.width / seen.height == pytest.approx(box.width / box.height, rel=0.1)
+    lit = np.asarray(seen).any(axis=2)
+    share = size[0] * size[1] / (box.width * box.height) if mode == "longest" else 1
+    assert lit.mean() == pytest.approx(share, rel=0.1)
+
+
+def test_the_size_after_resizing_is_limited_too() -> None:
+    large = replace(declared(resize_mode="shortest"), size=(1024, 1024))
+    with pytest.raises(ImageError, match=r"3000×100 is too elongated .* resized to 30720×1024"):
+        large(Image.new("RGB", (3000, 100)))
+    assert large(Image.new("RGB", (300, 200))).shape == (3, 1024, 1024)

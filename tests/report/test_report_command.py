@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import subprocess
 import sys
 
@@ -96,3 +97,13 @@ def test_reporting_needs_no_torch(folder):
         "sys.exit(any(name in sys.modules for name in ('torch', 'timm', 'cv2')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("format", ["table", "markdown", "csv", "latex"])
+def test_no_name_of_a_run_a_method_or_a_class_acts_on_a_terminal(tmp_path, format):
+    acts = "\x1b]0;taken\x07\x9b2J\r\x08\x7f\u202e"
+    rows = rows_of(methods=("agcam", f"random{acts}"), class_names=[acts, f"dog{acts}", "owl"])
+    folders = [write_run(tmp_path / f"{name}{acts}", rows, images=40) for name in ("one", "two")]
+    result = vitcam(*folders, "-f", format, "--html", tmp_path / f"page{acts}.html")
+    assert result.exit_code == 0
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", result.output)

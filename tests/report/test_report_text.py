@@ -42,6 +42,24 @@ def test_csv_has_all_digits(runs):
     )
 
 
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", " =1+1", "\t=1+1", "＝1+1"])
+def test_no_name_is_a_formula_in_a_spreadsheet(tmp_path, name):
+    run = write_run(tmp_path / name, rows_of(methods=("agcam", f"{name}x")), images=40)
+    runs = read_runs([run])
+    lines = list(csv.DictReader(io.StringIO(as_csv(score_tables(runs)))))
+    assert {line["run"] for line in lines} == {f"'{name}"}
+    assert {line["method"] for line in lines} == {"agcam", f"'{name}x"}
+    assert any(line["difference"].startswith("-0.") for line in lines)  # numbers stay as they are
+
+
+def test_no_reference_is_a_formula_in_a_spreadsheet(tmp_path):
+    runs = read_runs([write_run(tmp_path / "run", rows_of(methods=("agcam", "=1+1")), images=40)])
+    lines = list(csv.DictReader(io.StringIO(as_csv(score_tables(runs, reference="=1+1")))))
+    assert {line["reference"] for line in lines} == {"", "'=1+1"}
+    assert any(line["difference"].startswith("0.") for line in lines)
+    assert all(not value.startswith("=") for line in lines for value in line.values())
+
+
 def test_markdown_tables_are_rectangular_and_escaped(runs, tmp_path):
     rows = rows_of(methods=("agcam", "random", "a|b*c_d<e>"))
     other = read_runs([write_run(tmp_path / "o", rows)])

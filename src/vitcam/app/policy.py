@@ -78,8 +78,14 @@ class Policy:
         return known
 
 
-def policy_for(host: str, models: Sequence[str], **settings: object) -> Policy:
+def policy_for(host: str, models: Sequence[str], *, proxied: bool = False, **settings: object) -> Policy:
     """The policy of an app that listens on this host: visitors are trusted if they can only be on this machine.
+
+    Args:
+        host: where it listens.
+        models: what is offered besides the embedded model.
+        proxied: whether a proxy passes visitors on, who may then be anywhere.
+        **settings: as in ``Policy``.
 
     Raises:
         ModelError: one of the models can't be a specification.
@@ -90,7 +96,7 @@ def policy_for(host: str, models: Sequence[str], **settings: object) -> Policy:
     """
     for spec in models:
         parse_spec(split_head(spec)[0])  # a slip of the pen is told now, not when a visitor chooses the model
-    return Policy(tuple(dict.fromkeys([*models, EMBEDDED])), is_loopback(host), **settings)  # type: ignore[arg-type]  # as in Policy
+    return Policy(tuple(dict.fromkeys([*models, EMBEDDED])), is_loopback(host) and not proxied, **settings)  # type: ignore[arg-type]  # as in Policy
 
 
 def is_loopback(host: str) -> bool:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from vitcam.app.policy import Policy
+from vitcam.app.proxies import Forwarded, networks_of
 from vitcam.app.shelf import ModelShelf
 from vitcam.errors import VitcamError
+from vitcam.printable import PrintableStream
 
 SESSIONS = 50
 """Visitors of whom something is kept in memory; the one who was here longest ago makes room."""
@@ -26,6 +29,9 @@ def serve(
     host: str,
     port: int,
     max_upload_mb: float,
+    visitor_quota_mb: float = 100,
+    total_quota_mb: float = 1000,
+    trusted_proxies: Sequence[str] = (),
     models_in_memory: int,
     ready: Callable[[str], None],
 ) -> None:
@@ -35,33 +41,50 @@ def serve(
         policy: what visitors may do.
         host, port: where to listen.
         max_upload_mb: the size of a photograph's file.
+        visitor_quota_mb, total_quota_mb: of the files that are kept of one visitor, and in all; at least the
+            size of a photograph's.
+        trusted_proxies: addresses or networks of proxies that are believed about the requests they pass on.
         models_in_memory: how many models are kept.
         ready: is told the app's address once it answers.
 
     Raises:
-        VitcamError: gradio isn't installed, or the address is taken.
+        VitcamError: gradio isn't installed, the address is taken, or a proxy is no address.
     """
+    proxies = networks_of(trusted_proxies)
     if find_spec("gradio") is None:
         raise VitcamError(
             "The app needs gradio, which isn't installed. Install it: pip install 'vitcam[app]'."
         )
-    with tempfile.TemporaryDirectory(prefix="vitcam-app-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="vitcam-app-") as folder,
+        redirect_stdout(PrintableStream(sys.stdout)),  # gradio, uvicorn and tracebacks
+        redirect_stderr(PrintableStream(sys.stderr)),  # repeat what visitors send
+    ):
         # gradio reads these where it is imported: its files go where they are deleted with the app, and neither
         # statistics nor files that the environment allows leave this machine
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        # uvicorn would believe every program of this machine what it says about its requests
+        os.environ["FORWARDED_ALLOW_IPS"] = ""
         os.environ.pop("GRADIO_ALLOWED_PATHS", None)
 
         from starlette.middleware import Middleware
 
         from vitcam.app.desk import Desk
         from vitcam.app.gate import Gate
+        from vitcam.app.intake import ENVELOPE, Intake
         from vitcam.app.layers_desk import LayersDesk
         from vitcam.app.page import build_page, let_go
         from vitcam.app.style import CSS, theme
+        from vitcam.app.uploads import Uploads
         from vitcam.models import load_model
 
         shelf = ModelShelf(partial(load_model, device=policy.device), models_in_memory)
         desk = Desk(shelf, policy, Path(folder))
+        largest = int(max_upload_mb * 2**20)
+        each, total = (
+            max(int(quota * 2**20), largest + ENVELOPE) for quota in (visitor_quota_mb, total_quota_mb)
+        )
+        uploads = Uploads(Path(folder), each, max(each, total))
         page = build_page(desk, LayersDesk(shelf, policy, desk.visits), policy)
         try:
             _, address, _ = page.launch(
@@ -73,7 +96,7 @@ def serve(
                 prevent_thread_lock=True,
                 show_error=False,
                 allowed_paths=[],
-                max_file_size=int(max_upload_mb * 2**20),
+                max_file_size=largest,
                 max_threads=100,  # those who wait for their turn hold one each
                 state_session_capacity=SESSIONS,
                 enable_monitoring=False,
@@ -85,7 +108,13 @@ def serve(
                 favicon_path=_icon(Path(folder) / "icon.png"),
                 theme=theme(),
                 css=CSS,
-                app_kwargs={"middleware": [Middleware(Gate, local=policy.trusting)]},
+                app_kwargs={
+                    "middleware": [  # the first one is the first that a request comes to
+                        Middleware(Forwarded, trusted=proxies),
+                        Middleware(Gate, local=policy.trusting),
+                        Middleware(Intake, uploads=uploads, shipped=desk.shipped, largest=largest),
+                    ]
+                },
             )
         except OSError as error:
             raise VitcamError(

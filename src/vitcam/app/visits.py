@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitcam.app.uploads import delete_upload
 from vitcam.app.work import Stop
 
 GRACE = 300
@@ -156,6 +157,4 @@ class Visits:
         used = {path for visit in self._visits.values() for path in visit.uploads}
         for path in set(photographs) - used - set(self._keep):
             if path.is_relative_to(self._files):
-                path.unlink(missing_ok=True)
-                with suppress(OSError):  # gradio makes a folder for each; ours isn't empty
-                    path.parent.rmdir()
+                delete_upload(path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitcam.cli.options import Device, Precision, PrecisionOption
-from vitcam.cli.terminal import counted, stderr, stdout
+from vitcam.cli.terminal import counted, echo, stderr, stdout
 from vitcam.writing import write_whole
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _write(
 
     text = json.dumps(to_json(machine, settings, groups), indent=1, ensure_ascii=False)
     if json_file == TERMINAL:
-        typer.echo(text)
+        echo(text)
     elif json_file is not None:
         write_whole(json_file, f"{text}\n".encode())
     if markdown is not None:

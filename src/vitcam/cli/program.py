@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -19,20 +21,51 @@ from vitcam.cli.report import report
 from vitcam.cli.terminal import complain
 from vitcam.cli.train_head import train_head
 from vitcam.errors import MethodError, ModelError, TargetError, VitcamError
+from vitcam.printable import one_line, printable
 
 NOT_AS_ASKED = (ModelError, MethodError, TargetError)
 """What was asked for doesn't exist or doesn't fit together: status 2, as for any wrong usage."""
 
 
+LONGEST = 2048
+"""Characters of an argument. No path, name or text of a class has more; deeply nested or endless ones do."""
+
+
 class Commands(TyperGroup):
-    """Ends with one line instead of a traceback where vitcam raised an error on purpose."""
+    """Ends with one line instead of a traceback where vitcam raised an error on purpose, or the system refused."""
+
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **options: Any) -> Any:
+        for argument in args:
+            if len(argument) > LONGEST:
+                raise typer.BadParameter(
+                    f"{one_line(argument[:40])}… is too long: {len(argument)} characters."
+                )
+        with _printable_usage():
+            return super().make_context(info_name, args, *more, **options)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _printable_usage():
+                return super().invoke(ctx)
         except VitcamError as error:
             complain(str(error))
             raise typer.Exit(2 if isinstance(error, NOT_AS_ASKED) else 1) from error
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):  # whoever read the output no longer does
+                raise
+            complain(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
+            raise typer.Exit(1) from error
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """What typer says about wrong usage repeats the arguments, which may be the names of files (``explain *``)."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):  # typer's own; the class isn't public
+            error.message = printable(getattr(error, "message", ""))  # type: ignore[attr-defined]
+        raise
 
 
 program = typer.Typer(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitcam.cli.terminal import PIPED_WIDTH, stderr, stdout
+from vitcam.cli.terminal import PIPED_WIDTH, PrintableConsole, echo, stderr, stdout
 from vitcam.writing import write_whole
 
 if TYPE_CHECKING:
@@ -98,13 +98,11 @@ def report(
 
 
 def _print_tables(runs: Sequence[Run], tables: Sequence[ScoreTable], output: Path | None) -> None:
-    from rich.console import Console
-
     from vitcam.report.grids import as_grids
     from vitcam.report.text import LEGEND
 
     text = io.StringIO()
-    console = stdout() if output is None else Console(file=text, width=PIPED_WIDTH, markup=False)
+    console = stdout() if output is None else PrintableConsole(file=text, width=PIPED_WIDTH, markup=False)
     for run in runs:
         for gap in run.gaps:
             console.print(f"{run.name}: {gap}", style="yellow", soft_wrap=True)
@@ -137,6 +135,6 @@ def _table(grid: Grid) -> Table:
 
 def _deliver(text: str, output: Path | None) -> None:
     if output is None:
-        typer.echo(text, nl=False)
+        echo(text)
     else:
         write_whole(output, text.encode())

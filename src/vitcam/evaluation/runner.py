@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,7 +180,8 @@ def _from_anywhere(data: str | Dataset) -> str | Dataset:
     if not isinstance(data, str) or ":" not in data:
         return data
     kind, _, path = data.partition(":")
-    return f"{kind}:{Path(path).expanduser().absolute()}" if path else data
+    home = os.path.expanduser(path)  # noqa: PTH111  Path.expanduser raises for the home of nobody known
+    return f"{kind}:{Path(home).absolute()}" if path else data
 
 
 def _pending(

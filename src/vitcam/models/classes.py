@@ -7,6 +7,9 @@ from difflib import get_close_matches
 
 from vitcam.errors import TargetError
 
+DIGITS = 18
+"""Of an index; with more of them it is no class of any model, as it is none with as many."""
+
 
 def find_class(
     name: str, class_names: Sequence[str], wordnet_ids: Sequence[Sequence[str]] = (), model: str = "the model"
@@ -43,7 +46,8 @@ def find_class(
         if matches:
             return matches[0]
     if wanted.isdecimal():
-        return _checked(int(wanted), len(names), model)
+        # Python itself reads no more than 4300 digits; no model has that many classes
+        return _checked(int(wanted[:DIGITS]), len(names), model)
     if not names:
         raise TargetError(f"{model} has no class names, so {name!r} can't be looked up; give the index.")
     nearest = get_close_matches(wanted, sorted(set().union(*synonyms)), n=3, cutoff=0.5)

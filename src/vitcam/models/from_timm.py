@@ -83,11 +83,11 @@ def _loaded(spec: Spec, module: Any) -> LoadedModel:
 
 
 def _check_name(spec: Spec) -> None:
-    architecture, _, tag = spec.name.partition(".")
+    architecture, dot, tag = spec.name.partition(".")
     if not timm.is_model(architecture):
         raise unknown_name(spec, architecture, timm.list_models())
     tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
-    if tag and tag not in tags:
+    if dot and tag not in tags:
         raise unknown_name(spec, tag, tags, what=f"weights for {architecture}")
 
 

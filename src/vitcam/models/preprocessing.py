@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,9 @@ from vitcam.types import Box
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 ResizeMode = Literal["squash", "shortest", "longest"]
 Arithmetic = Literal["pil", "uint8", "float32"]
+
+MAX_RESIZED = 2**24
+"""Pixels of a resized photograph. Resized with its shape kept, a very long one isn't small: only the crop is."""
 
 
 @dataclass(frozen=True)
@@ -113,16 +117,27 @@ class Preprocessing:
     def seen(self, image: Image.Image) -> Image.Image:
         """The ``region`` of a photograph, to whole pixels, with a black border where it reaches beyond.
 
+        A region of more than ``MAX_PIXELS``, nearly all of which is border, is given smaller by a whole factor.
+
         Example:
             >>> Preprocessing.paper().seen(Image.new("RGB", (640, 480))).size
             (640, 480)
         """
-        box = self.region(image.size)
-        return image.crop((round(box.left), round(box.top), round(box.right), round(box.bottom)))
+        left, top, right, bottom = map(round, self.region(image.size))
+        area = (right - left) * (bottom - top)
+        if area <= MAX_PIXELS:
+            return image.crop((left, top, right, bottom))
+        smaller = math.isqrt(area // MAX_PIXELS) + 1
+        inside = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
+        picture = Image.new("RGB", ((right - left) // smaller, (bottom - top) // smaller))
+        place = ((inside[0] - left) // smaller, (inside[1] - top) // smaller)
+        picture.paste(image.reduce(smaller, box=inside), place)
+        return picture
 
     def _pixels(self, image: Image.Image) -> Num[Tensor, "3 height width"]:
         height, width = self._resized(image.height, image.width)
-        if height * width > MAX_PIXELS:  # a photograph that nobody takes, but a file that anyone can make
+        # a photograph that nobody takes, but a file that anyone can make
+        if height * width > max(MAX_RESIZED, 4 * self.size[0] * self.size[1]):
             raise ImageError(
                 f"An image of {image.width}×{image.height} is too elongated for this model: with its shape "
                 f"kept, it would be resized to {width}×{height} before the crop."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,6 +11,9 @@ from pathlib import Path
 
 from vitcam.errors import ModelError
 from vitcam.models.sources import SOURCES
+
+LONGEST_NAME = 255
+"""Bytes of a file's name: what file systems allow."""
 
 _WITH_FILE = frozenset({"timm", "torchvision", "open_clip"})
 
@@ -63,13 +68,21 @@ def parse_spec(text: str) -> Spec:
 def split_head(spec: str) -> tuple[str, Path | None]:
     """A model's specification taken apart from the head behind it.
 
+    Raises:
+        ModelError: a name in it is longer than that of any model or file.
+
     Example:
         >>> split_head("timm:vit_base_patch16_224+birds.safetensors")
         ('timm:vit_base_patch16_224', PosixPath('birds.safetensors'))
     """
+    if any(len(name.encode(errors="replace")) > LONGEST_NAME for name in re.split("[:@/+]", spec)):
+        raise ModelError(
+            f"Can't load the model {spec[:40]!r}…: a name in it has more than {LONGEST_NAME} bytes, as no model and "
+            "no file has."
+        )
     parts = spec.split("+")
     # any of the paths may hold a plus sign, too: what exists decides
-    splits = [("+".join(parts[:at]), Path("+".join(parts[at:])).expanduser()) for at in range(1, len(parts))]
+    splits = [("+".join(parts[:at]), _path("+".join(parts[at:]))) for at in range(1, len(parts))]
     splits = [(model, head) for model, head in splits if head.suffix == ".safetensors"]
     existing = [(model, head) for model, head in splits if head.is_file()]
     if existing:
@@ -77,6 +90,10 @@ def split_head(spec: str) -> tuple[str, Path | None]:
     if not splits or Path(spec.partition("@")[2]).is_file():
         return spec, None
     return splits[-1]
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # noqa: PTH111  Path.expanduser raises for the home of nobody known
 
 
 def unknown_name(spec: Spec, name: str, known: Iterable[str], what: str = "model") -> ModelError:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from vitcam.errors import ImageError
+from vitcam.errors import DatasetError, ImageError
 from vitcam.evaluation.datasets import DatasetClass, open_dataset
+from vitcam.evaluation.datasets.masks import read_grey
+from vitcam.evaluation.datasets.pascal_xml import read_annotation
 from vitcam.evaluation.datasets.photographs import open_as_stored
 from vitcam.types import Box
 
@@ -119,3 +123,42 @@ def test_public_datasets_are_not_turned_and_own_photographs_are(tmp_path, orient
     upright = open_dataset(f"folder:{tmp_path}")[0].image()
     assert upright.size == ((6, 8) if orientation >= 5 else (8, 6))
     assert (np.asarray(upright).tobytes() == pixels.tobytes()) == (orientation == 1)
+
+
+def test_links_add_nothing_and_end(root):
+    for name, target in (("loop", "."), ("up", ".."), ("cat/loop", ".."), ("again", "cat")):
+        (root / name).symlink_to(target)
+    assert open_dataset(f"folder:{root}").ids == ("cat/a.jpg", "cat/deep/b.PNG", "n02084071/a.jpg")
+
+
+def test_classes_may_be_links_to_folders_elsewhere(tmp_path, photograph):
+    photograph(tmp_path / "all" / "cat" / "a.jpg")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "cat").symlink_to("../all/cat")
+    assert open_dataset(f"folder:{tmp_path / 'root'}").ids == ("cat/a.jpg",)
+
+
+def test_a_pipe_is_a_photograph_that_cannot_be_read(root):
+    os.mkfifo(root / "cat" / "c.jpg")
+    dataset = open_dataset(f"folder:{root}")
+    assert dataset.ids[1] == "cat/c.jpg"
+    with pytest.raises(ImageError, match=r"cat/c\.jpg is a named pipe; expected an image file"):
+        dataset[1].image()
+
+
+def test_pipes_instead_of_annotations(tmp_path):
+    for name in ("a.xml", "a.png"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"a\.xml is a named pipe; expected an XML file"):
+        read_annotation(tmp_path / "a.xml")
+    with pytest.raises(DatasetError, match=r"a\.png is a named pipe; expected an image file"):
+        read_grey(tmp_path / "a.png")
+
+
+def test_a_folder_that_cannot_be_listed_ends_it(root, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DatasetError, match=f"{root} can't be listed: Permission denied"):
+        open_dataset(f"folder:{root}")

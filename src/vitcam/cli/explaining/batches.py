@@ -73,10 +73,12 @@ def _read(photograph: Photograph, preprocessing: Preprocessing) -> _Ready | Fail
     except ImageError as error:  # says which file
         return Failed(str(photograph.path), str(error))
     try:
-        pixels = preprocessing(image)
+        pixels, small = preprocessing(image), thumbnail(preprocessing.seen(image))
     except ImageError as error:
         return Failed(str(photograph.path), f"{photograph.path}: {error}")
-    return _Ready(photograph, image.size, pixels, thumbnail(preprocessing.seen(image)))
+    except MemoryError:
+        return Failed(str(photograph.path), f"{photograph.path}: there isn't enough memory to prepare it.")
+    return _Ready(photograph, image.size, pixels, small)
 
 
 def _explained(batch: Sequence[_Ready], run: Run) -> Iterable[Result]:

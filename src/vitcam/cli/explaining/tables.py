@@ -12,6 +12,7 @@ from rich.text import Text
 
 from vitcam.cli.explaining.manifest import Explained, Score, Target
 from vitcam.cli.terminal import percent
+from vitcam.printable import one_line
 
 MARK = "●"
 
@@ -29,9 +30,9 @@ def predictions_table(entries: Sequence[Explained]) -> Table:
         for row, one in enumerate(_classes(entry)):
             marked = one.index in explained
             table.add_row(
-                "" if row else Text(name),
+                "" if row else Text(one_line(name)),
                 MARK if marked else "",
-                Text(one.name, "bold" if marked else ""),
+                Text(one_line(one.name), "bold" if marked else ""),
                 _probability(one.probability),
             )
         table.add_section()
@@ -49,7 +50,9 @@ def boxes_table(entries: Sequence[Explained]) -> Table:
             for method, boxes in (target.boxes or {}).items():
                 names = (name, target.name, method)
                 for found in boxes:
-                    new = [Text("" if names[: i + 1] == above[: i + 1] else names[i]) for i in range(3)]
+                    new = [
+                        Text("" if names[: i + 1] == above[: i + 1] else one_line(names[i])) for i in range(3)
+                    ]
                     table.add_row(*new, *map(str, found))
                     above = names
         table.add_section()

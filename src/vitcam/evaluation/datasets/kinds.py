@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -62,8 +63,8 @@ def open_dataset(spec: str, **options: Any) -> Dataset:
     if unknown:
         can = f"its options are {', '.join(known)}" if known else "it has none"
         raise DatasetError(f"the {kind} dataset has no option {', '.join(map(repr, unknown))}: {can}")
-    root = Path(path).expanduser()
-    if not root.exists():
+    root = Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser raises for the home of nobody known
+    if not os.path.exists(root):  # noqa: PTH110  Path.exists raises for a name that is too long
         raise DatasetError(
             f"there is no {kind} dataset at {root}: the path doesn't exist (nothing is downloaded)"
         )

@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from vitcam.errors import DatasetError
+from vitcam.walking import kind_of_no_file
 
 
 def read_indices(path: Path) -> UInt8[np.ndarray, "height width"]:
@@ -37,9 +38,13 @@ def read_grey(path: Path) -> UInt8[np.ndarray, "height width"]:
 
 def _load(path: Path) -> Image.Image:
     try:
+        if kind := kind_of_no_file(path):
+            raise DatasetError(f"the mask {path} is a {kind}; expected an image file")
         with path.open("rb") as file:
             image = Image.open(file)
             image.load()
             return image
+    except DatasetError:
+        raise
     except Exception as error:  # on a broken file, Pillow's decoders raise nearly anything
         raise DatasetError(f"the mask {path} can't be read ({error}): it is truncated or damaged") from error

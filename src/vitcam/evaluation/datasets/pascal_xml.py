@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.reading import corners, parse_number
 from vitcam.types import Box
+from vitcam.walking import kind_of_no_file
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ def read_annotation(path: Path) -> Annotation:
             and entities are refused), or lacks a field; the message names file and field.
     """
     try:
+        if kind := kind_of_no_file(path):
+            raise DatasetError(f"{path} is a {kind}; expected an XML file")
         tree = ElementTree.fromstring(path.read_bytes(), ElementTree.XMLParser(target=_NoDoctype()))
     except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two: an unknown encoding
         raise DatasetError(f"{path} is not well-formed XML ({error}): it is truncated or damaged") from error

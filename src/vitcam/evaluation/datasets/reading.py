@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vitcam.errors import DatasetError
 from vitcam.types import Box
+from vitcam.walking import walk
 
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -62,19 +62,24 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
     """The files in a folder and below, relative to it with ``/``, sorted; hidden ones are passed over.
 
     Args:
-        folder: where to look.
+        folder: where to look; each folder below is gone through once, whatever links lead to it.
         suffixes: which files count, lower case with the dot; case doesn't matter.
+
+    Raises:
+        DatasetError: a folder can't be listed.
     """
+    if not folder.is_dir():
+        return []
     found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = Path(parent).relative_to(folder).as_posix()
-        prefix = "" if inside == "." else inside + "/"
-        found += [
-            prefix + name
-            for name in files
-            if not name.startswith(".") and f".{name.rpartition('.')[2].lower()}" in suffixes
-        ]
+    try:
+        for parent, names in walk(folder):
+            inside = parent.relative_to(folder).as_posix()
+            prefix = "" if inside == "." else inside + "/"
+            found += [prefix + name for name in names if f".{name.rpartition('.')[2].lower()}" in suffixes]
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename or folder} can't be listed: {error.strerror or error}"
+        ) from error
     return sorted(found)
 
 
