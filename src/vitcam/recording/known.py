@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.blocks import Tokens, block_input
+from vitcam.recording.follow import Followed
 from vitcam.recording.head import check_head
 from vitcam.recording.layout import Layout, Overrides, find_layout
 from vitcam.recording.output import find_logits, logits_of
 from vitcam.recording.passes import Pass, detached_pass, gradients, plain_pass, read_pass
 from vitcam.recording.replay import replay
 from vitcam.recording.score import Score, Scorer
-from vitcam.recording.streams import Followed
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
 _REMEMBERED = 32  # states and input sizes of one model

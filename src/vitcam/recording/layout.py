@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.blocks import find_blocks
+from vitcam.recording.follow import Followed, SeenCall, follow, some_cells
 from vitcam.recording.grid import even_grids, grids_of_convolutions
-from vitcam.recording.places import Image, cells, changed_copies, measured_grid
-from vitcam.recording.streams import (
-    Followed,
-    Scouted,
-    SeenCall,
-    follow,
-    reached_by_noise,
-    scout,
-    some_cells,
-    tokens_at,
+from vitcam.recording.obstacles import (
+    Stream,
+    all_streams,
+    disorder_of,
+    obstacle_of,
+    reaches,
+    streams_of_calls,
 )
+from vitcam.recording.places import Image, cells, changed_copies, measured_grid
+from vitcam.recording.scout import Scouted, scout, tokens_at
 from vitcam.types import PatchGrid
 
 
@@ -73,19 +73,6 @@ class CallSite:
     pools: bool
     queries: int
     keys: int
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Tokens of an image that go through attention layers together.
-
-    Attributes:
-        grid: how they lie over the image.
-        tokens: how many there are.
-    """
-
-    grid: PatchGrid
-    tokens: int
 
 
 @dataclass(frozen=True)
@@ -151,18 +138,18 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     grid, certain = _first_grid(model, image, scouted, given)
     followed = follow(model, image, _copies(image, grid), scouted)
     calls = followed.calls
-    reached = [index for index, call in enumerate(calls) if _reaches(call)]
+    reached = [index for index, call in enumerate(calls) if reaches(call)]
     blocks = _blocks(model, calls, reached, given.first_block)
     inside = frozenset(index for index in reached if any(name in blocks for name in calls[index].stack))
     # An attention behind all blocks, which pools the tokens for the head, may see some of them only.
     *layers, last = reached
     pools = bool(layers) and calls[last].own_queries and last not in inside
     layers = layers if pools else reached
-    stream_of, obstacle = _streams(calls, reached)
+    stream_of, obstacle = streams_of_calls(calls, reached)
     streams = [Stream(grid, calls[reached[0]].keys)]
-    obstacle = obstacle or _obstacle(calls, layers, inside) or _disorder(calls, layers, stream_of)
+    obstacle = obstacle or obstacle_of(calls, layers, inside) or disorder_of(calls, layers, stream_of)
     if not obstacle and len(set(stream_of.values())) > 1:
-        streams, obstacle = _all_streams(model, image, scouted, calls, stream_of, streams[0])
+        streams, obstacle = all_streams(model, image, scouted, calls, stream_of, streams[0])
     tokens = streams[0].tokens
     if not obstacle and pools and calls[last].keys not in (tokens, grid.tokens):
         obstacle = f"the attention that pools its {tokens} tokens sees {calls[last].keys} of them"
@@ -251,10 +238,6 @@ def _copies(image: Image, grid: PatchGrid) -> Tensor:
     return changed_copies(image, masks)
 
 
-def _reaches(call: SeenCall) -> bool:
-    return bool(call.changes.max() > 1e-3)
-
-
 def _blocks(
     model: nn.Module, calls: Sequence[SeenCall], reached: Sequence[int], first_block: str | None
 ) -> tuple[str, ...]:
@@ -274,125 +257,6 @@ def _blocks(
 
     one_each = [blocks for blocks in found if len(of_calls(blocks)) == len(set(of_calls(blocks))) > 1]
     return (one_each or found or [()])[0]
-
-
-def _streams(calls: Sequence[SeenCall], reached: Sequence[int]) -> tuple[dict[int, int], str]:
-    """The stream of each call that the image reaches, and what stands in the way."""
-    members: list[list[int]] = []
-    for index in reached:
-        above = calls[index].upstream & set(reached)
-        joined = [stream for stream in members if above & set(stream)]
-        if not joined:
-            members.append([index])
-        elif len(joined) > 1:
-            names = " and ".join(calls[stream[0]].name or "the model itself" for stream in joined)
-            return dict.fromkeys(
-                reached, 0
-            ), f"streams of tokens that begin in {names} meet in {calls[index].name}"
-        elif joined[0][-1] not in above:
-            beside = calls[joined[0][-1]].name
-            return dict.fromkeys(reached, 0), (
-                f"{beside or 'it'} and {calls[index].name or 'it'} attend side by side, in one layer"
-                if beside != calls[index].name
-                else f"{beside or 'it'} attends twice in one layer, side by side"
-            )
-        else:
-            joined[0].append(index)
-    return {index: number for number, stream in enumerate(members) for index in stream}, ""
-
-
-_USUAL = ", as is usual in hierarchical models"
-
-
-def _obstacle(calls: Sequence[SeenCall], layers: Sequence[int], inside: frozenset[int]) -> str:
-    """Why the layers don't all attend over the same tokens: stages, windows, reduced keys; or ""."""
-    seen = [calls[index] for index in layers]
-    sizes = list(dict.fromkeys(call.keys * call.windows for call in seen))
-    if len(sizes) > 1:
-        return f"its attention layers see different numbers of tokens ({', '.join(map(str, sizes))}){_USUAL}"
-    if any(call.windows > 1 for call in seen):
-        return f"its attention layers attend within windows{_USUAL}"
-    # An attention that pools the tokens for the head may have any number of queries.
-    if any(call.queries > call.keys for call in seen):
-        return f"its attention layers have fewer keys than queries{_USUAL}"
-    for index in layers if len(layers) > 1 else ():
-        call = calls[index]
-        if call.own_queries and (call.queries == call.keys or index not in inside):
-            return f"queries of its own attend over the image's tokens in {call.name}, as those of objects do"
-    for call in calls:
-        if not _reaches(call) and call.upstream & set(layers):
-            return f"{call.name} attends over what queries of the model's own have read of the image's tokens"
-    return ""
-
-
-def _disorder(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[int, int]) -> str:
-    """Whether the tokens of a later layer aren't those of the first, place for place; what is to be said then."""
-    first: dict[int, int] = {}
-    for index in layers:
-        start = first.setdefault(stream_of[index], index)
-        before, after = calls[start].changes, calls[index].changes
-        if before.shape == after.shape and not _same_places(before, after):
-            return (
-                f"the tokens that {calls[index].name or 'a later layer'} sees aren't those of "
-                f"{calls[start].name or 'the first layer'}, place for place: they are mixed or put in another order "
-                "in between, by something other than attention"
-            )
-    return ""
-
-
-def _same_places(before: Tensor, after: Tensor) -> bool:
-    """Whether the same tokens change. Where neighbours are mixed a little (by a convolution), others may, too."""
-    strong, weak = (
-        before > 0.2 * before.amax(dim=1, keepdim=True),
-        before < 0.02 * before.amax(dim=1, keepdim=True),
-    )
-    again = after / after.amax(dim=1, keepdim=True).clamp_min(1e-12)
-    lost, gained = (again[strong] < 0.02).any(), (again[weak] > 0.2).any()
-    if not lost and not gained:
-        return True
-    if lost:
-        return False
-    pairs = zip(before, again, strict=True)
-    return all(float(torch.corrcoef(torch.stack(pair))[0, 1]) > 0.8 for pair in pairs)
-
-
-def _all_streams(
-    model: nn.Module,
-    image: Image,
-    scouted: Scouted,
-    calls: Sequence[SeenCall],
-    stream_of: dict[int, int],
-    first: Stream,
-) -> tuple[list[Stream], str]:
-    """Every stream of tokens, each measured on its own; or what stands in the way."""
-    streams = [first]
-    for number in range(1, max(stream_of.values()) + 1):
-        others = frozenset(index for index, stream in stream_of.items() if stream != number)
-        start = min(index for index, stream in stream_of.items() if stream == number)
-        name = calls[start].name or "the model"
-        if any(stream_of.get(index) == number for index in reached_by_noise(model, image, others, scouted)):
-            return (
-                streams,
-                f"how the tokens of {name} come from those of the layers before it couldn't be followed",
-            )
-        grid = measured_grid(
-            lambda copies, start=start: tokens_at(model, copies, scouted, start),  # type: ignore[misc]
-            image,
-            [(first.grid.height, first.grid.width)],
-            [],
-        )
-        if grid is None or (grid.height, grid.width, grid.region) != (
-            first.grid.height,
-            first.grid.width,
-            first.grid.region,
-        ):
-            laid = "tokens whose places couldn't be confirmed" if grid is None else str(grid)
-            return streams, (
-                f"it has two streams of tokens of the image: {first.grid} that begin in "
-                f"{calls[min(stream_of)].name or 'the model'}, and {laid} that begin in {name}"
-            )
-        streams.append(Stream(grid, calls[start].keys))
-    return streams, ""
 
 
 def _grid_behind_obstacle(tokens: int, measured: PatchGrid | None, image: Image) -> PatchGrid:

@@ -1,0 +1,234 @@
+"""Runs a model on changed copies of an image, to see which attention calls are layers of its stream of tokens.
+
+Tokens mix in attention. Where every attention is answered by its own values instead (each token attends to itself
+alone), they don't mix at all: a change of the image stays in the tokens of the places that were changed, through
+all layers. So each call shows whether the image reaches its keys, in which order, and whether anything else has mixed
+them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitcam.errors import ModelError
+from vitcam.recording.call import AttentionCall
+from vitcam.recording.lineage import Lineage
+from vitcam.recording.places import Image
+from vitcam.recording.scout import Scouted
+from vitcam.recording.upstream import IMAGE, Upstream
+from vitcam.recording.watch import (
+    Rows,
+    Watch,
+    answer_apart,
+    change_of,
+    has_own_queries,
+    query_features,
+    tolerance,
+    unlike,
+    unmixed,
+    windows_of,
+)
+
+TRUE = 1  # how many rows of a followed pass are attended to as the model does
+
+
+@dataclass(frozen=True)
+class SeenCall:
+    """One attention call of a followed pass.
+
+    Attributes:
+        stack: the modules that were being called, outermost first.
+        windows: how many groups of tokens of one image attend apart from one another.
+        queries, keys: numbers of tokens.
+        upstream: the earlier calls that it was computed from.
+        written_out: whether the model wrote it out.
+        changes: how much each key (with its value) changes with each changed copy, as a share of its size.
+        own_queries: whether the queries are other tokens than the keys.
+    """
+
+    stack: tuple[str, ...]
+    windows: int
+    queries: int
+    keys: int
+    upstream: frozenset[int]
+    written_out: bool
+    changes: Float[Tensor, "copies keys"]
+    own_queries: bool
+
+    @property
+    def name(self) -> str:
+        return self.stack[-1] if self.stack else ""
+
+
+@dataclass
+class Followed:
+    """A pass of an image as it is, and of copies in which no token is mixed with another.
+
+    Attributes:
+        calls: every attention call.
+        output: what the model gave for the image.
+        tokens_first: whether tokens are laid out as (tokens, batch, channels) more often than not.
+        lineage: how the output was made.
+    """
+
+    calls: list[SeenCall]
+    output: Any
+    tokens_first: bool
+    lineage: Lineage
+
+
+def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Followed:
+    """Runs the image as it is, and unmixed with changed copies of it, through the whole model."""
+    rows = torch.cat([image, image, copies])
+    if len(rows) == scouted.tokens:  # or it couldn't be told which axis is which
+        rows = torch.cat([rows, copies[-1:]])
+    together = scouted.together
+    tokens_first, lineage = 0, Lineage()
+    seen: list[SeenCall] = []
+    allowed = tolerance(rows.dtype)
+    parts: list[list[tuple[AttentionCall, Tensor, Tensor | None]]] = []
+    outputs = []
+    for start, part in enumerate(rows.split(len(rows) if together else 1)):
+        watch, upstream = Watch(model, len(part)), Upstream()
+        upstream.mark(part, {IMAGE})
+        of_part: list[tuple[AttentionCall, Tensor, Tensor | None]] = []
+
+        def attend(
+            call: AttentionCall,
+            features: Tensor | None,
+            index: int,
+            *,
+            start: int = start,
+            upstream: Upstream = upstream,
+            watch: Any = watch,
+            of_part: list[Any] = of_part,
+        ) -> Tensor:
+            reached = upstream.of(call.query, call.key, call.value, call.mask)
+            if features is None:
+                changes = rows.new_zeros(len(copies), call.value.shape[-2])
+                seen.append(_seen(call, watch.stack, reached, changes, False, 1))
+                output = answer_apart(call, upstream)
+                upstream.mark(output, reached | {index})
+                return output
+            queries = query_features(call, len(features))
+            own = call.query.shape[-2] != features.shape[1] // windows_of(call, len(features))
+            if together:
+                changes = change_of(features[2:], features[1])
+                reaches = bool(changes.max() > allowed)
+                own = own or has_own_queries(call, queries, changes)
+                seen.append(_seen(call, watch.stack, reached, changes, own, len(features)))
+            else:
+                reaches = index >= scouted.first
+                of_part.append((call, features, queries))
+                if not start:
+                    seen.append(_seen(call, watch.stack, reached, features[:0, :, 0], own, 1))
+            mixed = TRUE if together else int(not start)
+            output = unmixed(call, features, mixed, own) if reaches else call.run()
+            upstream.mark(output, reached | {index})
+            return output
+
+        with contextlib.nullcontext() if start else lineage:
+            outputs.append(watch.run(part, attend, upstream.see))
+        parts.append(of_part)
+        tokens_first += watch.laid[scouted.tokens, len(part)] - watch.laid[len(part), scouted.tokens]
+    if not together:
+        seen = _compared(model, seen, parts)
+    return Followed(seen, outputs[0], tokens_first > 0, lineage)
+
+
+def _compared(
+    model: nn.Module, seen: list[SeenCall], parts: Sequence[list[tuple[Any, Tensor, Any]]]
+) -> list[SeenCall]:
+    """The calls of rows that were run one after the other, with the changes between them."""
+    if len({len(part) for part in parts}) != 1:
+        raise ModelError(
+            f"{type(model).__name__} makes {' or '.join(str(len(part)) for part in parts)} attention calls, "
+            "depending on what is in the image, so that its layers can't be told"
+        )
+    compared = []
+    for index, call in enumerate(seen):
+        rows = [part[index] for part in parts]
+        shapes = {features.shape for _, features, _ in rows}
+        if len(shapes) != 1:
+            raise ModelError(
+                f"{type(model).__name__} has another number of tokens for another image of the same size, so that "
+                "its tokens can't be told"
+            )
+        changes = change_of(torch.cat([features for _, features, _ in rows[2:]]), rows[1][1][0])
+        own = call.own_queries
+        if not own and not call.written_out:
+            queries = torch.cat([queries for _, _, queries in rows[1:]])
+            own = unlike(change_of(queries[1:], queries[0]), changes)
+        compared.append(
+            SeenCall(
+                call.stack,
+                call.windows,
+                call.queries,
+                call.keys,
+                call.upstream,
+                call.written_out,
+                changes,
+                own,
+            )
+        )
+    return compared
+
+
+def _seen(
+    call: AttentionCall, stack: Sequence[str], upstream: frozenset[int], changes: Tensor, own: bool, rows: int
+) -> SeenCall:
+    return SeenCall(
+        tuple(stack),
+        windows_of(call, rows),
+        call.query.shape[-2],
+        call.value.shape[-2],
+        upstream,
+        call.written_out,
+        changes,
+        own,
+    )
+
+
+def reached_by_noise(
+    model: nn.Module, image: Image, calls: frozenset[int], scouted: Scouted
+) -> frozenset[int]:
+    """Which calls see another input when the answers of some calls are changed; those themselves left out."""
+    found: list[list[Tensor]] = []
+    for noisy in (False, True):
+        watch, seen = Watch(model, 1), list[Tensor]()
+
+        def attend(
+            call: AttentionCall,
+            features: Tensor | None,
+            index: int,
+            noisy: bool = noisy,
+            seen: list[Tensor] = seen,
+        ) -> Tensor:
+            assert features is not None  # there is one image
+            seen.append(features[0])
+            output = call.run()
+            return output + output.std() if noisy and index in calls else output
+
+        watch.run(image, attend)
+        found.append(seen)
+    allowed = tolerance(image.dtype)
+    pairs = enumerate(zip(*found, strict=True))
+    return frozenset(
+        i for i, (one, other) in pairs if i not in calls and change_of(one, other).max() > allowed
+    )
+
+
+def some_cells(count: int, copies: int) -> Iterator[list[bool]]:
+    """Which of some places are changed in each of some copies: about half of them, at random, never all or none."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(copies):
+        chosen = torch.rand(count, generator=generator) < 0.5
+        chosen[0], chosen[-1] = True, count == 1
+        yield chosen.tolist()

@@ -1,0 +1,150 @@
+"""From a model's attention calls to the streams of tokens whose layers they are, and what stands in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vitcam.recording.follow import SeenCall, reached_by_noise
+from vitcam.recording.places import Image, measured_grid
+from vitcam.recording.scout import Scouted, tokens_at
+from vitcam.types import PatchGrid
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tokens of an image that go through attention layers together.
+
+    Attributes:
+        grid: how they lie over the image.
+        tokens: how many there are.
+    """
+
+    grid: PatchGrid
+    tokens: int
+
+
+def reaches(call: SeenCall) -> bool:
+    return bool(call.changes.max() > 1e-3)
+
+
+def streams_of_calls(calls: Sequence[SeenCall], reached: Sequence[int]) -> tuple[dict[int, int], str]:
+    """The stream of each call that the image reaches, and what stands in the way."""
+    members: list[list[int]] = []
+    for index in reached:
+        above = calls[index].upstream & set(reached)
+        joined = [stream for stream in members if above & set(stream)]
+        if not joined:
+            members.append([index])
+        elif len(joined) > 1:
+            names = " and ".join(calls[stream[0]].name or "the model itself" for stream in joined)
+            return dict.fromkeys(
+                reached, 0
+            ), f"streams of tokens that begin in {names} meet in {calls[index].name}"
+        elif joined[0][-1] not in above:
+            beside = calls[joined[0][-1]].name
+            return dict.fromkeys(reached, 0), (
+                f"{beside or 'it'} and {calls[index].name or 'it'} attend side by side, in one layer"
+                if beside != calls[index].name
+                else f"{beside or 'it'} attends twice in one layer, side by side"
+            )
+        else:
+            joined[0].append(index)
+    return {index: number for number, stream in enumerate(members) for index in stream}, ""
+
+
+_USUAL = ", as is usual in hierarchical models"
+
+
+def obstacle_of(calls: Sequence[SeenCall], layers: Sequence[int], inside: frozenset[int]) -> str:
+    """Why the layers don't all attend over the same tokens: stages, windows, reduced keys; or ""."""
+    seen = [calls[index] for index in layers]
+    sizes = list(dict.fromkeys(call.keys * call.windows for call in seen))
+    if len(sizes) > 1:
+        return f"its attention layers see different numbers of tokens ({', '.join(map(str, sizes))}){_USUAL}"
+    if any(call.windows > 1 for call in seen):
+        return f"its attention layers attend within windows{_USUAL}"
+    # An attention that pools the tokens for the head may have any number of queries.
+    if any(call.queries > call.keys for call in seen):
+        return f"its attention layers have fewer keys than queries{_USUAL}"
+    for index in layers if len(layers) > 1 else ():
+        call = calls[index]
+        if call.own_queries and (call.queries == call.keys or index not in inside):
+            return f"queries of its own attend over the image's tokens in {call.name}, as those of objects do"
+    for call in calls:
+        if not reaches(call) and call.upstream & set(layers):
+            return f"{call.name} attends over what queries of the model's own have read of the image's tokens"
+    return ""
+
+
+def disorder_of(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[int, int]) -> str:
+    """Whether the tokens of a later layer aren't those of the first, place for place; what is to be said then."""
+    first: dict[int, int] = {}
+    for index in layers:
+        start = first.setdefault(stream_of[index], index)
+        before, after = calls[start].changes, calls[index].changes
+        if before.shape == after.shape and not _same_places(before, after):
+            return (
+                f"the tokens that {calls[index].name or 'a later layer'} sees aren't those of "
+                f"{calls[start].name or 'the first layer'}, place for place: they are mixed or put in another order "
+                "in between, by something other than attention"
+            )
+    return ""
+
+
+def _same_places(before: Tensor, after: Tensor) -> bool:
+    """Whether the same tokens change. Where neighbours are mixed a little (by a convolution), others may, too."""
+    strong, weak = (
+        before > 0.2 * before.amax(dim=1, keepdim=True),
+        before < 0.02 * before.amax(dim=1, keepdim=True),
+    )
+    again = after / after.amax(dim=1, keepdim=True).clamp_min(1e-12)
+    lost, gained = (again[strong] < 0.02).any(), (again[weak] > 0.2).any()
+    if not lost and not gained:
+        return True
+    if lost:
+        return False
+    pairs = zip(before, again, strict=True)
+    return all(float(torch.corrcoef(torch.stack(pair))[0, 1]) > 0.8 for pair in pairs)
+
+
+def all_streams(
+    model: nn.Module,
+    image: Image,
+    scouted: Scouted,
+    calls: Sequence[SeenCall],
+    stream_of: dict[int, int],
+    first: Stream,
+) -> tuple[list[Stream], str]:
+    """Every stream of tokens, each measured on its own; or what stands in the way."""
+    streams = [first]
+    for number in range(1, max(stream_of.values()) + 1):
+        others = frozenset(index for index, stream in stream_of.items() if stream != number)
+        start = min(index for index, stream in stream_of.items() if stream == number)
+        name = calls[start].name or "the model"
+        if any(stream_of.get(index) == number for index in reached_by_noise(model, image, others, scouted)):
+            return (
+                streams,
+                f"how the tokens of {name} come from those of the layers before it couldn't be followed",
+            )
+        grid = measured_grid(
+            lambda copies, start=start: tokens_at(model, copies, scouted, start),  # type: ignore[misc]
+            image,
+            [(first.grid.height, first.grid.width)],
+            [],
+        )
+        if grid is None or (grid.height, grid.width, grid.region) != (
+            first.grid.height,
+            first.grid.width,
+            first.grid.region,
+        ):
+            laid = "tokens whose places couldn't be confirmed" if grid is None else str(grid)
+            return streams, (
+                f"it has two streams of tokens of the image: {first.grid} that begin in "
+                f"{calls[min(stream_of)].name or 'the model'}, and {laid} that begin in {name}"
+            )
+        streams.append(Stream(grid, calls[start].keys))
+    return streams, ""

@@ -1,0 +1,187 @@
+"""Watches passes of a model whose images are rows of a batch: of each attention call the keys and values per row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitcam.recording.attention import with_head_dimension
+from vitcam.recording.call import AttentionCall
+from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.interception import intercept
+from vitcam.recording.stack import module_stack
+from vitcam.recording.suitable import check_tensor
+from vitcam.recording.upstream import IMAGE, Upstream
+
+Rows = Float[Tensor, "rows channels height width"]
+FEATURES = 64  # of a token's key and value, each projected: enough to see that it changes
+
+
+class ReachedError(Exception):
+    """Ends a forward pass where enough is seen."""
+
+
+class NotTogetherError(Exception):
+    """What belongs to which image of a batch couldn't be told."""
+
+
+def tolerance(model_dtype: torch.dtype) -> float:
+    """The share by which tokens may differ for rounding alone."""
+    return 1e-4 if model_dtype in (torch.float32, torch.float64) else 3e-2
+
+
+class Watch:
+    """Watches one pass of some images, of each attention call its keys and values per image."""
+
+    def __init__(self, model: nn.Module, rows: int) -> None:
+        self.convolutions: list[tuple[int, int]] = []
+        self.count = 0
+        self.laid: Counter[tuple[int, int]] = Counter()
+        self.stack: Sequence[str] = ()
+        self._model, self._rows = model, rows
+
+    def run(
+        self,
+        rows: Rows,
+        attend: Callable[[AttentionCall, Tensor | None, int], Tensor],
+        observe: Callable[..., None] | None = None,
+    ) -> Any:
+        """What the model gives; None where a pass was ended early."""
+
+        def answer(call: AttentionCall) -> Tensor:
+            self.count += 1
+            check_tensor(call.value, self._model)
+            by_row = call.query.shape[0] % self._rows == call.value.shape[0] % self._rows == 0
+            return attend(call, features_of(call, self._rows) if by_row else None, self.count - 1)
+
+        def look(function: Any, args: Any, keywords: Any, result: Any) -> None:
+            if function in _CONVOLUTIONS and isinstance(result, Tensor) and result.dim() == 4:
+                self.convolutions.append((result.shape[-2], result.shape[-1]))
+            if isinstance(result, Tensor) and result.dim() == 3:
+                self.laid[result.shape[0], result.shape[1]] += 1
+            if observe is not None:
+                observe(function, args, keywords, result)
+
+        with module_stack(self._model) as self.stack, torch.no_grad(), fast_linear():
+            try:
+                with intercept(answer, look, written_out=True):
+                    return self._model(rows)
+            except ReachedError:
+                return None
+
+
+_CONVOLUTIONS = frozenset({torch.conv2d, nn.functional.conv2d})
+
+
+def windows_of(call: AttentionCall, rows: int) -> int:
+    """How many groups of one image's tokens attend apart: leading dimensions besides batch and heads."""
+    shape = call.query.shape
+    if len(shape) < 4:
+        return 1
+    windows = shape[:-3].numel()
+    if len(shape) > 4:
+        windows = windows * shape[-3] // shape[1]
+    return max(1, windows // rows)
+
+
+def features_of(call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens features"]:
+    """Keys and values per row and token, each projected to a few numbers."""
+    tensors = (call.value,) if call.written_out else (call.key, call.value)
+    return torch.cat([_projected(tensor, call, rows) for tensor in tensors], dim=-1)
+
+
+def query_features(call: AttentionCall, rows: int) -> Tensor | None:
+    return None if call.written_out else _projected(call.query, call, rows)
+
+
+def _projected(tensor: Tensor, call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens features"]:
+    windows = windows_of(call, rows)
+    tokens, dim = tensor.shape[-2:]
+    by_row = tensor.detach().reshape(rows, -1, tokens, dim)
+    heads = max(1, by_row.shape[1] // windows)
+    by_row = by_row.reshape(rows, -1, heads, tokens, dim).transpose(2, 3).flatten(3).flatten(1, 2).float()
+    projected: Tensor = by_row @ _projection(by_row.shape[-1], by_row.device)
+    return projected
+
+
+def _projection(size: int, device: torch.device) -> Float[Tensor, "size features"]:
+    if size <= FEATURES:
+        return torch.eye(size, device=device)
+    generator = torch.Generator().manual_seed(size)
+    projection: Tensor = torch.randn(size, FEATURES, generator=generator) / FEATURES**0.5
+    return projection.to(device)
+
+
+def change_of(
+    tokens: Float[Tensor, "*rows tokens features"], before: Float[Tensor, "tokens features"]
+) -> Float[Tensor, "*rows tokens"]:
+    """How far each token has moved, as a share of the usual size of tokens."""
+    size = before.norm(dim=-1).median().clamp_min(1e-12)
+    moved: Tensor = (tokens - before).norm(dim=-1) / size
+    return moved
+
+
+def has_own_queries(
+    call: AttentionCall, queries: Tensor | None, changes: Float[Tensor, "copies keys"]
+) -> bool:
+    """Whether as many queries as keys aren't the keys' tokens: their changes don't go together."""
+    if not bool(changes.max() > 0):
+        return False
+    if queries is not None:
+        return unlike(change_of(queries[2:], queries[1]), changes)
+    # Of written-out attention S is known: where a key hasn't changed, only a change of the query changes it.
+    still = changes.amax(dim=0) < 1e-3 * changes.max()
+    if call.mask is None or call.mask.dim() < 3 or not still.any() or windows_of(call, len(changes) + 2) > 1:
+        return False
+    scores = with_head_dimension(call, len(changes) + 2).mask
+    assert scores is not None
+    if scores.shape[0] != len(changes) + 2:
+        return False
+    moved = (scores[2:] - scores[1:2])[..., still].detach().float().abs()
+    return unlike(moved.flatten(3).mean(dim=(1, 3)) if moved.dim() == 4 else moved.mean(dim=-1), changes)
+
+
+def unlike(queries: Float[Tensor, "copies queries"], keys: Float[Tensor, "copies keys"]) -> bool:
+    if queries.shape != keys.shape:
+        return True
+    if not bool(queries.max() > 0.01 * keys.max()):
+        return True
+    pair = torch.stack([queries.flatten(), keys.flatten()])
+    if bool((pair.std(dim=1) == 0).any()):
+        return False
+    return float(torch.corrcoef(pair)[0, 1]) < 0.5
+
+
+def unmixed(call: AttentionCall, features: Tensor, mixed: int = 0, own: bool | None = None) -> Tensor:
+    """The call's answer in which each token gets its own value; queries of their own get nothing.
+
+    Args:
+        call, features: the call, and its keys and values per row.
+        mixed: how many of the first rows are answered as the model does.
+        own: whether the queries are other tokens than the keys; None: told by their number.
+    """
+    rows = len(features)
+    output = call.run() if mixed else None
+    value = call.value
+    if call.enable_gqa:
+        value = value.repeat_interleave(call.query.shape[-3] // value.shape[-3], dim=-3)
+    shape = (*call.query.shape[:-1], value.shape[-1])
+    if own if own is not None else call.query.shape[-2] != value.shape[-2]:
+        value = value.new_zeros(shape)
+    value = value.expand(shape)
+    if output is None:
+        return value.clone()
+    kept = mixed * (shape[0] // rows)
+    return torch.cat([output[:kept], value[kept:]])
+
+
+def answer_apart(call: AttentionCall, upstream: Upstream) -> Tensor:
+    """Answers a call whose tensors aren't one per image, as it may be that doesn't depend on images."""
+    if IMAGE in upstream.of(call.query, call.key, call.value, call.mask):
+        raise NotTogetherError
+    return call.run()
