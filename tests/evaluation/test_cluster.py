@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
+from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import miniature
+import numpy as np
 import pytest
 import torch
 
 from vitcam import LoadedModel
 from vitcam.evaluation import RunError, cluster, evaluate
-from vitcam.evaluation.cluster import make_shards
 from vitcam.evaluation.gallery import read_pictures
+from vitcam.evaluation.placing import Placing, place
 from vitcam.evaluation.store import RunFolder
 
 AFTER = (1, 4)
@@ -41,7 +45,7 @@ def test_workers_and_reports_find_the_dataset_from_other_folders(tmp_path, monke
     pytest.importorskip("ray", reason="Ray isn't installed")
     handed = []
     monkeypatch.setattr(
-        cluster, "run_on_ray", lambda address, folder, job, *_: handed.append(job.dataset.root)
+        cluster, "run_on_ray", lambda address, store, *_: handed.append(store.job.dataset.root)
     )
     miniature.make_dataset(tmp_path / "data", images=3)
     monkeypatch.chdir(tmp_path)
@@ -51,7 +55,7 @@ def test_workers_and_reports_find_the_dataset_from_other_folders(tmp_path, monke
 
 
 @pytest.mark.slow
-def test_a_killed_workers_shard_is_done_again(tmp_path):
+def test_a_killed_workers_batch_is_done_again(tmp_path):
     pytest.importorskip("ray", reason="Ray isn't installed")
     data = miniature.make_dataset(tmp_path / "data", images=35)
     settings = {"protocol": "vitcam", "steps": 4, "batch_size": 3, "store_every": 0}
@@ -74,13 +78,146 @@ def test_a_killed_workers_shard_is_done_again(tmp_path):
     assert progress[-1].done == progress[-1].total == 36
 
 
-def test_shards_hold_every_batch_once():
-    batches = [[i] for i in range(11)]
-    for count in (1, 2, 3, 7, 11, 40):
-        shards = make_shards(batches, count)
-        assert len(shards) == min(count, 11)
-        assert [batch for shard in shards for batch in shard] == batches
-        assert max(map(len, shards)) - min(map(len, shards)) <= 1
+@pytest.fixture
+def cluster_of():
+    """Starts a Ray cluster of nodes with these CPUs and GPUs, which Ray only counts."""
+    pytest.importorskip("ray", reason="Ray isn't installed")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    started = []
+
+    def start(*nodes):
+        (cpus, gpus), *others = nodes
+        head = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
+        started.append(Cluster(initialize_head=True, head_node_args=head))
+        for cpus, gpus in others:
+            started[0].add_node(num_cpus=cpus, num_gpus=gpus)
+        ray.init(address=started[0].address, log_to_driver=False, logging_level="ERROR")
+        return started[0]
+
+    yield start
+    ray.shutdown()
+    for each in started:
+        each.shutdown()
+
+
+@pytest.mark.slow
+def test_two_nodes_with_a_gpu_and_a_head_without(tmp_path, cluster_of):
+    """A worker that asked for its share of all CPUs, four, would fit on neither of the nodes, and wait for ever."""
+    data = miniature.make_dataset(tmp_path / "data", images=11, broken=False)
+    cluster_of((4, 0), (2, 1), (2, 1))
+    progress = []
+    given = ("localization", f"folder:{data}", miniature.make_model(), ["center"], tmp_path / "run")
+    started = time.monotonic()
+    summary = evaluate(*given, cluster="auto", workers=0, batch_size=2, progress=progress.append)
+    assert time.monotonic() - started < 60
+    numbers = summary["localization"]["center"]
+    assert numbers["images"] + numbers["skipped_wrong"] == 11
+    assert [each.done for each in progress] == sorted(each.done for each in progress)
+    assert len({each.done for each in progress}) == 1 + 6  # after every batch
+
+
+@pytest.mark.slow
+def test_workers_that_find_no_place_are_an_error(tmp_path, monkeypatch, cluster_of):
+    import ray
+
+    data = miniature.make_dataset(tmp_path / "data", images=3)
+    cluster_of((1, 0))
+    monkeypatch.setattr(cluster, "PATIENCE", 3.0)
+
+    @ray.remote(num_cpus=1)
+    class Other:
+        def here(self):
+            pass
+
+    other = Other.remote()
+    ray.get(other.here.remote())
+    given = ("localization", f"folder:{data}", miniature.make_model(), ["center"], tmp_path / "run")
+    message = r"no worker has found a place for \d+ seconds: each asks for 1 CPUs of one node, and the nodes have 1 CPUs"
+    with pytest.raises(RunError, match=message):
+        evaluate(*given, cluster="auto", workers=0)
+    assert cluster.PATIENCE < 60
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "expected"),
+    [
+        ([(4, 0), (8, 1), (8, 1)], 0, Placing(2, 8, 1.0)),  # two GPUs, and a head without
+        ([(4, 0), (2, 1), (16, 1)], 0, Placing(2, 2, 1.0)),
+        ([(4, 0), (8, 1), (8, 1)], 4, Placing(4, 4, 0.5)),
+        ([(4, 0), (8, 1), (8, 1)], 3, Placing(3, 4, 0.5)),
+        ([(2, 4)], 0, Placing(2, 1, 1.0)),  # fewer CPUs than GPUs
+        ([(3, 0), (5, 0)], 0, Placing(8, 1, 0.0)),
+        ([(3, 0), (5, 0)], 2, Placing(2, 3, 0.0)),
+        ([(3, 0), (5, 0)], 100, Placing(8, 1, 0.0)),
+        ([(1, 0)], 1, Placing(1, 1, 0.0)),
+    ],
+)
+def test_workers_ask_for_what_a_node_has(nodes, workers, expected):
+    assert place([{"CPU": cpus, "GPU": gpus} for cpus, gpus in nodes], workers) == expected
+
+
+def test_every_placing_fits():
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        nodes = [{"CPU": int(random.integers(1, 9)), "GPU": int(random.integers(0, 3))} for _ in range(3)]
+        found = place(nodes, int(random.integers(0, 12)))
+        room = 0
+        for node in nodes:
+            by_gpu = int(node["GPU"] / found.gpus + 1e-9) if found.gpus else found.workers
+            room += min(node["CPU"] // found.cpus, by_gpu)
+        assert room >= found.workers >= 1
+
+
+def test_no_room_is_said():
+    with pytest.raises(RunError, match=r"needs a CPU and a GPU; the nodes have 4 CPUs; 0 CPUs and 1 GPUs"):
+        place([{"CPU": 4}, {"GPU": 1}], 0)
+
+
+class Ray:
+    """Stands in for Ray: workers at different speeds, on a clock that only moves when something is done."""
+
+    exceptions = SimpleNamespace(RayTaskError=ZeroDivisionError, RayError=ArithmeticError)
+
+    def __init__(self, seconds):
+        self.clock, self.seconds, self.ends = 0.0, list(seconds), {}
+
+    def remote(self, kind):
+        return SimpleNamespace(options=lambda **_: SimpleNamespace(remote=self.hire))
+
+    def hire(self, threads):
+        mine = self.seconds.pop(0)
+
+        def call(seconds):
+            def remote(*given):
+                me = object()
+                self.ends[me] = self.clock + seconds
+                return me
+
+            return SimpleNamespace(remote=remote)
+
+        return SimpleNamespace(placed=call(0), begin=call(0), work=call(mine))
+
+    def wait(self, refs, timeout):
+        first = min(refs, key=self.ends.get)
+        self.clock = max(self.clock, self.ends[first])
+        return [first], None
+
+    def get(self, ref):
+        return [], []
+
+    def kill(self, handle):
+        pass
+
+
+def test_a_slow_worker_holds_up_nobody():
+    ray = Ray([10, 1, 1, 1, 1, 1, 1, 1])
+    batches = deque([i] for i in range(71))
+    crew = cluster._Crew(ray, Placing(8, 1, 0.0), [], None, "localization", batches)
+    done = [batch[0] for batch, _ in crew.results()]
+    assert sorted(done) == list(range(71))
+    assert ray.clock == 10  # as good as can be: 71 batches, seven quick workers and a slow one with one batch
 
 
 def test_unknown_addresses_are_refused(tmp_path):

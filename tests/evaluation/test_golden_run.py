@@ -46,7 +46,7 @@ def stored(rows, columns, task, path):
     folder.create()
     folder.begin({})
     folder.append(to_frame(rows, columns))
-    return folder.read(), summarize(folder.read(), [task], ["golden"], 0, 0)[task]["golden"]
+    return folder.read(), summarize(folder.stored_rows, [task], ["golden"], 0, 0)[task]["golden"]
 
 
 def answer_with(heatmaps, targets):

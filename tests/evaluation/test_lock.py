@@ -2,59 +2,130 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import json
 import os
-import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
 from vitcam.evaluation import RunError
+from vitcam.evaluation import lock as locks
 from vitcam.evaluation.lock import locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from vitcam.evaluation.lock import locked
-with locked(Path(sys.argv[1])):
+from vitcam.evaluation import lock
+lock.BEAT = 0.05
+if "no-flock" in sys.argv:
+    lock._lock = lambda file: None
+if "elsewhere" in sys.argv:
+    lock._machine = lambda: "another kernel"
+with lock.locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def test_a_living_process_keeps_others_out_and_a_dead_one_doesnt(tmp_path):
-    lock = tmp_path / "lock"
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(locks, "BEAT", 0.05)
+    monkeypatch.setattr(locks, "STALE", 0.6)
+
+
+@contextlib.contextmanager
+def held(lock, *how):
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(lock), *how],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(RunError, match=f"is being worked on by process {holder.pid} on .*: wait for it"):
-        locked(lock).__enter__()
-    holder.kill()
-    holder.communicate()
-    with locked(lock):
-        assert lock.read_text().startswith(f"{os.getpid()} ")
+    try:
+        assert holder.stdout.readline() == "held\n"
+        yield holder
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def holder_of(lock):
+    return json.loads(lock.read_text())
+
+
+def without_flock(monkeypatch):
+    """As on Lustre, unless it is mounted with locks."""
+
+    def refuse(file, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_a_living_process_keeps_others_out_and_a_dead_one_doesnt(tmp_path):
+    lock, told = tmp_path / "lock", []
+    with held(lock) as holder:
+        with pytest.raises(RunError, match=f"is being worked on by process {holder.pid} on .*: wait for it"):
+            locked(lock).__enter__()
+        holder.kill()
+        holder.communicate()
+        with locked(lock, told.append):
+            assert holder_of(lock)["process"] == os.getpid()
     assert lock.read_text() == ""
+    assert told == []  # nothing had to be waited for
 
 
-def test_a_pid_that_was_given_anew_is_no_holder(tmp_path):
+def test_containers_of_one_host_name_keep_each_other_out(tmp_path):
+    """Their process numbers mean nothing to each other; the kernel that they share has the say."""
     lock = tmp_path / "lock"
-    lock.write_text(f"{os.getppid()} 1 {socket.gethostname()}")  # since the machine was started
-    with locked(lock):
-        pass
+    with held(lock):
+        content = holder_of(lock) | {"process": 1}  # as every container's first process calls itself
+        lock.write_text(json.dumps(content))
+        with pytest.raises(RunError, match="is being worked on by process"):
+            locked(lock).__enter__()
 
 
-def test_torn_locks_are_taken_and_foreign_ones_arent(tmp_path):
+@pytest.mark.parametrize("how", [("no-flock",), ("no-flock", "elsewhere")])
+def test_signs_of_life_keep_others_out_where_the_systems_locks_dont_reach(tmp_path, monkeypatch, how):
+    lock, told = tmp_path / "lock", []
+    if "elsewhere" not in how:
+        without_flock(monkeypatch)
+    with held(lock, *how) as holder:
+        with pytest.raises(RunError, match=f"is being worked on by process {holder.pid}"):
+            locked(lock).__enter__()
+        holder.kill()  # as a pod is that starts again elsewhere
+        holder.communicate()
+        started = time.monotonic()
+        with locked(lock, told.append):
+            assert time.monotonic() - started >= 0.6
+            assert holder_of(lock)["process"] == os.getpid()
+    assert f"was last worked on by process {holder.pid} on " in told[0]
+    assert "waiting up to 0.6 seconds for a sign of life" in told[0]
+
+
+def test_who_was_taken_for_dead_may_write_no_more(tmp_path):
     lock = tmp_path / "lock"
-    lock.write_text("123")
+    with locked(lock) as own:
+        own.check()
+        lock.write_text(json.dumps({"process": 7, "host": "elsewhere", "token": "other"}))
+        deadline = time.monotonic() + 10
+        with pytest.raises(RunError, match="taken over by process 7 on elsewhere, since this process gave no sign"):
+            while time.monotonic() < deadline:
+                own.check()
+    assert holder_of(lock)["process"] == 7  # and isn't given back either
+
+
+@pytest.mark.parametrize("content", [b"123 456 old-form", b"\xff\xfe\x00\x01", b"[1]", b"[" * 10**5, b"{}"])
+def test_locks_that_hold_no_holder_are_taken_after_a_while(tmp_path, content):
+    lock = tmp_path / "lock"
+    lock.write_bytes(content)
     with locked(lock):
-        pass
-    lock.write_text("123 456 another-machine")
-    with pytest.raises(RunError, match="by process 123 on another-machine"):
-        locked(lock).__enter__()
-    assert lock.read_text() == "123 456 another-machine"
+        assert holder_of(lock)["process"] == os.getpid()
 
 
 def test_a_lock_that_cannot_be_written_is_an_error_that_says_so(tmp_path):
@@ -70,15 +141,10 @@ def test_a_folder_that_is_gone_is_no_error_when_it_is_given_back(tmp_path):
 
 
 def test_a_file_system_without_locks_will_do(tmp_path, monkeypatch):
-    """As Lustre's, unless it is mounted with them."""
-
-    def refuse(file, operation):
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    without_flock(monkeypatch)
     lock = tmp_path / "lock"
     with locked(lock):
-        assert lock.read_text().startswith(f"{os.getpid()} ")
+        assert holder_of(lock)["process"] == os.getpid()
     assert lock.read_text() == ""
 
 

@@ -115,7 +115,7 @@ def test_a_full_disk_loses_nothing(run, folder, monkeypatch):
     write, written = writing.write_durably, []
 
     def full(path, content):
-        if len(written) == 3:
+        if len(written) == 4:  # sources, settings, a picture, rows
             path.write_bytes(content[:10])
             raise OSError(errno.ENOSPC, "No space left on device")
         written.append(path)

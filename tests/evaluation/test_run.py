@@ -29,12 +29,14 @@ from vitcam.evaluation import (
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.gallery import read_pictures, to_pictures
 from vitcam.evaluation.store import RunFolder
+from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.summary import summarize
 from vitcam.images import open_image
 from vitcam.models.promptable import ImageTower
 from vitcam.types import Box
 
 BASE = ["task", "image", "method", "target", "class_name", "label", "predicted", "correct", "error"]
+BASE += ["annotation", "photograph"]
 PAPER = ["pixel_accuracy", "iou", "dice", "precision", "recall"]
 
 
@@ -141,16 +143,22 @@ def test_a_batch_that_the_model_fails_on_is_named(run, folder):
         run(model=model)
 
 
-def test_numbers_and_curves_that_overflowed_are_left_out_of_the_means(run, folder):
+def summarized(rows, path):
+    part = path / "part-000000-00000000.parquet"
+    rows.write_parquet(part)
+    return summarize(StoredRows((part,)), ["perturbation"], ["agcam"], 0, 0)["perturbation"]["agcam"]
+
+
+def test_numbers_and_curves_that_overflowed_are_left_out_of_the_means(run, folder, tmp_path):
     run("perturbation", steps=2)
     rows = folder.read().filter(pl.col("method").is_not_null())
-    assert summarize(rows, ["perturbation"], ["agcam"], 0, 0)["perturbation"]["agcam"]["images"] == 23
+    assert summarized(rows, tmp_path)["images"] == 23
     nan, first = float("nan"), pl.col("image") == rows["image"][0]
     spoilt = rows.with_columns(
         pl.when(first).then(pl.lit([1.0, nan, 0.0])).otherwise("morf").alias("morf"),
         pl.when(first).then(nan).otherwise("abpc").alias("abpc"),
     )
-    summary = summarize(spoilt, ["perturbation"], ["agcam"], 0, 0)["perturbation"]["agcam"]
+    summary = summarized(spoilt, tmp_path)
     left = rows.filter(method="agcam")[1:]
     assert summary["abpc"] == pytest.approx(left["abpc"].mean())
     assert summary["morf"] == pytest.approx(np.mean(left["morf"].to_list(), axis=0).tolist())

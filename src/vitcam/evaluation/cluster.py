@@ -3,116 +3,169 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from itertools import pairwise
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-
 from vitcam.errors import VitcamError
+from vitcam.evaluation.cluster_worker import Worker
 from vitcam.evaluation.errors import RunError
-from vitcam.evaluation.job import Job
-from vitcam.evaluation.rows import Task
-from vitcam.evaluation.store import RunFolder
-from vitcam.evaluation.work import pending_batches, run_batches
-
-SHARDS_PER_WORKER = 4
-"""So that a slow worker, or one that dies, holds up a quarter of its share at most."""
+from vitcam.evaluation.placing import Placing, described, place
+from vitcam.evaluation.work import Storing
 
 RETRIES = 5
+"""How often a batch is given to another worker after its own has died."""
+
+PATIENCE = 50.0
+"""Seconds after which workers that found no place are an error, if none has."""
+
+Batch = Sequence[int]
 
 
 def run_on_ray(
-    address: str,
-    folder: RunFolder,
-    job: Job,
-    task: Task,
-    batches: Sequence[Sequence[int]],
-    workers: int,
-    store_every: float,
-    report: Callable[[int], None],
+    address: str, store: Storing, batches: Sequence[Batch], workers: int, report: Callable[[int], None]
 ) -> None:
-    """Turns batches of photographs into stored rows, in shards over a cluster's workers.
+    """Turns batches of photographs into stored rows, each by the first of a cluster's workers that is free.
 
-    Each worker writes its own files into the run's folder. When one is killed, Ray gives its shard to another,
-    which skips what is stored already. A worker has a GPU to itself if the cluster has any.
+    The workers compute, and this process stores what they return. A batch whose worker dies goes to another. A worker
+    has a GPU to itself if the cluster has as many.
 
     Args:
         address: "local" (a cluster of this machine, for the time of the run), "auto" (the one that this
             machine belongs to) or "ray://HOST:PORT".
-        folder: on a file system that all machines share under this path.
-        job, task, batches, store_every, report: as for ``run_batches``.
-        workers: shards that are worked on at a time; 0 for one per GPU, or per CPU where there is none.
+        store: gets the rows; says what is to be done.
+        batches, report: as for ``run_batches``.
+        workers: how many; 0 for one per GPU, or per CPU where there is none.
 
     Raises:
-        RunError: Ray isn't installed or can't be reached, a worker doesn't see the folder, or a shard has
+        RunError: Ray isn't installed or can't be reached, no worker finds a place within a minute, or a batch has
             killed its worker time after time.
     """
     if not batches:
         return
-    with _connected(address) as ray:
-        resources = ray.cluster_resources()
-        cpus, gpus = max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0))
-        at_once = min(workers or gpus or cpus, cpus)
-        threads = cpus // at_once
-        work = ray.remote(_work_on_shard).options(
-            num_cpus=threads, num_gpus=min(1.0, gpus / at_once), max_retries=RETRIES
-        )
-        handed = ray.put(replace(job, model=replace(job.model, text_encoder=None)))
-        waiting = {
-            work.remote(folder.path.absolute(), handed, task, shard, threads, store_every): shard
-            for shard in make_shards(batches, at_once * SHARDS_PER_WORKER)
-        }
-        while waiting:
-            (ready, *_), _ = ray.wait(list(waiting))
-            shard = waiting.pop(ready)
-            _result(ray, ready, shard)
-            report(sum(map(len, shard)))
+    with _connected(address) as ray, store:
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        placing = place(nodes, workers)
+        handed = ray.put(replace(store.job, model=replace(store.job.model, text_encoder=None)))
+        crew = _Crew(ray, placing, nodes, handed, store.task, deque(batches))
+        try:
+            for batch, (rows, pictures) in crew.results():
+                store.add(rows, pictures)
+                report(len(batch))
+        finally:
+            crew.dismiss()
 
 
-def make_shards(batches: Sequence[Sequence[int]], count: int) -> list[list[Sequence[int]]]:
-    """Batches in at most ``count`` runs of about the same length; batches stay whole.
+@dataclass
+class _Member:
+    """A worker: what it is busy with (``None`` until it has its place and the job), and what is kept for it."""
 
-    Example:
-        >>> make_shards([[0, 1], [2, 3], [4]], 2)
-        [[[0, 1]], [[2, 3], [4]]]
-    """
-    count = min(count, len(batches))
-    edges = [len(batches) * shard // count for shard in range(count + 1)]
-    return [list(batches[start:end]) for start, end in pairwise(edges)]
+    handle: Any
+    placed: bool = False
+    batch: Batch | None = None
+    kept: Batch | None = None
 
 
-def _work_on_shard(
-    path: Path, job: Job, task: Task, shard: Sequence[Sequence[int]], threads: int, store_every: float
-) -> None:
-    """Runs in a worker's process, and again in another's if that one dies."""
-    folder = RunFolder(path)
-    if not (path / "run.json").exists():
-        raise RunError(
-            f"a worker of the cluster doesn't see {path}: put the run on a file system that all machines share"
-        )
-    torch.set_num_threads(threads)
-    job.model.module.to("cuda" if torch.cuda.is_available() else "cpu")
-    left = pending_batches(folder, job, task, shard)
-    # reading ahead in one thread: the cluster's other CPUs have shards of their own
-    run_batches(folder, job, task, left, 1, store_every, lambda images: None)
+@dataclass
+class _Crew:
+    """Workers that take batches as they get free."""
 
+    ray: Any
+    placing: Placing
+    nodes: Sequence[dict[str, float]]
+    job: Any
+    task: str
+    left: deque[Batch]
+    deaths: dict[int, int] = field(default_factory=dict)
+    busy: dict[Any, _Member] = field(default_factory=dict)
 
-def _result(ray: Any, ready: Any, shard: Sequence[Sequence[int]]) -> None:
-    try:
-        ray.get(ready)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, VitcamError):
-            raise error.cause from error
-        raise
-    except ray.exceptions.RayError as error:
-        raise RunError(
-            f"a shard of {sum(map(len, shard))} images has ended its worker {RETRIES + 1} times, perhaps for want "
-            f"of memory ({str(error).splitlines()[0]}): try a smaller batch size or fewer workers. What is stored "
-            "is whole; the same command goes on from there"
-        ) from error
+    def results(self) -> Iterator[tuple[Batch, Any]]:
+        """Every batch with what became of it, in the order in which they are done."""
+        for _ in range(min(self.placing.workers, len(self.left))):
+            self._hire()
+        waited_since = time.monotonic()
+        while self.busy:
+            done, _ = self.ray.wait(list(self.busy), timeout=1.0)
+            if not done:
+                if not any(member.placed for member in self.busy.values()):
+                    self._lose_patience(time.monotonic() - waited_since)
+                continue
+            member = self.busy.pop(done[0])
+            batch, member.batch = member.batch, None
+            try:
+                result = self.ray.get(done[0])
+            except self.ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, VitcamError):
+                    raise error.cause from error
+                raise
+            except self.ray.exceptions.RayError as error:
+                self._bury(member, batch, error)
+                waited_since = time.monotonic()
+                continue
+            waited_since = time.monotonic()
+            if not member.placed:
+                member.placed = True
+                self.busy[member.handle.begin.remote(self.job, self.task)] = member
+                continue
+            self._employ(member)
+            if batch is not None:
+                yield batch, result
+
+    def dismiss(self) -> None:
+        """Ends all workers, those too that are still at work."""
+        for member in self.busy.values():
+            self.ray.kill(member.handle)
+
+    def _hire(self) -> None:
+        worker = self.ray.remote(Worker).options(num_cpus=self.placing.cpus, num_gpus=self.placing.gpus)
+        member = _Member(worker.remote(self.placing.cpus))
+        self.busy[member.handle.placed.remote()] = member
+
+    def _employ(self, member: _Member) -> None:
+        """Gives a free worker its next batch, and keeps the one after that for it, which it reads meanwhile."""
+        batch, member.kept = member.kept or self._next(), None
+        if batch is None:
+            self.ray.kill(member.handle)
+            return
+        member.batch = batch
+        # when little is left, nothing is kept, so that nobody who is slow has two
+        member.kept = self.left.popleft() if len(self.left) > self.placing.workers else None
+        self.busy[member.handle.work.remote(batch, member.kept or ())] = member
+
+    def _next(self) -> Batch | None:
+        """What is left, or else what is kept for one that is still busy."""
+        if self.left:
+            return self.left.popleft()
+        for other in self.busy.values():
+            if other.kept is not None:
+                batch, other.kept = other.kept, None
+                return batch
+        return None
+
+    def _bury(self, member: _Member, batch: Batch | None, error: Exception) -> None:
+        """Puts back what a dead worker had, and hires another."""
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        first, what = (batch[0], f"a batch of {len(batch)} images") if batch else (-1, "taking the job")
+        deaths = self.deaths[first] = self.deaths.get(first, 0) + 1
+        if deaths > RETRIES:
+            raise RunError(
+                f"{what} has ended its worker {deaths} times, perhaps for want of memory ({why}): try a smaller "
+                "batch size or fewer workers. What is stored is whole; the same command goes on from there"
+            ) from error
+        self.left.extendleft(each for each in (member.kept, batch) if each is not None)
+        self._hire()
+
+    def _lose_patience(self, waited: float) -> None:
+        if waited > PATIENCE:
+            asked = f"{self.placing.cpus} CPUs" + (
+                f" and {self.placing.gpus:g} GPUs" if self.placing.gpus else ""
+            )
+            raise RunError(
+                f"no worker has found a place for {waited:.0f} seconds: each asks for {asked} of one node, and the "
+                f"nodes have {described(self.nodes)}, which other work may hold. Wait for that, or say --workers"
+            )
 
 
 def find_ray() -> Any:

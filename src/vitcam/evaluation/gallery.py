@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
+from vitcam.evaluation.parts import Parts, damaged
 from vitcam.evaluation.rows import KEY, Row, Task
 
 FOLDER = "gallery"
@@ -66,17 +68,26 @@ def pictures_frame(pictures: Sequence[Picture]) -> pl.DataFrame:
     return pl.DataFrame(dict(zip(SCHEMA, map(list, columns), strict=True)), schema=dict(SCHEMA))
 
 
+def merged_pictures(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Pictures of several files in one table, each once, so sorted that those of an image are found quickly."""
+    return pl.concat(parts).unique(KEY, keep="last", maintain_order=True).sort(KEY, nulls_last=True)
+
+
 def read_pictures(run: Path, task: Task, images: Collection[str]) -> dict[tuple[Any, ...], bytes]:
     """The stored pictures of some images of a task, by (image, method, target).
 
-    Files that can't be read count as absent: a run without pictures is still a run.
+    Files that are damaged count as absent: a run without pictures is still a run.
     """
     found: dict[tuple[Any, ...], bytes] = {}
-    for part in sorted((run / FOLDER).glob("part-*.parquet")):
+    parts = Parts(run / FOLDER)
+    for part in parts.paths():
         wanted = pl.scan_parquet(part).filter(pl.col("task") == task, pl.col("image").is_in(list(images)))
         try:
-            pictures = wanted.select(*KEY[1:], "picture").collect()
-        except (OSError, pl.exceptions.PolarsError):
+            with damaged(part):
+                pictures = wanted.select(*KEY[1:], "picture").collect()
+            if pictures.height:
+                parts.verify(part)
+        except RunError:
             continue
         found |= {tuple(key): picture for *key, picture in pictures.iter_rows()}
     return found

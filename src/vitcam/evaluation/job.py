@@ -73,6 +73,7 @@ class Job:
             "predicted": predicted,
             "correct": predicted in item.labels,
             "error": None,
+            **item.made_from._asdict(),
         }
 
     def class_name(self, target: int, label: int) -> str:

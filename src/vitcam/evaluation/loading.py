@@ -6,18 +6,30 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import DatasetError, ImageError
 from vitcam.evaluation.datasets import Dataset
+from vitcam.evaluation.datasets.digests import annotation_digest, photograph_digest
 from vitcam.evaluation.ground_truth import Truth, find_truth
 from vitcam.models import Preprocessing
 from vitcam.threads import map_ahead
 
 _AHEAD = 2
 """Batches."""
+
+
+class MadeFrom(NamedTuple):
+    """Digests of a photograph's annotation (with its file's size) and of the photograph itself, where known."""
+
+    annotation: str | None
+    photograph: str | None
+
+
+UNKNOWN = MadeFrom(None, None)
 
 
 @dataclass(frozen=True)
@@ -29,12 +41,14 @@ class Item:
         pixels: the model's input.
         labels: from each of the model's classes in it to the dataset's.
         truths: where those classes are; empty if that wasn't asked for.
+        made_from: digests of what it was made from.
     """
 
     id: str
     pixels: Float[Tensor, "3 height width"] = field(repr=False)
     labels: Mapping[int, int]
     truths: Mapping[int, Truth] = field(repr=False)
+    made_from: MadeFrom = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -88,7 +102,16 @@ class Photographs:
             if self._with_truth
         }
         first = {model_class: labels[0] for model_class, labels in known.items()}
-        return Item(sample.id, self._preprocessing(image), first, truths)
+        made_from = MadeFrom(annotation_digest(sample), photograph_digest(sample, image))
+        return Item(sample.id, self._preprocessing(image), first, truths, made_from)
+
+    def made_from(self, index: int) -> MadeFrom:
+        """What an item would be made from now; nothing of what can't be read."""
+        try:
+            sample = self._dataset[index]
+            return MadeFrom(annotation_digest(sample), photograph_digest(sample))
+        except (ImageError, DatasetError):
+            return UNKNOWN
 
 
 def load_batches(

@@ -8,6 +8,7 @@ import numpy as np
 
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
+from vitcam.evaluation.datasets.digests import annotation_digest, digest_of
 from vitcam.evaluation.errors import RunError
 
 
@@ -20,12 +21,14 @@ class Plan:
         unmatched: how many were passed over because the model doesn't know their class.
         masks: whether any of them has a mask.
         boxes: whether any of them has a box.
+        annotations: a digest of each one's annotation and of its file's size.
     """
 
     indices: tuple[int, ...]
     unmatched: int
     masks: bool
     boxes: bool
+    annotations: tuple[str, ...] = ()
 
     def check_located(self, dataset: Dataset) -> None:
         """Raises RunError where nothing says what a heatmap is to be compared with."""
@@ -49,7 +52,7 @@ def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int)
     """Chooses the photographs whose class the model knows.
 
     Args:
-        dataset: its photographs are not read, only their annotations.
+        dataset: its photographs are not read, only their annotations, and the sizes of their files.
         match: of the dataset's classes with the model's.
         limit: how many; they are drawn from the whole dataset, since its order may be by class.
         seed: of the draw.
@@ -58,18 +61,19 @@ def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int)
         RunError: there are none.
     """
     order = range(len(dataset)) if limit is None else np.random.default_rng(seed).permutation(len(dataset))
-    chosen: list[int] = []
+    chosen: dict[int, str] = {}
     unmatched, masks, boxes = 0, False, False
     for index in map(int, order):
         if len(chosen) == limit:
             break
         try:
             sample = dataset[index]
-        except DatasetError:  # becomes a row with this error when its turn comes
-            chosen.append(index)
+            annotation = annotation_digest(sample)
+        except DatasetError as error:  # becomes a row with this error when its turn comes
+            chosen[index] = digest_of(str(error).encode())
             continue
         if any(match.model_indices[label] is not None for label in sample.labels):
-            chosen.append(index)
+            chosen[index] = annotation
             masks = masks or sample.segmentation is not None
             boxes = boxes or bool(sample.boxes)
         else:
@@ -79,4 +83,5 @@ def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int)
             f"the model knows none of the classes of the {len(dataset)} photographs of {dataset.root} "
             f"({match.sentence}): train a head for them with `vitcam train-head`, or take another model"
         )
-    return Plan(tuple(sorted(chosen)), unmatched, masks, boxes)
+    indices = tuple(sorted(chosen))
+    return Plan(indices, unmatched, masks, boxes, tuple(chosen[index] for index in indices))

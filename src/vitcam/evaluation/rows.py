@@ -19,7 +19,7 @@ Shape = Literal["number", "curve"]
 KEY = ("task", "image", "method", "target")
 """What a row is known by."""
 
-COLUMNS: Mapping[str, Any] = {
+REQUIRED: Mapping[str, Any] = {
     "task": pl.String(),
     "image": pl.String(),
     "method": pl.String(),
@@ -30,28 +30,45 @@ COLUMNS: Mapping[str, Any] = {
     "correct": pl.Boolean(),
     "error": pl.String(),
 }
+"""What the rows of every run have."""
+
+MADE_FROM: Mapping[str, Any] = {"annotation": pl.String(), "photograph": pl.String()}
+"""Digests of what a row was made from; vitcam's first runs don't have them."""
+
+COLUMNS: Mapping[str, Any] = {**REQUIRED, **MADE_FROM}
 """What every row has, with polars' types; its numbers stand in further columns."""
 
 _TYPES: Mapping[Shape, Any] = {"number": pl.Float64(), "curve": pl.List(pl.Float64())}
 
 
-def failed_row(task: Task, image: str, error: str) -> Row:
-    """The one row of an image that couldn't be read."""
-    return {**dict.fromkeys(COLUMNS), "task": task, "image": image, "error": error}
+def failed_row(
+    task: Task, image: str, error: str, annotation: str | None = None, photograph: str | None = None
+) -> Row:
+    """The one row of an image that has no scores: it couldn't be read, or the model gave no numbers for it."""
+    made_from = {"annotation": annotation, "photograph": photograph}
+    return {**dict.fromkeys(COLUMNS), "task": task, "image": image, "error": error, **made_from}
 
 
 def merged(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """All rows of a run, each once, in an order that doesn't depend on how they came.
+    """Rows of several parts, each image with one outcome, in an order that doesn't depend on how they came.
 
-    Two workers of a cluster may both have done an image, if one was only thought to be dead: what came first
-    counts. What was wrong with an image no longer does once it has scores.
+    A batch may have been done twice, and not come out the same: another prediction, say, after a resumption on
+    another machine. What came first counts, for all of an image's rows of a method together. What was wrong with
+    an image no longer does once it has scores.
 
     Args:
-        parts: as they were stored, the oldest first; at least one.
+        parts: as they were stored, the oldest first; at least one. They hold all rows of their images.
     """
-    rows = pl.concat(parts, how="diagonal_relaxed").unique(subset=KEY, keep="first", maintain_order=True)
+    numbered = [part.with_columns(pl.lit(i, dtype=pl.UInt32).alias(_PART)) for i, part in enumerate(parts)]
+    rows = pl.concat(numbered, how="diagonal_relaxed")
     failed = pl.col("method").is_null()
-    return rows.filter(~failed | failed.all().over("task", "image")).sort(KEY, nulls_last=True)
+    rows = rows.filter(~failed | failed.all().over("task", "image"))
+    rows = rows.filter(pl.col(_PART) == pl.col(_PART).min().over("task", "image", "method"))
+    rows = rows.drop(_PART).unique(subset=KEY, keep="first", maintain_order=True)
+    return rows.sort(KEY, nulls_last=True)
+
+
+_PART = "part of the run"
 
 
 def to_frame(rows: Sequence[Row], metrics: Mapping[str, Shape]) -> pl.DataFrame:

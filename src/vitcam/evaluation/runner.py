@@ -8,16 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset
+from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import Job
+from vitcam.evaluation.local import check_local
 from vitcam.evaluation.lock import locked
 from vitcam.evaluation.plan import Plan, make_plan
 from vitcam.evaluation.protocol import Protocol, not_measured, protocol_preprocessing
 from vitcam.evaluation.rows import Task
-from vitcam.evaluation.settings import Settings, describe_run, with_controls
+from vitcam.evaluation.settings import Settings, check_same, describe_run, with_controls
+from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, verify_photographs
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.summary import problems, summarize
-from vitcam.evaluation.work import pending_batches, run_batches
+from vitcam.evaluation.work import Storing, pending_batches, run_batches
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.device import on_device
 from vitcam.recording import Precision
@@ -60,6 +65,8 @@ def evaluate(
     cluster: str | None = None,
     store_every: float = 5.0,
     gallery: bool = True,
+    verify: bool = False,
+    allow_version_change: bool = False,
     data_options: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] = lambda progress: None,
     tell: Callable[[str], None] = lambda sentence: None,
@@ -98,6 +105,10 @@ def evaluate(
         cluster: None for this process alone; "local", "auto" or "ray://HOST:PORT" for Ray.
         store_every: after how many seconds rows are stored: what a kill loses at most.
         gallery: whether small pictures are stored for the report's gallery, about 5 kB per image and task.
+        verify: read the photographs that are measured already again, and refuse to go on if one has changed. That
+            annotations or the sizes of files have changed is always noticed.
+        allow_version_change: go on with a run that was begun with another version of vitcam, torch, timm or
+            transformers, and say so, instead of refusing.
         data_options: what the dataset's reader can be told, such as ``{"multi_label": True}``.
         progress: is called after every batch.
         tell: is called with sentences for people: what was left out, what is gone on with.
@@ -107,7 +118,8 @@ def evaluate(
 
     Raises:
         RunError: a setting makes no sense; the folder holds another run, or another process works in it; it
-            can't be written (a full disk loses nothing).
+            can't be written (a full disk loses nothing); photographs or annotations have changed since the run
+            began; memory has run out.
         DatasetError, ModelError, MethodError: as from ``open_dataset``, ``load_model`` and ``compare``.
 
     Example:
@@ -129,6 +141,9 @@ def evaluate(
         seed,
         tuple(tests),
     )
+    check_local(output, "a run's folder", RunError)
+    if isinstance(data, str):
+        check_local(data.partition(":")[2], "a dataset", DatasetError)
     if cluster is not None:  # before anything is loaded or written
         from vitcam.evaluation.cluster import find_ray
 
@@ -148,18 +163,21 @@ def evaluate(
     )
     job = Job(settings, dataset, loaded, match.model_indices, plan.masks, gallery)
     here = device if cluster is None else None
-    with locked(folder.lock), on_device(loaded.module, here):
-        for sentence in folder.begin(described):
-            tell(sentence)
+    with terminable(), locked(folder.lock, tell) as lock, on_device(loaded.module, here):
+        _begin(folder, described, dataset, plan, allow_version_change, tell)
+        if verify:
+            verify_photographs(folder, dataset, plan, job.photographs(settings.tasks[0]), tell)
         for each in settings.tasks:
             pending, report = _pending(folder, plan, job, each, progress, tell)
+            store = Storing(folder, job, each, store_every, lock.check)
             if cluster is None:
-                run_batches(folder, job, each, pending, workers, store_every, report)
+                run_batches(store, pending, workers, report)
             else:
                 from vitcam.evaluation.cluster import run_on_ray
 
-                run_on_ray(cluster, folder, job, each, pending, workers, store_every, report)
-        rows = folder.read()
+                run_on_ray(cluster, store, pending, workers, report)
+        rows = folder.stored_rows
+        check_rows(folder, rows)
         summary = summarize(rows, settings.tasks, settings.methods, plan.unmatched, seed)
         folder.write_summary(summary)
     for each in settings.tasks:
@@ -173,6 +191,28 @@ def evaluate(
     if wrong:
         tell("Once these photographs can be read, the same command measures them too")
     return summary
+
+
+def _begin(
+    folder: RunFolder,
+    described: Mapping[str, Any],
+    dataset: Dataset,
+    plan: Plan,
+    allow_version_change: bool,
+    tell: Callable[[str], None],
+) -> None:
+    """Begins the run, or makes sure that this goes on with it."""
+
+    def check(stored: Mapping[str, Any]) -> list[str]:
+        notes = check_same(stored, described, str(folder.path), allow_version_change)
+        return [*notes, *check_sources(folder, dataset, plan)]
+
+    if not (folder.path / "run.json").exists() and not folder.rows.paths():
+        for left in folder.sources.paths():  # of a start that was killed before there were settings
+            left.unlink()
+        keep_sources(folder, dataset, plan)
+    for sentence in folder.begin(described, check):
+        tell(sentence)
 
 
 def _from_anywhere(data: str | Dataset) -> str | Dataset:

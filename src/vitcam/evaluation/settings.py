@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from platform import platform, python_version
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from vitcam.errors import MethodError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
+from vitcam.evaluation.datasets.digests import digest_of
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.protocol import Protocol, protocol_tests, protocol_thresholds
@@ -28,6 +29,9 @@ FORMAT = 1
 # What isn't compared between the command that began a run and the one that goes on with it: the same photographs
 # may lie elsewhere, the machine isn't a setting, and the last two follow from settings that are compared.
 _NOT_COMPARED = frozenset({"data", "environment", "thresholds", "fractions"})
+
+# What is compared otherwise, each in a way of its own.
+_APART = frozenset({"versions", "batch_size", "dataset.contents"})
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ def describe_run(
         "dataset": {
             "kind": dataset.kind,
             "fingerprint": dataset.fingerprint,
+            "contents": digest_of(*(annotation.encode() for annotation in plan.annotations)),
             "photographs": len(dataset),
             "classes": len(dataset.classes),
             "notes": list(dataset.notes),
@@ -130,30 +135,39 @@ def describe_run(
         "class_match": match.sentence,
         "images": len(plan.indices),
         "unmatched": plan.unmatched,
-        "versions": {"vitcam": version("vitcam"), "torch": version("torch")},
+        "versions": _versions(),
         "environment": {
             "python": python_version(),
             "platform": platform(),
-            "timm": version("timm"),
             "polars": version("polars"),
             "threads": torch.get_num_threads(),  # on which the last digits of torch's results depend
         },
     }
 
 
-def check_same(stored: Mapping[str, Any], asked: Mapping[str, Any], where: str) -> None:
-    """Refuses to go on with a run under other settings.
+def check_same(
+    stored: Mapping[str, Any], asked: Mapping[str, Any], where: str, allow_version_change: bool = False
+) -> list[str]:
+    """Refuses to go on with a run under other settings, or with other versions of what computes its numbers.
 
     Args:
         stored: what ``run.json`` holds.
         asked: what this command would have written there.
         where: the run's folder, for the message.
+        allow_version_change: say that versions differ, instead of refusing.
+
+    Returns:
+        What differs and shows in the last digits at most, unless it was allowed: sentences for people.
 
     Raises:
-        RunError: naming every setting that differs.
+        RunError: naming every setting that differs, or the versions.
     """
     before, now = _flat(stored), _flat(asked)
-    names = [name for name in dict.fromkeys((*before, *now)) if name.split(".")[0] not in _NOT_COMPARED]
+    names = [
+        name
+        for name in dict.fromkeys((*before, *now))
+        if name.split(".")[0] not in _NOT_COMPARED | _APART and name not in _APART
+    ]
     differing = [name for name in names if before.get(name) != now.get(name)]
     if differing:
         lines = [
@@ -164,11 +178,65 @@ def check_same(stored: Mapping[str, Any], asked: Mapping[str, Any], where: str) 
             + "\n".join(lines)
             + "\nGive the same ones to go on with it, or another output folder for a new run"
         )
+    return [
+        *_version_notes(stored, asked, where, allow_version_change),
+        *_batch_notes(stored, asked),
+        *_thread_notes(stored, asked),
+    ]
 
 
-def environment_notes(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+def _versions() -> dict[str, str | None]:
+    """Of what computes a run's numbers; None for what isn't installed."""
+    found: dict[str, str | None] = {}
+    for name in ("vitcam", "torch", "timm", "transformers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _version_notes(
+    stored: Mapping[str, Any], asked: Mapping[str, Any], where: str, allowed: bool
+) -> list[str]:
+    # vitcam's first runs note timm's version beside the machine, and transformers' nowhere
+    environment = {name: value for name, value in _of(stored, "environment").items() if name == "timm"}
+    before = {**environment, **_of(stored, "versions")}
+    now = _of(asked, "versions")
+    differing = [
+        f"{name} {before[name] or 'missing'} in the run, {now[name] or 'missing'} now"
+        for name in now
+        if name in before and before[name] != now[name]
+    ]
+    if differing and not allowed:
+        raise RunError(
+            f"{where} was begun with other versions, which may give other numbers: {'; '.join(differing)}. Install "
+            "those again, give another output folder for a new run, or go on all the same with "
+            "--allow-version-change (allow_version_change=True)"
+        )
+    if differing:
+        return [f"The run goes on with other versions, which may give other numbers: {'; '.join(differing)}"]
+    return []
+
+
+def _batch_notes(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    before, now = stored.get("batch_size"), asked.get("batch_size")
+    if before in (None, now):
+        return []
+    return [
+        f"The run was begun with batches of {before} and goes on with {now}, on which the last digits of what is "
+        "computed depend"
+    ]
+
+
+def _of(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = settings.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _thread_notes(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
     """What differs between the machine that began a run and this one so that it shows in the numbers."""
-    before, now = (settings.get("environment", {}).get("threads") for settings in (stored, asked))
+    before, now = (_of(settings, "environment").get("threads") for settings in (stored, asked))
     if before in (None, now):
         return []
     return [

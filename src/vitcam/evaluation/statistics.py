@@ -69,8 +69,29 @@ def bootstrap_interval(
         >>> float(interval.mean), float(interval.low), float(interval.high)
         (0.5, 0.4, 0.6)
     """
-    table = _table(values)
-    sums, counts = _by_image(table, images)
+    sums, counts = _by_image(_table(values), images)
+    interval = interval_of_sums(sums, counts, resamples=resamples, level=level, seed=seed)
+    shape = np.shape(values)[1:]
+    return Interval(*(of.reshape(shape) for of in (interval.mean, interval.low, interval.high)))
+
+
+def interval_of_sums(
+    sums: Float[np.ndarray, "units metrics"],
+    counts: Float[np.ndarray, " units"],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Interval:
+    """``bootstrap_interval`` of scores that are added up already.
+
+    Args:
+        sums: of the scores of each image, or of each of many random groups of images. With tens of thousands of
+            groups, intervals are as wide as of images: both estimate the same variance of the mean (the method of
+            random groups: Wolter 2007, chapter 2).
+        counts: how many scores each is the sum of; at least one.
+        resamples, level, seed: as for ``bootstrap_interval``.
+    """
     count = len(sums)
     random = np.random.default_rng(seed)
     means = []
@@ -81,8 +102,7 @@ def bootstrap_interval(
         means.append(weights @ sums / (weights @ counts)[:, None])
     tail = (1 - level) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
-    shape = np.shape(values)[1:]
-    return Interval(table.mean(axis=0).reshape(shape), low.reshape(shape), high.reshape(shape))
+    return Interval(sums.sum(axis=0) / counts.sum(), low, high)
 
 
 def paired_difference(
@@ -122,7 +142,33 @@ def paired_difference(
             f"got {np.shape(first)} and {np.shape(second)}"
         )
     differences = np.subtract(_table(first), _table(second))
-    sums, _ = _by_image(differences, images)
+    difference = paired_difference_of_sums(
+        *_by_image(differences, images), resamples=resamples, level=level, seed=seed
+    )
+    shape = np.shape(first)[1:]
+    interval = difference.interval
+    return Difference(
+        Interval(*(of.reshape(shape) for of in (interval.mean, interval.low, interval.high))),
+        difference.p_value.reshape(shape),
+    )
+
+
+def paired_difference_of_sums(
+    sums: Float[np.ndarray, "units metrics"],
+    counts: Float[np.ndarray, " units"],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Difference:
+    """``paired_difference`` of differences that are added up already, as for ``interval_of_sums``.
+
+    Args:
+        sums: of the differences of each image, or of each of many random groups of images, whose sums would have the
+            other sign as well as not if the methods were alike.
+        counts: how many differences each is the sum of.
+        resamples, level, seed: as for ``paired_difference``.
+    """
     random = np.random.default_rng(seed)
     # Rounding must not make a sign change that gives the same sum look like a smaller one.
     observed = np.abs(sums.sum(axis=0)) - 1e-12 * np.abs(sums).sum(axis=0)
@@ -130,11 +176,8 @@ def paired_difference(
     for rows in _chunks(resamples, len(sums)):
         signs = random.integers(0, 2, (rows, len(sums)), dtype=np.int8) * 2.0 - 1.0
         as_far += (np.abs(signs @ sums) >= observed).sum(axis=0)
-    shape = np.shape(first)[1:]
-    interval = bootstrap_interval(
-        differences.reshape(np.shape(first)), images, resamples=resamples, level=level, seed=seed
-    )
-    return Difference(interval, ((1 + as_far) / (1 + resamples)).reshape(shape))
+    interval = interval_of_sums(sums, counts, resamples=resamples, level=level, seed=seed)
+    return Difference(interval, (1 + as_far) / (1 + resamples))
 
 
 def _by_image(

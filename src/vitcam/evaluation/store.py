@@ -1,30 +1,34 @@
-"""A run's folder: ``run.json``, Parquet in ``rows`` and ``gallery``, ``summary.json``; each file whole or absent."""
+"""A run's folder: ``run.json``, Parquet in ``rows``, ``gallery`` and ``sources``, ``summary.json``; each file whole
+or absent.
+"""
 
 from __future__ import annotations
 
-import io
 import json
-import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vitcam.errors import VitcamError
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import FOLDER as GALLERY
-from vitcam.evaluation.rows import COLUMNS, Task, merged
-from vitcam.evaluation.settings import check_same, environment_notes
-from vitcam.writing import TEMPORARY, write_whole
+from vitcam.evaluation.gallery import merged_pictures
+from vitcam.evaluation.parts import MANY, Parts, write_stored
+from vitcam.evaluation.rows import Task, merged
+from vitcam.evaluation.stored_rows import StoredRows
+from vitcam.writing import TEMPORARY
+
+SOURCES = "sources"
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """Where a run is stored.
 
-    Rows are only ever added, as further files: what is written once is never touched again, so that nothing
-    that happens later can damage it.
+    Rows are only ever added, as further files, each with a digest in its name. Many small files are put together
+    now and then; what they are made of goes only when the new file is there.
     """
 
     path: Path
@@ -32,6 +36,21 @@ class RunFolder:
     @property
     def lock(self) -> Path:
         return self.path / "lock"
+
+    @cached_property
+    def rows(self) -> Parts:
+        """The files of the rows."""
+        return Parts(self.path / "rows")
+
+    @cached_property
+    def pictures(self) -> Parts:
+        """The files of the gallery's pictures."""
+        return Parts(self.path / GALLERY)
+
+    @cached_property
+    def sources(self) -> Parts:
+        """Files that say what each photograph's annotation was, as a digest."""
+        return Parts(self.path / SOURCES)
 
     def create(self) -> None:
         """Makes the folder, if need be.
@@ -54,11 +73,18 @@ class RunFolder:
         except OSError as error:
             raise RunError(f"can't make the folder {rows}: {error.strerror}") from error
 
-    def begin(self, described: Mapping[str, Any]) -> list[str]:
+    def begin(
+        self, described: Mapping[str, Any], check: Callable[[Mapping[str, Any]], list[str]] | None = None
+    ) -> list[str]:
         """Writes ``run.json``, or checks that it says the same; clears what an interrupted write left.
 
+        Args:
+            described: what a run with these settings begins with.
+            check: is given what ``run.json`` holds, if it is there; raises where the settings differ, and returns
+                what people should know about the way in which the run goes on.
+
         Returns:
-            What people should know about the way in which the run goes on.
+            What ``check`` returned, or nothing.
 
         Raises:
             RunError: the settings differ, or ``run.json`` can't be read or written.
@@ -68,11 +94,10 @@ class RunFolder:
         file = self.path / "run.json"
         if file.exists():
             stored = self.settings()
-            check_same(stored, described, str(self.path))
-            return environment_notes(stored, described)
-        if self._parts():
+            return check(stored) if check else []
+        if self.rows.paths():
             raise RunError(f"{self.path} has rows, but no run.json that says of what: take another folder")
-        _write(file, _as_json(described))
+        write_stored(file, _as_json(described))
         return []
 
     def settings(self) -> dict[str, Any]:
@@ -83,9 +108,13 @@ class RunFolder:
         """
         file = self.path / "run.json"
         try:
-            settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            settings = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{file} can't be read ({error}): expected the settings of a run") from error
+        if not isinstance(settings, dict):
+            raise RunError(
+                f"{file} holds {type(settings).__name__} {settings!r:.40}: expected the settings of a run"
+            )
         return settings
 
     def append(self, rows: pl.DataFrame, pictures: pl.DataFrame | None = None) -> None:
@@ -102,29 +131,40 @@ class RunFolder:
                 f"{self.path} is gone, or has no run.json any more: put it back where it was, and the same command "
                 "goes on"
             )
-        name = f"part-{len(self._parts()):06d}-{uuid.uuid4().hex[:8]}.parquet"
         if pictures is not None and pictures.height:
-            _write(self.path / GALLERY / name, _as_parquet(pictures))
-        _write(self.path / "rows" / name, _as_parquet(rows))
+            self.pictures.add(pictures)
+        self.rows.add(rows)
+        self.put_together()
 
-    def read(self) -> pl.DataFrame:
-        """All rows, as ``merged``.
+    def put_together(self, at_least: int = MANY) -> None:
+        """Makes few files of many small ones.
+
+        Raises:
+            RunError: a file of rows is damaged, or the new one can't be written.
+        """
+        self.pictures.put_together(merged_pictures, at_least=at_least)
+        self.rows.put_together(merged, at_least=at_least)
+
+    @property
+    def stored_rows(self) -> StoredRows:
+        """The rows as they are now, to be read a part at a time.
 
         Raises:
             RunError: a file is damaged.
         """
-        parts = [_read(part) for part in self._parts()]
-        if not parts:
-            return pl.DataFrame(schema=dict(COLUMNS))
-        return merged(parts)
+        return StoredRows(tuple(self.rows.verified()))
+
+    def read(self) -> pl.DataFrame:
+        """All rows in memory, as ``merged``.
+
+        Raises:
+            RunError: a file is damaged.
+        """
+        return self.stored_rows.all()
 
     def stored(self, task: Task) -> dict[str, bool]:
         """The images that a task has rows of, and whether these are of scores, or else of an error."""
-        parts = [_read(part, ["task", "image", "method"]) for part in self._parts()]
-        if not parts:
-            return {}
-        own = pl.concat(parts).filter(pl.col("task") == task)
-        return dict(own.group_by("image").agg(pl.col("method").is_not_null().any()).iter_rows())
+        return dict(self.stored_rows.of(task).select("image", "scored").iter_rows())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes ``summary.json``.
@@ -132,39 +172,12 @@ class RunFolder:
         Raises:
             RunError: it can't be written.
         """
-        _write(self.path / "summary.json", _as_json(summary))
-
-    def _parts(self) -> list[Path]:
-        return sorted((self.path / "rows").glob("part-*.parquet"))
+        write_stored(self.path / "summary.json", _as_json(summary))
 
 
 def _is_ours(entry: Path) -> bool:
     """Whether it may be there before ``run.json``, in a run that was killed as it began."""
-    return entry.name in ("lock", "rows", GALLERY) or entry.name.endswith(TEMPORARY)
-
-
-def _read(part: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(part, columns=columns)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(
-            f"{part} is damaged ({error}): delete it, and the same command does its images again"
-        ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_whole(path, content)
-    except VitcamError as error:
-        raise RunError(
-            f"{error}. What was stored before is whole; once this is put right, the same command goes on from there"
-        ) from error
-
-
-def _as_parquet(table: pl.DataFrame) -> bytes:
-    content = io.BytesIO()
-    table.write_parquet(content)
-    return content.getvalue()
+    return entry.name in ("lock", "rows", GALLERY, SOURCES) or entry.name.endswith(TEMPORARY)
 
 
 def _as_json(content: Mapping[str, Any]) -> bytes:

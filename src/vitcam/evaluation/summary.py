@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.metrics.max_box_accuracy import max_box_accuracy, max_box_accuracy_v2
-from vitcam.evaluation.rows import COLUMNS, Task
-from vitcam.evaluation.statistics import bootstrap_interval
-
-Values = np.ndarray[Any, np.dtype[Any]]
-
-_WHOLE_DATASET = {
-    "max_box_accuracy": ("largest_box_iou_curve", max_box_accuracy),
-    "max_box_accuracy_v2": ("best_box_iou_curve", max_box_accuracy_v2),
-}
-"""Numbers of all images together, from the rows' curves; they have no mean over images, so no interval."""
+from vitcam.evaluation.rows import Task
+from vitcam.evaluation.statistics import interval_of_sums
+from vitcam.evaluation.stored_rows import StoredRows
+from vitcam.evaluation.sums import HITS, Sums, sum_up
 
 
 def summarize(
-    rows: pl.DataFrame, tasks: Sequence[Task], methods: Sequence[str], unmatched: int, seed: int
+    rows: StoredRows, tasks: Sequence[Task], methods: Sequence[str], unmatched: int, seed: int
 ) -> dict[str, Any]:
     """What ``summary.json`` holds.
 
     Args:
-        rows: of the whole run, sorted.
+        rows: of the whole run; they are read a part at a time.
         tasks, methods: in the order in which they are to stand.
         unmatched: photographs that were left out because the model doesn't know their class.
         seed: of the bootstrap.
@@ -38,86 +30,75 @@ def summarize(
         predictions out), ``unreadable`` (with an error in their row) and ``unmatched``; the mean of every
         number, point by point for curves; and under ``intervals`` the bootstrap 95 % interval [low, high] of
         every mean. Fractions 0..1; a number that no image has is left out.
+
+    Raises:
+        RunError: a file of rows is damaged.
     """
-    return {
-        task: {
-            method: _of_method(
-                rows.filter((pl.col("task") == task) & (pl.col("method") == method)),
-                task,
-                unreadable=rows.filter((pl.col("task") == task) & pl.col("method").is_null()).height,
-                unmatched=unmatched,
-                seed=seed,
-            )
-            for method in methods
-        }
-        for task in tasks
-    }
+    return {task: _of_task(rows, task, tuple(methods), unmatched, seed) for task in tasks}
 
 
-def problems(rows: pl.DataFrame, at_most: int = 5) -> list[str]:
+def problems(rows: StoredRows, at_most: int = 5) -> list[str]:
     """What is wrong with the photographs that were left out, one sentence each, and how many more there are."""
-    errors = rows["error"].drop_nulls().unique(maintain_order=True).to_list()
+    errors = rows.images["error"].drop_nulls().unique(maintain_order=True)
     more = len(errors) - at_most
-    return errors[:at_most] + ([f"… and {more} more, in the rows' column `error`"] if more > 0 else [])
+    return errors[:at_most].to_list() + (
+        [f"… and {more} more, in the rows' column `error`"] if more > 0 else []
+    )
 
 
-def _of_method(
-    rows: pl.DataFrame, task: Task, *, unreadable: int, unmatched: int, seed: int
+def _of_task(
+    rows: StoredRows, task: Task, methods: tuple[str, ...], unmatched: int, seed: int
 ) -> dict[str, Any]:
-    scored = rows.filter(pl.col("correct")) if task == "localization" else rows
+    sums = sum_up(rows, task, methods, curves=False)
+    images = rows.of(task)
+    scored = images.filter("scored")
     counts = {
-        "images": scored["image"].n_unique(),
-        "skipped_wrong": rows.height - scored.height,
-        "unreadable": unreadable,
+        "skipped_wrong": scored.filter(~pl.col("correct")).height if task == "localization" else 0,
+        "unreadable": images.height - scored.height,
         "unmatched": unmatched,
     }
-    names = [name for name in scored.columns if name not in COLUMNS]
-    absent = {name: _absent(scored[name]) for name in names}
-    present = {name: _values(scored[name].filter(~absent[name])) for name in names if not absent[name].all()}
-    means = {name: values.mean(axis=0).tolist() for name, values in present.items()}
-    together = {
-        name: accuracy(torch.from_numpy(present[curve]))
-        for name, (curve, accuracy) in _WHOLE_DATASET.items()
-        if curve in present
+    return {
+        method: {
+            "images": int(sums.images[i]),
+            **counts,
+            **_means(sums, i),
+            "intervals": _intervals(sums, i, seed),
+        }
+        for i, method in enumerate(methods)
     }
-    images = scored["image"].rank("dense").to_numpy()
-    numbers = {
-        name: (values, images[~absent[name].to_numpy()])
-        for name, values in present.items()
-        if values.ndim == 1
-    }
-    return {**counts, **means, **together, "intervals": _intervals(numbers, seed)}
 
 
-def _absent(column: pl.Series) -> pl.Series:
-    """Which rows have no such number, or not all points of such a curve (those of low precision may overflow)."""
-    if isinstance(column.dtype, pl.List):
-        finite = column.list.eval(pl.element().is_finite()).list.all()
-    else:
-        finite = column.cast(pl.Float64).is_finite()
-    absent: pl.Series = ~finite.fill_null(False)
-    return absent
+def _means(sums: Sums, method: int) -> dict[str, Any]:
+    means: dict[str, Any] = {}
+    together: dict[str, float] = {}
+    for key, counts in sums.counts.items():
+        count = counts[:, method].sum()
+        if not count:
+            continue
+        if key in sums.numbers:
+            means[key] = float(sums.numbers[key][:, method].sum() / count)
+            continue
+        curve = sums.curves[key][:, method].sum(axis=0) / count
+        if key in HITS:
+            together[key] = float(curve.reshape(len(HITS[key][1]), -1).max(axis=1).mean())
+        else:
+            means[key] = curve.tolist()
+    return {**means, **together}
 
 
-def _values(column: pl.Series) -> Values:
-    """(rows,), or (rows, points) for curves."""
-    return np.array(column.to_list(), dtype=np.float64)
-
-
-def _intervals(numbers: Mapping[str, tuple[Values, Values]], seed: int) -> dict[str, list[float]]:
-    """Numbers of the same images are drawn together, which costs little more than one.
-
-    Args:
-        numbers: with the image that each value is of.
-        seed: of the draws.
-    """
+def _intervals(sums: Sums, method: int, seed: int) -> dict[str, list[float]]:
+    """Numbers of the same images are drawn together, which costs little more than one."""
     groups: dict[bytes, list[str]] = {}
-    for name, (_, images) in numbers.items():
-        groups.setdefault(images.tobytes(), []).append(name)
+    for key in sums.numbers:
+        counts = sums.counts[key][:, method]
+        if counts.any():
+            groups.setdefault(counts.tobytes(), []).append(key)
     intervals: dict[str, list[float]] = {}
-    for names in groups.values():
-        table = np.stack([numbers[name][0] for name in names], axis=1)
-        interval = bootstrap_interval(table, numbers[names[0]][1], seed=seed)
-        for name, low, high in zip(names, interval.low, interval.high, strict=True):
-            intervals[name] = [float(low), float(high)]
-    return {name: intervals[name] for name in numbers}
+    for keys in groups.values():
+        counts = sums.counts[keys[0]][:, method]
+        present = counts > 0
+        table = np.stack([sums.numbers[key][present, method] for key in keys], axis=1)
+        interval = interval_of_sums(table, counts[present], seed=seed)
+        for key, low, high in zip(keys, interval.low, interval.high, strict=True):
+            intervals[key] = [float(low), float(high)]
+    return {key: intervals[key] for key in sums.numbers if key in intervals}

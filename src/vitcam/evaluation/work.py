@@ -4,75 +4,154 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from vitcam.errors import ImageError, ModelError
+from vitcam.errors import ModelError
 from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.failing import OF_IMAGES, is_out_of_memory, out_of_memory, rows_of_the_others
+from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import Picture, pictures_frame, to_pictures
 from vitcam.evaluation.job import Job
-from vitcam.evaluation.loading import Failed, Item, load_batches
+from vitcam.evaluation.loading import Failed, Item, MadeFrom, load_batches
 from vitcam.evaluation.localizing import localization_columns, localization_rows
 from vitcam.evaluation.perturbing import perturbation_columns, perturbation_rows
-from vitcam.evaluation.rows import Row, Shape, Task, failed_row, to_frame
+from vitcam.evaluation.rows import MADE_FROM, Row, Shape, Task, failed_row, to_frame
 from vitcam.evaluation.store import RunFolder
 
 
-def run_batches(
-    folder: RunFolder,
-    job: Job,
-    task: Task,
-    batches: Sequence[Sequence[int]],
-    workers: int,
-    store_every: float,
-    report: Callable[[int], None],
-) -> None:
-    """Turns batches of photographs into stored rows.
+class Storing:
+    """Stores the rows of whole batches every few seconds, and what is left when the ``with`` is left, however it is.
 
     Args:
         folder: gets the rows, and the pictures of those that have scores.
         job: what is to be done.
         task: which rows.
+        store_every: after how many seconds rows are stored.
+        check: is called before anything is stored; raises where nothing may be.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        job: Job,
+        task: Task,
+        store_every: float,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.folder, self.job, self.task = folder, job, task
+        self._columns = _columns(job, task)
+        self._store_every, self._check = store_every, check
+        self._rows: list[Row] = []
+        self._pictures: list[Picture] = []
+        self._stored = time.monotonic()
+        self._failed = False
+
+    def add(self, rows: Sequence[Row], pictures: Sequence[Picture]) -> None:
+        """Takes the rows of whole images.
+
+        Raises:
+            RunError: what is waiting can't be stored.
+        """
+        self._rows.extend(rows)
+        self._pictures.extend(pictures)
+        if time.monotonic() - self._stored >= self._store_every:
+            self._store()
+
+    def __enter__(self) -> Storing:
+        self._stored = time.monotonic()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        # whatever ends the run, Ctrl-C above all, what is done stays done; but where the folder can't be written,
+        # trying again would only hide why
+        if kind is None or not self._failed:
+            self._store()
+
+    def _store(self) -> None:
+        if self._rows:
+            try:
+                self._check()
+                self.folder.append(to_frame(self._rows, self._columns), pictures_frame(self._pictures))
+            except RunError:
+                self._failed = True
+                raise
+            self._rows.clear()
+            self._pictures.clear()
+        self._stored = time.monotonic()
+
+
+def run_batches(
+    store: Storing, batches: Sequence[Sequence[int]], workers: int, report: Callable[[int], None]
+) -> None:
+    """Turns batches of photographs into stored rows.
+
+    Args:
+        store: gets the rows; says what is to be done.
         batches: indices of photographs.
         workers: threads that read ahead.
-        store_every: after how many seconds rows are stored.
         report: is called with the number of images after each batch.
     """
+    job, task = store.job, store.task
     reading = contextlib.closing(load_batches(job.photographs(task), batches, workers))
-    with _buffered(folder, _columns(job, task), store_every) as add, reading as loaded:
+    with store, reading as loaded:
         for batch in loaded:
             rows = batch_rows(batch, job, task)
-            add(rows, batch_pictures(batch, rows, job, task))
+            store.add(rows, batch_pictures(batch, rows, job, task))
             report(len(batch))
 
 
 def pending_batches(
     folder: RunFolder, job: Job, task: Task, batches: Sequence[Sequence[int]]
 ) -> list[Sequence[int]]:
-    """The batches with an image that isn't stored yet, or that couldn't be read before and now can.
+    """The batches with an image that isn't stored yet, or that may no longer fail: it couldn't be read before and now
+    can, or what the model failed on has changed.
 
     They are done as a whole: what else is in a batch decides the last digits.
     """
-    stored, ids, photographs = folder.stored(task), job.dataset.ids, job.photographs(task)
+    rows, ids, photographs = folder.stored_rows.of(task), job.dataset.ids, job.photographs(task)
+    scored = set(rows.filter("scored")["image"])
+    failed = {
+        image: MadeFrom(*made_from)
+        for image, *made_from in rows.filter(~pl.col("scored")).select("image", *MADE_FROM).iter_rows()
+    }
 
     def is_done(index: int) -> bool:
-        scored = stored.get(ids[index])
-        return scored or (scored is not None and isinstance(photographs[index], Failed))
+        image = ids[index]
+        if image not in failed:
+            return image in scored
+        if failed[image].photograph is None:
+            return isinstance(photographs[index], Failed)
+        return failed[image] == photographs.made_from(index)
 
     return [batch for batch in batches if not all(map(is_done, batch))]
 
 
 def batch_rows(batch: Sequence[Item | Failed], job: Job, task: Task) -> list[Row]:
-    """The rows of one batch; methods share its recorded pass."""
+    """The rows of one batch; methods share its recorded pass.
+
+    An image that the model gives no finite numbers for has a row with an error, as one that can't be read.
+
+    Raises:
+        ModelError: the model can't be explained; the batch's images are named.
+        RunError: memory has run out.
+    """
     failed = [failed_row(task, item.id, item.error) for item in batch if isinstance(item, Failed)]
     items = [item for item in batch if isinstance(item, Item)]
     if not items:
         return failed
     rows = localization_rows if task == "localization" else perturbation_rows
     try:
-        return failed + rows(items, job)
-    except (ImageError, ModelError) as error:
+        try:
+            return failed + rows(items, job)
+        except (*OF_IMAGES, ModelError):
+            return failed + rows_of_the_others(items, job, task, rows)
+    except (*OF_IMAGES, ModelError) as error:
         named = ", ".join(item.id for item in items)
         raise type(error)(f"{error}\nThat was with the batch of {named}") from error
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(error, len(batch)) from error
+        raise
 
 
 def batch_pictures(
@@ -83,39 +162,6 @@ def batch_pictures(
     shown = {row["image"] for row in scored}
     photographs = {item.id: job.seen(item) for item in batch if isinstance(item, Item) and item.id in shown}
     return to_pictures(task, photographs, scored, [row["heatmap"] for row in scored])
-
-
-@contextlib.contextmanager
-def _buffered(
-    folder: RunFolder, columns: Mapping[str, Shape], store_every: float
-) -> Iterator[Callable[[list[Row], list[Picture]], None]]:
-    """Stores the rows of whole batches every few seconds, and what is left at the end or when interrupted."""
-    waiting: list[Row] = []
-    pictures: list[Picture] = []
-    stored = time.monotonic()
-
-    def store() -> None:
-        nonlocal stored
-        if waiting:
-            folder.append(to_frame(waiting, columns), pictures_frame(pictures))
-            waiting.clear()
-            pictures.clear()
-        stored = time.monotonic()
-
-    def add(rows: list[Row], of_them: list[Picture]) -> None:
-        waiting.extend(rows)
-        pictures.extend(of_them)
-        if time.monotonic() - stored >= store_every:
-            store()
-
-    try:
-        yield add
-    except RunError:  # the folder can't be written; trying again would only hide why
-        raise
-    except BaseException:  # whatever ends the run, Ctrl-C above all: what is done stays done
-        store()
-        raise
-    store()
 
 
 def _columns(job: Job, task: Task) -> Mapping[str, Shape]:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from vitcam.errors import DatasetError
+from vitcam.evaluation.datasets.digests import digest_of
 from vitcam.types import Box
 
 
@@ -39,6 +40,11 @@ class CocoSegmentation:
         """The crowds of these classes, where none of their objects is."""
         crowds = self._union([shape for shape in self.shapes if shape.label in labels and shape.crowd])
         return np.asarray(crowds & ~self.mask(labels), dtype=bool)
+
+    def digest(self) -> str:
+        """Of the outlines as the annotations have them, without drawing them; not of where the file lies."""
+        outlines = [(shape.label, shape.box, shape.outline, shape.crowd) for shape in self.shapes]
+        return digest_of(repr((self.height, self.width, outlines)).encode())
 
     def _union(self, shapes: list[Shape]) -> Bool[np.ndarray, "height width"]:
         pixels = np.zeros((self.height, self.width), dtype=bool)

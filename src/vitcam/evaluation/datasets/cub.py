@@ -12,6 +12,7 @@ from jaxtyping import Bool
 
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
+from vitcam.evaluation.datasets.digests import file_digest
 from vitcam.evaluation.datasets.masks import read_grey
 from vitcam.evaluation.datasets.photographs import open_as_stored
 from vitcam.evaluation.datasets.reading import (
@@ -51,6 +52,9 @@ class _Segmentation:
 
     def void(self, labels: tuple[int, ...]) -> Bool[np.ndarray, "height width"]:
         return np.zeros(read_grey(self.path).shape, dtype=bool)
+
+    def digest(self) -> str:
+        return file_digest(self.path)
 
 
 def open_cub(root: Path, split: str = "test") -> Dataset:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
+from vitcam.evaluation.datasets.digests import digest_of
 from vitcam.evaluation.datasets.reading import require
 from vitcam.evaluation.datasets.sample import Sample
 
@@ -52,6 +53,10 @@ class _Segmentation:
 
     def void(self, labels: tuple[int, ...]) -> Bool[np.ndarray, "height width"]:
         return np.zeros_like(self.mask(labels))
+
+    def digest(self) -> str:
+        mask = self.mask((self.label,))
+        return digest_of(repr(mask.shape).encode(), mask.tobytes())
 
 
 def open_imagenet_seg(root: Path) -> Dataset:

@@ -18,6 +18,7 @@ from vitcam.evaluation.datasets.imagenet import open_imagenet
 from vitcam.evaluation.datasets.imagenet_seg import open_imagenet_seg
 from vitcam.evaluation.datasets.tiny_imagenet import open_tiny_imagenet
 from vitcam.evaluation.datasets.voc import open_voc
+from vitcam.evaluation.local import check_local
 
 KINDS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
     {
@@ -63,6 +64,7 @@ def open_dataset(spec: str, **options: Any) -> Dataset:
     if unknown:
         can = f"its options are {', '.join(known)}" if known else "it has none"
         raise DatasetError(f"the {kind} dataset has no option {', '.join(map(repr, unknown))}: {can}")
+    check_local(path, f"a {kind} dataset", DatasetError)
     root = Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser raises for the home of nobody known
     if not os.path.exists(root):  # noqa: PTH110  Path.exists raises for a name that is too long
         raise DatasetError(

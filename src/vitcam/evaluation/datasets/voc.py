@@ -11,6 +11,7 @@ from jaxtyping import Bool
 
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass, keep_labelled
+from vitcam.evaluation.datasets.digests import file_digest
 from vitcam.evaluation.datasets.masks import read_indices
 from vitcam.evaluation.datasets.pascal_xml import read_annotation
 from vitcam.evaluation.datasets.photographs import photograph_of_objects
@@ -65,6 +66,9 @@ class _Segmentation:
 
     def void(self, labels: tuple[int, ...]) -> Bool[np.ndarray, "height width"]:
         return np.isin(read_indices(self.path), [_VOID])
+
+    def digest(self) -> str:
+        return file_digest(self.path)
 
 
 def open_voc(

@@ -1,0 +1,59 @@
+"""What runs in a cluster's processes. It is imported in no time, so that a worker is soon known to have its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vitcam.evaluation.gallery import Picture
+    from vitcam.evaluation.job import Job
+    from vitcam.evaluation.loading import Failed, Item
+    from vitcam.evaluation.rows import Row, Task
+
+
+class Worker:
+    """Makes rows of batches, one after the other; reads the next one's photographs meanwhile.
+
+    Args:
+        threads: that it computes with.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._job: Job | None = None
+        self._ahead: tuple[Sequence[int], Future[list[Item | Failed]]] | None = None
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="vitcam")
+
+    def placed(self) -> None:
+        """Returns as soon as the worker has its place."""
+
+    def begin(self, job: Job, task: Task) -> None:
+        """Takes the job; it is kept for all batches."""
+        import torch
+
+        torch.set_num_threads(self._threads)
+        job.model.module.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._job, self._task, self._photographs = job, task, job.photographs(task)
+
+    def work(self, batch: Sequence[int], following: Sequence[int]) -> tuple[list[Row], list[Picture]]:
+        """The rows of a batch, without their heatmaps, and their pictures.
+
+        Args:
+            batch: indices of photographs.
+            following: those that are read meanwhile, since they are likely to come next.
+        """
+        from vitcam.evaluation.work import batch_pictures, batch_rows
+
+        assert self._job is not None
+        ahead, self._ahead = self._ahead, None
+        items = ahead[1].result() if ahead and ahead[0] == batch else self._read(batch)
+        if following:
+            self._ahead = (following, self._reading.submit(self._read, following))
+        rows = batch_rows(items, self._job, self._task)
+        pictures = batch_pictures(items, rows, self._job, self._task)
+        return [{name: value for name, value in row.items() if name != "heatmap"} for row in rows], pictures
+
+    def _read(self, batch: Sequence[int]) -> list[Any]:
+        return [self._photographs[index] for index in batch]

@@ -1,0 +1,105 @@
+"""What became of a batch that the model, or a test of its maps, failed on: which images it is that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from vitcam.errors import ImageError, ModelError, VitcamError
+from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.job import Job
+from vitcam.evaluation.loading import Item
+from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.evaluation.metrics.probabilities import class_probabilities
+from vitcam.evaluation.rows import Row, Task, failed_row
+
+OF_IMAGES = (ImageError, MetricError)
+"""Errors that are an image's own: its maps aren't finite, say."""
+
+_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "failed to allocate")
+
+
+def rows_of_the_others(
+    items: Sequence[Item], job: Job, task: Task, rows: Callable[[Sequence[Item], Job], list[Row]]
+) -> list[Row]:
+    """The rows of a batch that failed as a whole: images that fail alone have an error in theirs.
+
+    The others are done in one batch, as if the failing ones couldn't have been read.
+
+    Args:
+        items: of the batch.
+        job: what is to be done.
+        task: which rows.
+        rows: makes them.
+
+    Raises:
+        ModelError: the model can't be explained, whatever the image.
+        VitcamError: nothing of what failed together fails alone.
+    """
+    failed = {item.id: error for item in items if (error := _failure(item, job, rows)) is not None}
+    left = [item for item in items if item.id not in failed]
+    errors = [
+        failed_row(task, item.id, f"{item.id}: {failed[item.id]}", *item.made_from)
+        for item in items
+        if item.id in failed
+    ]
+    return errors + (rows(left, job) if left else [])
+
+
+def _failure(item: Item, job: Job, rows: Callable[[Sequence[Item], Job], list[Row]]) -> VitcamError | None:
+    try:
+        rows([item], job)
+    except OF_IMAGES as error:
+        return _unless_broken(error, job)
+    except ModelError as error:
+        if _has_finite_logits(item, job):
+            raise
+        return _unless_broken(error, job)
+    return None
+
+
+def _unless_broken(error: VitcamError, job: Job) -> VitcamError:
+    """The error, unless it is the model's: weights that aren't finite spoil every image."""
+    state = job.model.module.state_dict().items()
+    broken = [name for name, tensor in state if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        raise ModelError(
+            f"{error}. The model's {broken[0]} holds NaN or infinite values: take other weights"
+        ) from error
+    return error
+
+
+def _has_finite_logits(item: Item, job: Job) -> bool:
+    probabilities = class_probabilities(
+        job.model.module,
+        lambda _: job.tensor([item]),
+        1,
+        multi_label=job.model.multi_label,
+        precision=job.settings.precision,
+    )
+    return bool(probabilities.isfinite().all())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory, of the machine or of a GPU, was too little."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+
+
+def out_of_memory(error: BaseException, batch: int) -> RunError:
+    """The sentence for it."""
+    if batch > 1:
+        remedy = (
+            f"give the same command with a smaller --batch-size, such as {batch // 2}: it goes on from there"
+        )
+    else:
+        remedy = (
+            "not even one photograph at a time fits: take fewer methods at once, a smaller model, --precision bf16 "
+            "or another --device"
+        )
+    return RunError(
+        f"memory has run out with {batch} photographs in a batch ({str(error).partition(chr(10))[0][:200]}). What is "
+        f"stored is whole; {remedy}"
+    )
