@@ -1,7 +1,7 @@
 """A dataset and a model so small that a whole evaluation takes a second; and that evaluation as a program.
 
-``python miniature.py DATASET OUTPUT TASK`` stores after every batch, and slowly, so that a kill finds it at
-any point of its work.
+``python miniature.py DATASET OUTPUT TASK [SECONDS]`` stores after every batch, or so many seconds, and slowly, so that
+a kill finds it at any point of its work. It prints how many images are done.
 """
 
 from __future__ import annotations
@@ -63,13 +63,23 @@ def _slowly(path: Path, content: bytes) -> None:
             time.sleep(0.05)
 
 
-def main(dataset: str, output: str, task: str) -> None:
+def main(dataset: str, output: str, task: str, store_every: str = "0") -> None:
     from vitcam import writing
-    from vitcam.evaluation import evaluate
+    from vitcam.evaluation import evaluate, parts
 
     torch.set_num_threads(1)
+    parts.MANY = 9  # so that a kill finds it putting parts together too
     writing.write_durably = _slowly
-    evaluate(task, f"folder:{dataset}", make_model(), METHODS, output, batch_size=3, store_every=0)
+    settings = {"batch_size": 3, "store_every": float(store_every)}
+    evaluate(
+        task,
+        f"folder:{dataset}",
+        make_model(),
+        METHODS,
+        output,
+        progress=lambda progress: print(progress.done, flush=True),
+        **settings,
+    )
 
 
 if __name__ == "__main__":

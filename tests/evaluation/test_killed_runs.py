@@ -24,6 +24,7 @@ def start(data: Path, output: Path, task: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, miniature.__file__, str(data), str(output), task],
         env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,  # so that what it leaves behind can be found
     )
@@ -63,9 +64,11 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path):
 
 def kill_at(process: subprocess.Popen[bytes], rows: Path, parts: int, delay: float) -> bool:
     """Kills it ``delay`` seconds after it has stored so many parts more; whether it was still at work."""
-    wanted = len(list(rows.glob("part-*"))) + parts
+    seen = set(rows.glob("part-*"))  # of which some may be put together meanwhile
+    wanted = len(seen) + parts
     deadline = time.monotonic() + 60
-    while process.poll() is None and len(list(rows.glob("part-*"))) < wanted:
+    while process.poll() is None and len(seen) < wanted:
+        seen |= set(rows.glob("part-*"))
         assert time.monotonic() < deadline, "it stores nothing"
         time.sleep(0.005)
     time.sleep(delay)
@@ -74,17 +77,23 @@ def kill_at(process: subprocess.Popen[bytes], rows: Path, parts: int, delay: flo
     return process.returncode == -9
 
 
+KILLS = int(os.environ.get("VITCAM_KILLS", "3"))
+
+
 @pytest.mark.slow
 def test_rows_are_those_of_an_undisturbed_run(tmp_path):
-    data = miniature.make_dataset(tmp_path / "data", images=41)
+    data = miniature.make_dataset(tmp_path / "data", images=max(41, 7 * KILLS))
     output = tmp_path / "killed"
     rng = random.Random(7)
-    killed = [
-        kill_at(start(data, output, "all"), output / "rows", rng.choice([1, 2, 3]), rng.uniform(0, 0.15))
-        for _ in range(3)
-    ]
-    assert all(killed), "none of the runs may have come to its end before it was killed"
-    left = list(output.rglob("*.part"))
+    torn = 0
+    for _ in range(KILLS):
+        wait = rng.choice([1, 2, 3]), rng.uniform(0, 0.15)
+        killed = kill_at(start(data, output, "all"), output / "rows", *wait)
+        assert killed, "none of the runs may have come to its end before it was killed"
+        left = list(output.rglob("*.part"))
+        torn += bool(left)
+    print(f"{KILLS} kills, {torn} of them while a file was written")
+    assert torn or KILLS < 20
     stored = {part: part.read_bytes() for part in (output / "rows").glob("part-*")}
     last = start(data, output, "all")
     _, errors = last.communicate(timeout=120)
@@ -106,5 +115,6 @@ def test_rows_are_those_of_an_undisturbed_run(tmp_path):
         images = RunFolder(output).stored(task)
         assert read_pictures(output, task, images) == read_pictures(undisturbed, task, images) != {}
     assert (output / "summary.json").read_text() == (undisturbed / "summary.json").read_text()
-    assert all(part.read_bytes() == content for part, content in stored.items()), "what is stored is touched"
+    kept = {part: content for part, content in stored.items() if part.exists()}  # others were put together
+    assert all(part.read_bytes() == content for part, content in kept.items()), "what is stored is touched"
     assert not any(file.exists() for file in left), "torn files are cleared away"

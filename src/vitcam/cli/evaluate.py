@@ -113,6 +113,22 @@ def evaluate(
         bool,
         typer.Option("--no-gallery", metavar="", help="Store no small pictures (about 5 kB per photograph)."),
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            metavar="",
+            help="Going on with a run, read what is measured again: has a photograph changed?",
+        ),
+    ] = False,
+    allow_version_change: Annotated[
+        bool,
+        typer.Option(
+            "--allow-version-change",
+            metavar="",
+            help="Go on with a run of another version of vitcam, torch, timm or transformers.",
+        ),
+    ] = False,
 ) -> None:
     """Measure explanation methods on a dataset: the paper's tables, resumable.
 
@@ -146,6 +162,8 @@ def evaluate(
             device=device,
             cluster=cluster,
             gallery=not no_gallery,
+            verify=verify,
+            allow_version_change=allow_version_change,
             data_options=read_data_options(data_option or [], multi_label),
             progress=show,
             tell=lambda sentence: console.print(sentence, soft_wrap=True),
@@ -164,7 +182,7 @@ def evaluate(
 def _interruptible(console: Console) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or SIGTERM
         console.print("Interrupted. What is done is stored; the same command goes on from there")
         raise
 

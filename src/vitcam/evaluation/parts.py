@@ -66,7 +66,7 @@ class Parts:
             self._look()
         self._write(self._number(), table)
 
-    def put_together(self, merge: Merge, *, at_least: int = MANY) -> None:
+    def put_together(self, merge: Merge, *, at_least: int | None = None) -> None:
         """Makes few files of many small ones.
 
         The new file is there before the old ones go. A kill in between leaves rows that are there twice, which
@@ -74,7 +74,7 @@ class Parts:
 
         Args:
             merge: makes one table of several, the oldest first.
-            at_least: how many small files there must be.
+            at_least: how many small files there must be; None for ``MANY``.
 
         A damaged one stays what it is, for its readers to name.
 
@@ -83,7 +83,7 @@ class Parts:
         """
         if self._next < 0:
             self._look()
-        if len(self._small) < at_least:
+        if len(self._small) < (at_least or MANY):
             return
         for group in self._groups():
             tables = [table for path in group if (table := self._read_sound(path)) is not None]

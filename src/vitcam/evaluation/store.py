@@ -15,7 +15,7 @@ from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import FOLDER as GALLERY
 from vitcam.evaluation.gallery import merged_pictures
-from vitcam.evaluation.parts import MANY, Parts, write_stored
+from vitcam.evaluation.parts import Parts, write_stored
 from vitcam.evaluation.rows import Task, merged
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.writing import TEMPORARY
@@ -136,7 +136,7 @@ class RunFolder:
         self.rows.add(rows)
         self.put_together()
 
-    def put_together(self, at_least: int = MANY) -> None:
+    def put_together(self, at_least: int | None = None) -> None:
         """Makes few files of many small ones.
 
         Raises:
