@@ -1,7 +1,7 @@
 """A dataset and a model so small that a whole evaluation takes a second; and that evaluation as a program.
 
-``python miniature.py DATASET OUTPUT TASK [SECONDS]`` stores after every batch, or so many seconds, and slowly, so that
-a kill finds it at any point of its work. It prints how many images are done.
+``python miniature.py DATASET OUTPUT TASK [SECONDS]`` stores after every batch, or so many seconds, and slowly, so
+that a kill finds it at any point of its work. It prints how many images are done.
 """
 
 from __future__ import annotations

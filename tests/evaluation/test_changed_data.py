@@ -24,7 +24,9 @@ IMAGES, ANNOTATIONS = "Data/CLS-LOC/val", "Annotations/CLS-LOC/val"
 
 def write_xml(path, name, box):
     path.parent.mkdir(parents=True, exist_ok=True)
-    sides = "".join(f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box))
+    sides = "".join(
+        f"<{side}>{value}</{side}>" for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    )
     path.write_text(
         "<annotation><size><width>40</width><height>40</height></size>"
         f"<object><name>{IDS[name]}</name><bndbox>{sides}</bndbox></object></annotation>"
@@ -110,7 +112,9 @@ def test_other_pixels_of_the_same_size_are_noticed_by_verify(started, data):
     with path.open("ab") as file:
         file.write(b"\0" * (size - path.stat().st_size))
     assert path.stat().st_size == size
-    with pytest.raises(RunError, match=r"1 of the 12 photographs of the run .* have changed since they were measured"):
+    with pytest.raises(
+        RunError, match=r"1 of the 12 photographs of the run .* have changed since they were measured"
+    ):
         started(verify=True)
     path.unlink()
     with pytest.raises(RunError, match="have changed since the run began"):  # its size has
@@ -122,7 +126,9 @@ def test_boxes_that_change_while_the_run_goes_on_are_noticed(run, data):
         if progress.done == 4:
             write_xml(data / ANNOTATIONS / "val_09.xml", "cat", (5, 5, 30, 30))
 
-    with pytest.raises(RunError, match=r"1 photographs of the run .* have changed while the run was going on.*val_09"):
+    with pytest.raises(
+        RunError, match=r"1 photographs of the run .* have changed while the run was going on.*val_09"
+    ):
         run(data=f"imagenet:{data}", progress=change)
 
 
@@ -201,7 +207,8 @@ def test_digests_follow_masks(tmp_path):
 
     for kind in (Masks, outline, drawn):
         one, same, other = (
-            annotation_digest(Sample("a", Path("a.jpg"), (0,), segmentation=kind(value))) for value in (1, 1, 2)
+            annotation_digest(Sample("a", Path("a.jpg"), (0,), segmentation=kind(value)))
+            for value in (1, 1, 2)
         )
         assert one == same != other, kind
 

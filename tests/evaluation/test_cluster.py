@@ -134,7 +134,7 @@ def test_workers_that_find_no_place_are_an_error(tmp_path, monkeypatch, cluster_
     other = Other.remote()
     ray.get(other.here.remote())
     given = ("localization", f"folder:{data}", miniature.make_model(), ["center"], tmp_path / "run")
-    message = r"no worker has found a place for \d+ seconds: each asks for 1 CPUs of one node, and the nodes have 1 CPUs"
+    message = r"no worker has found a place for \d+ seconds: each asks for 1 CPUs of one node, and the nodes have 1 C"
     with pytest.raises(RunError, match=message):
         evaluate(*given, cluster="auto", workers=0)
     assert cluster.PATIENCE < 60

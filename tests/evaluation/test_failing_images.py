@@ -45,7 +45,9 @@ def blind_to_white(spoil, passes=None):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("task", ["localization", "perturbation"])
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_an_image_with_logits_that_are_not_finite_is_a_row_with_an_error(tmp_path, run, data, task, value, batch_size):
+def test_an_image_with_logits_that_are_not_finite_is_a_row_with_an_error(
+    tmp_path, run, data, task, value, batch_size
+):
     given = {"data": f"folder:{data}", "model": blind_to_white(value), "steps": 2, "batch_size": batch_size}
     told = []
     summary = run(task, **given, tell=told.append)[task]["agcam"]
@@ -81,7 +83,7 @@ def test_what_the_model_failed_on_is_done_again_only_if_it_has_changed(tmp_path,
 def test_a_model_whose_weights_are_not_finite_is_the_models_fault(run, data):
     model = miniature.make_model()
     model.module.head.weight.data[0] = float("nan")
-    message = r"aren't finite .*The model's head\.weight holds NaN or infinite values: take other weights\nThat was with"
+    message = r"aren't finite .*The model's head\.weight holds NaN or infinite values: .*\nThat was with"
     with pytest.raises(ModelError, match=message):
         run(data=f"folder:{data}", model=model)
 
@@ -109,7 +111,9 @@ def test_the_command_ends_with_status_1(tmp_path, data, monkeypatch):
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
+        ),
         RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
     ],
 )
@@ -135,9 +139,13 @@ def test_too_little_memory_is_a_sentence_and_a_smaller_batch_goes_on(tmp_path, r
     summary = run(**given, batch_size=2, tell=told.append)["localization"]["agcam"]
     handle.remove()
     assert summary["images"] + summary["skipped_wrong"] == 12
-    assert "The run was begun with batches of 4 and goes on with 2, on which the last digits" in "\n".join(told)
+    assert "The run was begun with batches of 4 and goes on with 2, on which the last digits" in "\n".join(
+        told
+    )
     again = RunFolder(tmp_path / "run").read()
-    assert again.filter(pl.col("image").is_in(kept["image"].unique().implode())).equals(kept)  # one outcome each
+    assert again.filter(pl.col("image").is_in(kept["image"].unique().implode())).equals(
+        kept
+    )  # one outcome each
 
 
 def test_one_photograph_that_does_not_fit_has_other_remedies():

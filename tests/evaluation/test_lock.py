@@ -114,7 +114,9 @@ def test_who_was_taken_for_dead_may_write_no_more(tmp_path):
         own.check()
         lock.write_text(json.dumps({"process": 7, "host": "elsewhere", "token": "other"}))
         deadline = time.monotonic() + 10
-        with pytest.raises(RunError, match="taken over by process 7 on elsewhere, since this process gave no sign"):
+        with pytest.raises(
+            RunError, match="taken over by process 7 on elsewhere, since this process gave no sign"
+        ):
             while time.monotonic() < deadline:
                 own.check()
     assert holder_of(lock)["process"] == 7  # and isn't given back either

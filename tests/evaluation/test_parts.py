@@ -33,7 +33,11 @@ def rows_of(images, iou=0.5, predicted=0, correct=True, error=None, task="locali
         for image in images
         for method in ("agcam", "center")
     ]
-    types = {"iou": pl.Float64, "correct": pl.Boolean, **dict.fromkeys(("target", "label", "predicted"), pl.Int64)}
+    types = {
+        "iou": pl.Float64,
+        "correct": pl.Boolean,
+        **dict.fromkeys(("target", "label", "predicted"), pl.Int64),
+    }
     schema = {name: types.get(name, pl.String) for name in (*KNOWN, "iou")}
     return pl.DataFrame(rows[:: 2 if error else 1], schema=schema)
 
@@ -58,7 +62,9 @@ def test_every_single_flipped_bit_is_noticed(run):
         spoilt = bytearray(content)
         spoilt[bit // 8] ^= 1 << bit % 8
         path.write_bytes(spoilt)
-        with pytest.raises(RunError, match=r"part-000000-\w{32}\.parquet is damaged .*delete it, and `vitcam evaluate`"):
+        with pytest.raises(
+            RunError, match=r"part-000000-\w{32}\.parquet is damaged .*delete it, and `vitcam evaluate`"
+        ):
             RunFolder(run.path).read()
     path.write_bytes(content)
     assert RunFolder(run.path).read().height == 80
@@ -212,5 +218,7 @@ def test_a_part_that_vanishes_while_it_is_read_is_said_so(run):
     run.append(rows_of([0]))
     rows = run.stored_rows
     run.rows.paths()[0].unlink()
-    with pytest.raises(RunError, match=r"is gone: the run that is going on has just put it together with others"):
+    with pytest.raises(
+        RunError, match=r"is gone: the run that is going on has just put it together with others"
+    ):
         _ = rows.images

@@ -35,7 +35,9 @@ def test_another_version_is_refused_unless_it_is_allowed(run, folder, library):
         run(limit=4)
     told = []
     run(limit=4, allow_version_change=True, tell=told.append)
-    assert any(f"goes on with other versions, which may give other numbers: {library} 0.0.7" in each for each in told)
+    assert any(
+        f"goes on with other versions, which may give other numbers: {library} 0.0.7" in each for each in told
+    )
     with pytest.raises(RunError, match=r"seed: 0 in the run, 1 now"):  # and nothing else is allowed by that
         run(limit=4, seed=1, allow_version_change=True)
 

@@ -26,7 +26,7 @@ def test_means_and_intervals_are_those_of_the_summary(tmp_path):
     rows = rows_of()
     tables = tables_of(tmp_path / "run", rows)
     (run,) = read_runs([tmp_path / "run"])
-    summary = summarize(run.rows, ["localization"], METHODS, 4, 0)["localization"]
+    summary = summarize(run.stored, ["localization"], METHODS, 4, 0)["localization"]
     for key in ("iou", "pixel_accuracy"):
         for method, found in by_method(tables[key]).items():
             assert found.estimate.images == 24
@@ -64,7 +64,7 @@ def test_classes_of_one_photograph_are_drawn_together(tmp_path):
                 rows.append(row("perturbation", f"{i:02d}.jpg", method, value, target=target))
     tables = tables_of(tmp_path / "run", rows)
     (run,) = read_runs([tmp_path / "run"])
-    summary = summarize(run.rows, ["perturbation"], METHODS, 0, 0)["perturbation"]
+    summary = summarize(run.stored, ["perturbation"], METHODS, 0, 0)["perturbation"]
     curves = mean_curves(run, "perturbation", "lerf", "fractions")
     for method, found in by_method(tables["abpc"]).items():
         images, values = map(np.array, zip(*every[method], strict=True))

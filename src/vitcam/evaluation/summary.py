@@ -49,7 +49,7 @@ def problems(rows: StoredRows, at_most: int = 5) -> list[str]:
 def _of_task(
     rows: StoredRows, task: Task, methods: tuple[str, ...], unmatched: int, seed: int
 ) -> dict[str, Any]:
-    sums = sum_up(rows, task, methods, curves=False)
+    sums = sum_up(rows, task, methods)
     images = rows.of(task)
     scored = images.filter("scored")
     counts = {
@@ -57,12 +57,13 @@ def _of_task(
         "unreadable": images.height - scored.height,
         "unmatched": unmatched,
     }
+    intervals = _intervals(sums, seed)
     return {
         method: {
             "images": int(sums.images[i]),
             **counts,
             **_means(sums, i),
-            "intervals": _intervals(sums, i, seed),
+            "intervals": intervals[i],
         }
         for i, method in enumerate(methods)
     }
@@ -86,19 +87,21 @@ def _means(sums: Sums, method: int) -> dict[str, Any]:
     return {**means, **together}
 
 
-def _intervals(sums: Sums, method: int, seed: int) -> dict[str, list[float]]:
-    """Numbers of the same images are drawn together, which costs little more than one."""
-    groups: dict[bytes, list[str]] = {}
+def _intervals(sums: Sums, seed: int) -> list[dict[str, list[float]]]:
+    """Of every method. Numbers of the same images are drawn together, which costs little more than one."""
+    groups: dict[bytes, list[tuple[str, int]]] = {}
     for key in sums.numbers:
-        counts = sums.counts[key][:, method]
-        if counts.any():
-            groups.setdefault(counts.tobytes(), []).append(key)
-    intervals: dict[str, list[float]] = {}
-    for keys in groups.values():
-        counts = sums.counts[keys[0]][:, method]
+        for method in range(len(sums.methods)):
+            counts = sums.counts[key][:, method]
+            if counts.any():
+                groups.setdefault(counts.tobytes(), []).append((key, method))
+    found: list[dict[str, list[float]]] = [{} for _ in sums.methods]
+    for places in groups.values():
+        first, of = places[0]
+        counts = sums.counts[first][:, of]
         present = counts > 0
-        table = np.stack([sums.numbers[key][present, method] for key in keys], axis=1)
+        table = np.stack([sums.numbers[key][present, method] for key, method in places], axis=1)
         interval = interval_of_sums(table, counts[present], seed=seed)
-        for key, low, high in zip(keys, interval.low, interval.high, strict=True):
-            intervals[key] = [float(low), float(high)]
-    return {key: intervals[key] for key in sums.numbers if key in intervals}
+        for (key, method), low, high in zip(places, interval.low, interval.high, strict=True):
+            found[method][key] = [float(low), float(high)]
+    return [{key: each[key] for key in sums.numbers if key in each} for each in found]

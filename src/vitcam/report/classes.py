@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitcam.evaluation.frames import pl
 from vitcam.report.scores import Scores
-from vitcam.report.tables import Estimate, estimates
+from vitcam.report.tables import Estimate, column_of, estimates
 
 FEWEST = 5
 """Images that a class must have to be listed."""
@@ -39,14 +40,18 @@ def class_differences(scores: Scores, key: str, reference: str, other: str) -> l
     places = [scores.methods.index(name) for name in (reference, other)]
     difference = scores.numbers[key][:, places[0]] - scores.numbers[key][:, places[1]]
     targets = scores.units["target"].to_numpy()
-    names = dict(zip(targets.tolist(), scores.units["class_name"], strict=True))
     present = np.isfinite(difference)
-    kept, counts = np.unique(targets[present], return_counts=True)
-    by_class = {int(target): difference[present & (targets == target)] for target in kept[counts >= FEWEST]}
-    largest = sorted(by_class, key=lambda target: -abs(by_class[target].mean()))[:SHOWN]
-    listed = sorted(largest, key=lambda target: -by_class[target].mean())
-    columns = {target: np.where(targets == target, difference, np.nan) for target in listed}
+    kept, first, place, counts = np.unique(
+        targets[present], return_index=True, return_inverse=True, return_counts=True
+    )
+    names = scores.units["class_name"].filter(pl.Series(present)).gather(first)
+    means = np.bincount(place, difference[present], len(kept)) / np.maximum(counts, 1)
+    largest = sorted(np.flatnonzero(counts >= FEWEST), key=lambda i: -abs(means[i]))[:SHOWN]
+    listed = sorted(largest, key=lambda i: -means[i])
+    columns = {
+        int(i): column_of(np.where(targets == kept[i], difference, np.nan), scores.images) for i in listed
+    }
     return [
-        ClassDifference(names[target] or f"class {target}", estimate)
-        for target, estimate in estimates(columns, scores.images).items()
+        ClassDifference(names[i] or f"class {kept[i]}", estimate)
+        for i, estimate in estimates(columns).items()
     ]

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from vitcam.evaluation.rows import Task
-from vitcam.evaluation.statistics import bootstrap_interval
+from vitcam.evaluation.statistics import interval_of_sums
+from vitcam.report.drawn import Axis
 from vitcam.report.run import Run
-from vitcam.report.scores import read_curves
-
-Axis = Literal["thresholds", "fractions"]
+from vitcam.report.scores import read_sums
 
 
 @dataclass(frozen=True)
@@ -25,72 +24,6 @@ class MeanCurve:
     mean: Float[np.ndarray, " points"]
     low: Float[np.ndarray, " points"]
     high: Float[np.ndarray, " points"]
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Curves that belong together.
-
-    Attributes:
-        title: of the whole.
-        panels: a column of the rows and its title, for each pair of axes; they share the vertical one.
-        axis: what runs to the right, as ``run.json`` calls it.
-        x_title, y_title: of the axes.
-    """
-
-    title: str
-    panels: tuple[tuple[str, str], ...]
-    axis: Axis
-    x_title: str
-    y_title: str
-
-
-def _removal(title: str, lerf: str, morf: str, lerf_title: str, morf_title: str, x_title: str) -> Plot:
-    panels = ((morf, morf_title), (lerf, lerf_title))
-    return Plot(title, panels, "fractions", x_title, "Probability of the class")
-
-
-_MORF, _LERF = (
-    "MoRF: most important first (lower is better)",
-    "LeRF: least important first (higher is better)",
-)
-_DELETION, _INSERTION = "Deletion (lower is better)", "Insertion (higher is better)"
-
-PLOTS: dict[Task, tuple[Plot, ...]] = {
-    "localization": (
-        Plot(
-            "IoU against threshold",
-            (
-                ("iou_curve", "With boxes (higher is better)"),
-                ("mask_iou_curve", "With masks (higher is better)"),
-            ),
-            "thresholds",
-            "Threshold",
-            "IoU",
-        ),
-    ),
-    "perturbation": (
-        _removal("MoRF and LeRF", "lerf", "morf", _LERF, _MORF, "Fraction of pixels removed"),
-        _removal(
-            "Insertion and deletion, blurred",
-            "insertion_blur",
-            "deletion_blur",
-            _INSERTION,
-            _DELETION,
-            "Fraction of pixels changed",
-        ),
-        _removal(
-            "Insertion and deletion, mean colour",
-            "insertion_mean",
-            "deletion_mean",
-            _INSERTION,
-            _DELETION,
-            "Fraction of pixels changed",
-        ),
-        _removal("ROAD", "road_lerf", "road_morf", _LERF, _MORF, "Fraction of pixels removed"),
-        _removal("Token dropping", "token_lerf", "token_morf", _LERF, _MORF, "Fraction of patches removed"),
-    ),
-}
 
 
 def mean_curves(run: Run, task: Task, key: str, axis: Axis) -> dict[str, MeanCurve]:
@@ -105,19 +38,25 @@ def mean_curves(run: Run, task: Task, key: str, axis: Axis) -> dict[str, MeanCur
     Raises:
         ReportError: the curves have different lengths.
     """
-    curves = read_curves(run, task, key)
-    groups: dict[tuple[int, bytes], list[str]] = {}
-    for name, (points, images) in curves.items():
-        groups.setdefault((points.shape[1], images.tobytes()), []).append(name)
+    sums = read_sums(run, task).sums
+    if key not in sums.curves:
+        return {}
+    counts, curves = sums.counts[key], sums.curves[key]
+    groups: dict[bytes, list[int]] = {}
+    for i in range(len(sums.methods)):
+        if counts[:, i].any():
+            groups.setdefault(counts[:, i].tobytes(), []).append(i)
     found: dict[str, MeanCurve] = {}
     # curves of the same images are drawn together, which costs little more than one
     for methods in groups.values():
-        together = np.stack([curves[name][0] for name in methods], axis=1)
-        interval = bootstrap_interval(together, curves[methods[0]][1])
+        present = counts[:, methods[0]] > 0
+        together = curves[present][:, methods]
+        interval = interval_of_sums(together.reshape(len(together), -1), counts[present, methods[0]])
         x = _places(run.settings, axis, together.shape[2])
-        ends = zip(methods, interval.mean, interval.low, interval.high, strict=True)
-        found |= {name: MeanCurve(x, mean, low, high) for name, mean, low, high in ends}
-    return {name: found[name] for name in curves}
+        parts = (of.reshape(len(methods), -1) for of in (interval.mean, interval.low, interval.high))
+        ends = zip(methods, *parts, strict=True)
+        found |= {sums.methods[i]: MeanCurve(x, mean, low, high) for i, mean, low, high in ends}
+    return {name: found[name] for name in sums.methods if name in found}
 
 
 def _places(settings: Mapping[str, Any], axis: Axis, points: int) -> Float[np.ndarray, " points"]:

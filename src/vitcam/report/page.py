@@ -117,8 +117,8 @@ def _task(task: Task, runs: Sequence[Run], tables: Sequence[ScoreTable], styles:
     own = [table for table in tables if table.task == task]
     several = len(runs) > 1
     reference = own[0].reference
-    scores = [(run, read_scores(run, task)) for run in runs if task in run.tasks]
     main = own[0].measure
+    scores = [(run, read_scores(run, task, [main.key])) for run in runs if task in run.tasks]
     drawn = plots(task, runs, styles, reference)
     contents: list[Content] = [
         element("h2", task.capitalize()),

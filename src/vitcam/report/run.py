@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.rows import COLUMNS, TASKS, Task, merged
+from vitcam.evaluation.parts import Parts
+from vitcam.evaluation.rows import TASKS, Task
+from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.report.errors import ReportError
 
 FORMAT = 1
@@ -25,25 +29,32 @@ class Run:
         name: by which it is told from the other runs of a report.
         path: its folder.
         settings: the content of ``run.json``.
-        rows: one per image, method and target, each once, sorted; an unreadable image has one row without
-            a method.
+        stored: its rows, read a part at a time.
     """
 
     name: str
     path: Path
     settings: Mapping[str, Any]
-    rows: pl.DataFrame
+    stored: StoredRows
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """All rows in memory: one per image, method and target, each once, sorted; an unreadable image has one row
+        without a method.
+        """
+        with as_report_errors():
+            return self.stored.all()
 
     @cached_property
     def tasks(self) -> tuple[Task, ...]:
         """The tasks that have rows."""
-        present = set(self.rows["task"])
+        present = set(self.stored.images["task"].unique())
         return tuple(task for task in TASKS if task in present)
 
     @cached_property
     def methods(self) -> tuple[str, ...]:
         """The methods that have rows, in the order in which the run was given them."""
-        present = set(self.rows["method"].drop_nulls())
+        present = self.stored.methods
         given = [name for name in self.settings.get("methods", ()) if name in present]
         return (*given, *sorted(present.difference(given)))
 
@@ -54,16 +65,15 @@ class Run:
         leaves out; ``unreadable`` have an error in their row; ``unmatched`` were never begun, since the model
         doesn't know their class.
         """
-        rows = self.rows.filter(pl.col("task") == task)
-        read = rows.filter(pl.col("method").is_not_null())
-        scored = scored_rows(read, task)
-        done = rows["image"].n_unique()
+        images = self.stored.of(task)
+        read = images.filter("scored")
+        scored = read.filter("correct") if task == "localization" else read
         return {
-            "planned": self.settings.get("images", done),
-            "done": done,
-            "images": scored["image"].n_unique(),
-            "skipped_wrong": read["image"].n_unique() - scored["image"].n_unique(),
-            "unreadable": rows.filter(pl.col("method").is_null())["image"].n_unique(),
+            "planned": self.settings.get("images", images.height),
+            "done": images.height,
+            "images": scored.height,
+            "skipped_wrong": read.height - scored.height,
+            "unreadable": images.height - read.height,
             "unmatched": self.settings.get("unmatched", 0),
         }
 
@@ -89,14 +99,17 @@ class Run:
     @property
     def unreadable(self) -> dict[str, str]:
         """Why images couldn't be read, by image."""
-        failed = self.rows.filter(pl.col("error").is_not_null()).unique("image", maintain_order=True)
+        failed = self.stored.images.filter(pl.col("error").is_not_null()).unique("image", maintain_order=True)
         return dict(zip(failed["image"], failed["error"], strict=True))
 
 
-def scored_rows(rows: pl.DataFrame, task: Task) -> pl.DataFrame:
-    """Those of a task's rows that count: localization leaves out images that were predicted wrong."""
-    read = rows.filter(pl.col("method").is_not_null())
-    return read.filter(pl.col("correct")) if task == "localization" else read
+@contextmanager
+def as_report_errors() -> Iterator[None]:
+    """What can't be read of a run is an error of the report that needs it."""
+    try:
+        yield
+    except RunError as error:
+        raise ReportError(str(error)) from error
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
@@ -123,13 +136,15 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
 
 def _read_run(folder: Path, name: str) -> Run:
     settings = _read_settings(folder)
-    parts = [_read_part(part) for part in sorted((folder / "rows").glob("part-*.parquet"))]
-    if not sum(part.height for part in parts):
+    with as_report_errors():
+        stored = StoredRows(tuple(Parts(folder / "rows").verified()))
+        empty = not stored.images.height
+    if empty:
         raise ReportError(
             f"{folder} has no rows yet: `vitcam evaluate` stores the first ones after a few seconds. If it "
             "isn't running, start it again with the same settings"
         )
-    return Run(name, folder, settings, merged(parts))
+    return Run(name, folder, settings, stored)
 
 
 def _read_settings(folder: Path) -> dict[str, Any]:
@@ -149,19 +164,3 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             "wrote it; report it with that one"
         )
     return settings
-
-
-def _read_part(part: Path) -> pl.DataFrame:
-    try:
-        rows = pl.read_parquet(part)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ReportError(
-            f"{part} is damaged ({error}): delete it, and `vitcam evaluate` with the same settings does its "
-            "images again"
-        ) from error
-    missing = [name for name in COLUMNS if name not in rows.columns]
-    if missing:
-        raise ReportError(
-            f"{part} isn't a run's: it has no {', '.join(missing)} (it has {', '.join(rows.columns)})"
-        )
-    return rows

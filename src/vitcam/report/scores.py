@@ -1,24 +1,42 @@
-"""From rows to arrays: a task's numbers by image and method."""
+"""From rows to arrays: a task's numbers added up, and some of them by image and method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.rows import COLUMNS, Task
-from vitcam.report.errors import ReportError
-from vitcam.report.run import Run, scored_rows
+from vitcam.evaluation.rows import Task
+from vitcam.evaluation.sums import HITS, Sums, arrays_of, number_columns, scored_rows, sum_up
+from vitcam.report.drawn import DRAWN
+from vitcam.report.run import Run, as_report_errors
 
-Points = Float[np.ndarray, "images points"]
+
+@dataclass(frozen=True)
+class Summed:
+    """A task's numbers, added up by image, or by group of images where there are very many.
+
+    Attributes:
+        sums: the numbers, those of ``HITS`` among them, and the curves that are drawn.
+        best: by name of ``HITS``, the thresholds that its number is at.
+    """
+
+    sums: Sums
+    best: Mapping[str, Int[np.ndarray, "methods required"]]
+
+    @property
+    def keys(self) -> list[str]:
+        """The numbers that some image has."""
+        return [key for key in self.sums.numbers if self.sums.counts[key].any()]
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A task's numbers.
+    """Some of a task's numbers, by image.
 
     Attributes:
         units: what was scored, in the order of the arrays: columns ``image``, ``target`` and ``class_name``.
@@ -30,115 +48,103 @@ class Scores:
     methods: tuple[str, ...]
     numbers: dict[str, Float[np.ndarray, "units methods"]]
 
-    @property
+    @cached_property
     def images(self) -> Int[np.ndarray, " units"]:
         """Which image each unit is of, as a number."""
-        return numbered(self.units["image"])
+        return np.asarray(self.units["image"].rank("dense"), dtype=np.int64)
 
 
-def read_scores(run: Run, task: Task) -> Scores:
-    """A task's numbers, among them those that are made from the rows' curves.
-
-    Raises:
-        ReportError: curves have different lengths.
-    """
-    rows = _rows_of(run, task)
-    units = rows.select("image", "target", "class_name").unique(["image", "target"], maintain_order=True)
-    if rows.is_empty():
-        return Scores(units, (), {})
-    methods = tuple(name for name in run.methods if name in set(rows["method"]))
-    where = rows.join(units.with_row_index("unit"), on=["image", "target"], maintain_order="left")[
-        "unit"
-    ].to_numpy()
-    which = rows["method"].replace_strict(methods, range(len(methods)), return_dtype=pl.Int64).to_numpy()
-    numbers = {}
-    for key, values in _numbers(rows, methods).items():
-        table = np.full((units.height, len(methods)), np.nan)
-        table[where, which] = np.where(np.isfinite(values), values, np.nan)
-        if not np.isnan(table).all():
-            numbers[key] = table
-    return Scores(units, methods, numbers)
-
-
-def read_curves(run: Run, task: Task, key: str) -> dict[str, tuple[Points, Int[np.ndarray, " images"]]]:
-    """By method, a curve of every row that has it, and which image each is of.
+def read_sums(run: Run, task: Task) -> Summed:
+    """A task's numbers, added up.
 
     Raises:
-        ReportError: they have different lengths.
+        ReportError: a file is damaged, or curves have different lengths.
     """
-    rows = _rows_of(run, task)
-    if not isinstance(rows.schema.get(key), pl.List):
-        return {}
-    found = {}
-    for name in run.methods:
-        own = rows.filter(pl.col("method") == name, pl.col(key).is_not_null())
-        if own.height:
-            points = _points(own[key])
-            finite = np.isfinite(points).all(axis=1)
-            if finite.any():
-                found[name] = points[finite], numbered(own["image"])[finite]
-    return found
+    return _read_sums(_Same(run), task)
 
 
-def numbered(images: pl.Series) -> Int[np.ndarray, " units"]:
-    """A number for each image, in their order."""
-    return np.asarray(images.rank("dense"), dtype=np.int64)
+def read_scores(run: Run, task: Task, keys: Collection[str] | None = None) -> Scores:
+    """A task's numbers by image.
+
+    Args:
+        run: whose.
+        task: whose.
+        keys: which numbers, names of ``HITS`` among them; None for all.
+
+    Raises:
+        ReportError: a file is damaged, or curves have different lengths.
+    """
+    summed = read_sums(run, task)
+    methods = summed.sums.methods
+    wanted = [key for key in summed.keys if keys is None or key in keys]
+    sources = {HITS[key][0] if key in HITS else key for key in wanted}
+    columns = [name for name in number_columns(run.stored) if name in sources]
+    units: list[pl.DataFrame] = []
+    tables: dict[str, list[Float[np.ndarray, "units methods"]]] = {key: [] for key in wanted}
+    with as_report_errors():
+        for _, chunk in run.stored.chunks(task, ["class_name", *columns]):
+            rows = scored_rows(chunk, task).filter(pl.col("method").is_in(methods))
+            own = rows.select("image", "target", "class_name").unique(
+                ["image", "target"], maintain_order=True
+            )
+            own = own.sort("image", "target")
+            units.append(own)
+            where = rows.join(own.with_row_index("unit"), on=["image", "target"], maintain_order="left")
+            place = where["unit"].to_numpy()
+            which = (
+                rows["method"].replace_strict(methods, range(len(methods)), return_dtype=pl.Int64).to_numpy()
+            )
+            numbers = {key: np.full((own.height, len(methods)), np.nan) for key in wanted}
+            for key, values, present in arrays_of(rows, columns):
+                if key not in numbers:
+                    continue
+                if values.ndim == 2:
+                    values = _at_best(values, summed.best[key][which[present]])
+                numbers[key][place[present], which[present]] = np.where(np.isfinite(values), values, np.nan)
+            for key, table in numbers.items():
+                tables[key].append(table)
+    schema = {"image": pl.String(), "target": pl.Int64(), "class_name": pl.String()}
+    together = pl.concat(units) if units else pl.DataFrame(schema=schema)
+    return Scores(together, methods, {key: np.concatenate(parts) for key, parts in tables.items()})
 
 
-def _rows_of(run: Run, task: Task) -> pl.DataFrame:
-    return scored_rows(run.rows.filter(pl.col("task") == task), task)
-
-
-def _numbers(rows: pl.DataFrame, methods: tuple[str, ...]) -> dict[str, Float[np.ndarray, " rows"]]:
-    plain = [name for name, kind in rows.schema.items() if kind.is_numeric() and name not in COLUMNS]
-    numbers = {name: rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in plain}
-    for name, (curve, successes) in _AT_BEST_THRESHOLD.items():
-        if isinstance(rows.schema.get(curve), pl.List):
-            numbers[name] = _of_curves(rows, curve, methods, successes)
-    return numbers
-
-
-def _of_curves(
-    rows: pl.DataFrame,
-    key: str,
-    methods: tuple[str, ...],
-    number: Callable[[Points], Float[np.ndarray, " images"]],
+def _at_best(
+    hits: Float[np.ndarray, "rows points"], best: Int[np.ndarray, "rows required"]
 ) -> Float[np.ndarray, " rows"]:
-    numbers = np.full(rows.height, np.nan)
-    present = rows[key].is_not_null().to_numpy()
-    for method in methods:
-        own = present & (rows["method"] == method).to_numpy()
-        if own.any():
-            numbers[own] = number(_points(rows[key].filter(pl.Series(own))))
-    return numbers
+    curves = hits.reshape(len(hits), best.shape[1], -1)
+    return np.asarray(np.take_along_axis(curves, best[..., None], axis=2)[..., 0].mean(axis=1))
 
 
-def _points(curves: pl.Series) -> Points:
-    lengths = curves.list.len().unique().to_list()
-    if len(lengths) != 1:
-        raise ReportError(
-            f"the curves in {curves.name} have {', '.join(map(str, sorted(lengths)))} points: expected as many "
-            "in every row of a run"
-        )
-    points: Points = curves.explode().cast(pl.Float64).to_numpy().reshape(len(curves), lengths[0])
-    return points
+@dataclass(frozen=True)
+class _Same:
+    """A run that is the same as itself alone, to be remembered by."""
+
+    run: Run
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.run is other.run
+
+    def __hash__(self) -> int:
+        return id(self.run)
 
 
-def _hits(ious: Points, required: float) -> Float[np.ndarray, " images"]:
-    """Which images have the required IoU at the one threshold at which most have."""
-    reached = ious >= required
-    hits: np.ndarray = reached[:, reached.mean(axis=0).argmax()].astype(np.float64)
-    return hits
+@lru_cache(maxsize=4)
+def _read_sums(same: _Same, task: Task) -> Summed:
+    run = same.run
+    methods = run.methods
+    with as_report_errors():
+        sums = sum_up(run.stored, task, methods, curves={*DRAWN[task], *HITS})
+    best = {key: sums.take_best_hits(key) for key in HITS if key in sums.curves}
+    kept = [i for i in range(len(methods)) if sums.images[i]]
+    return Summed(_only(sums, kept), {key: of[kept] for key, of in best.items()})
 
 
-def _hits_on_average(ious: Points) -> Float[np.ndarray, " images"]:
-    hits: np.ndarray = np.mean([_hits(ious, required) for required in (0.3, 0.5, 0.7)], axis=0)
-    return hits
-
-
-# MaxBoxAcc is a maximum over thresholds of a mean over images. At that threshold it is an ordinary mean, whose
-# interval and paired tests then hold for the threshold as given.
-_AT_BEST_THRESHOLD: dict[str, tuple[str, Callable[[Points], Float[np.ndarray, " images"]]]] = {
-    "max_box_accuracy": ("largest_box_iou_curve", lambda ious: _hits(ious, 0.5)),
-    "max_box_accuracy_v2": ("best_box_iou_curve", _hits_on_average),
-}
+def _only(sums: Sums, kept: list[int]) -> Sums:
+    """Without the methods that have no scored row in this task."""
+    if len(kept) == len(sums.methods):
+        return sums
+    fewer = Sums(tuple(sums.methods[i] for i in kept), sums.units)
+    fewer.images = sums.images[kept]
+    for name in ("numbers", "curves", "counts", "distinct", "presence"):
+        setattr(fewer, name, {key: table[:, kept] for key, table in getattr(sums, name).items()})
+    return fewer

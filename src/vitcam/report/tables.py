@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from vitcam.evaluation.rows import TASKS, Task
-from vitcam.evaluation.statistics import Interval, bootstrap_interval, paired_difference
+from vitcam.evaluation.statistics import Interval, interval_of_sums, paired_difference_of_sums
+from vitcam.evaluation.sums import Sums
 from vitcam.report.errors import ReportError
 from vitcam.report.measures import Measure, check_known, measures_of
 from vitcam.report.run import Run
-from vitcam.report.scores import Scores, read_scores
+from vitcam.report.scores import Summed, read_sums
 
 REFERENCE = "agcam"
 
 Key = TypeVar("Key", bound=Hashable)
-Columns = Mapping[Key, Float[np.ndarray, " units"]]
-Images = Int[np.ndarray, " units"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """Scores of one measure and method, added up by image or by group of images.
+
+    Attributes:
+        sums: of the scores.
+        counts: how many scores each is the sum of.
+        distinct: how many images these are of.
+    """
+
+    sums: Float[np.ndarray, " units"]
+    counts: Float[np.ndarray, " units"]
+    distinct: Float[np.ndarray, " units"]
+
+
+Columns = Mapping[Key, Column]
 
 
 @dataclass(frozen=True)
@@ -103,11 +120,9 @@ def score_tables(
             f"no run has the method {reference!r} to compare with. There are: {', '.join(present)}"
         )
     compared = reference or REFERENCE
-    scores = {(task, run.name): read_scores(run, task) for task in TASKS for run in runs if task in run.tasks}
+    scores = {(task, run.name): read_sums(run, task) for task in TASKS for run in runs if task in run.tasks}
     keys = {
-        task: list(
-            dict.fromkeys(key for (of, _), some in scores.items() if of == task for key in some.numbers)
-        )
+        task: list(dict.fromkeys(key for (of, _), some in scores.items() if of == task for key in some.keys))
         for task in TASKS
     }
     measures = [(task, measure) for task in TASKS for measure in measures_of(task, keys[task])]
@@ -132,77 +147,109 @@ def score_tables(
 
 
 def _rows_by_measure(
-    run: str, scores: Scores, wanted: Mapping[str, Measure], reference: str
+    run: str, summed: Summed, wanted: Mapping[str, Measure], reference: str
 ) -> dict[str, list[ScoreRow]]:
-    columns = {
-        (key, method): table[:, i]
-        for key, table in scores.numbers.items()
-        if key in wanted
-        for i, method in enumerate(scores.methods)
-    }
-    means = estimates(columns, scores.images)
-    differences = _differences(columns, scores.images, reference)
-    leading = _leading(columns, scores.images, means, wanted)
     rows: dict[str, list[ScoreRow]] = {}
-    for (key, method), estimate in means.items():
-        place = (key, method)
-        row = ScoreRow(run, method, estimate, place in leading, differences.get(place))
-        rows.setdefault(key, []).append(row)
+    sums = summed.sums
+    keys = [key for key in summed.keys if key in wanted]
+    # a few measures at a time: their draws are shared, and the memory is bounded
+    at_once = max(1, _NUMBERS // (sums.units * max(1, len(sums.methods))))
+    for start in range(0, len(keys), at_once):
+        some = keys[start : start + at_once]
+        means = estimates(
+            {(key, name): _column(sums, key, i) for key in some for i, name in enumerate(sums.methods)}
+        )
+        differences = _differences(sums, some, reference)
+        leading = _leading(sums, means, wanted)
+        for (key, method), estimate in means.items():
+            place = (key, method)
+            row = ScoreRow(run, method, estimate, place in leading, differences.get(place))
+            rows.setdefault(key, []).append(row)
     return rows
 
 
-def estimates(columns: Columns[Key], images: Images) -> dict[Key, Estimate]:
-    """The mean of every column, leaving out NaNs, and its interval; none for a column without a number."""
-
-    def of_group(table: Table, of: Images) -> list[Estimate]:
-        return _as_estimates(bootstrap_interval(table, of), of)
-
-    return _by_presence(columns, images, of_group)
+_NUMBERS = 2**24
+"""That are drawn from at once, at most."""
 
 
-def _differences(
-    columns: Columns[tuple[str, str]], images: Images, reference: str
-) -> dict[tuple[str, str], Paired]:
+def estimates(columns: Columns[Key]) -> dict[Key, Estimate]:
+    """The mean of every column, and its interval; none for a column without a number."""
+
+    def of_group(table: Table, counts: Counts) -> list[Ends]:
+        return _one_by_one(interval_of_sums(table, counts))
+
+    return {key: _estimate(ends, columns[key]) for key, ends in _by_presence(columns, of_group).items()}
+
+
+def column_of(values: Float[np.ndarray, " scores"], images: Int[np.ndarray, " scores"]) -> Column:
+    """A column of scores, image by image; NaNs are left out.
+
+    Args:
+        values: the scores.
+        images: which image each is of, as a number.
+    """
+    present = np.isfinite(values)
+    units = int(images.max(initial=-1)) + 1
+    counts = np.bincount(images[present], minlength=units).astype(np.float64)
+    sums = np.bincount(images[present], values[present], units)
+    return Column(sums, counts, np.minimum(counts, 1.0))
+
+
+def _column(sums: Sums, key: str, method: int) -> Column:
+    tables = (sums.numbers[key], sums.counts[key], sums.distinct[key])
+    return Column(*(table[:, method] for table in tables))
+
+
+def _difference(sums: Sums, key: str, one: int, other: int) -> Column:
+    """One method minus another, on the images that both have the number of."""
+    presence = sums.presence[key]
+    both = (presence[:, one] == presence[:, other]).astype(np.float64)
+    own, others = _column(sums, key, one), _column(sums, key, other)
+    return Column(both * (own.sums - others.sums), both * own.counts, both * own.distinct)
+
+
+def _differences(sums: Sums, keys: Sequence[str], reference: str) -> dict[tuple[str, str], Paired]:
     """Each method minus the reference, by (measure, method)."""
-    raw = {
-        (key, method): values - columns[key, reference]
-        for (key, method), values in columns.items()
-        if method != reference and (key, reference) in columns
+    if reference not in sums.methods:
+        return {}
+    to = sums.methods.index(reference)
+    columns = {
+        (key, name): _difference(sums, key, i, to)
+        for key in keys
+        for i, name in enumerate(sums.methods)
+        if i != to
     }
 
-    def of_group(table: Table, of: Images) -> list[tuple[Estimate, float]]:
-        difference = paired_difference(table, np.zeros_like(table), of)
-        return list(zip(_as_estimates(difference.interval, of), map(float, difference.p_value), strict=True))
+    def of_group(table: Table, counts: Counts) -> list[tuple[Ends, float]]:
+        difference = paired_difference_of_sums(table, counts)
+        return list(zip(_one_by_one(difference.interval), map(float, difference.p_value), strict=True))
 
-    found = _by_presence(raw, images, of_group)
+    found = _by_presence(columns, of_group)
     paired: dict[tuple[str, str], Paired] = {}
     for key in dict.fromkeys(key for key, _ in found):
         own = {place: result for place, result in found.items() if place[0] == key}
         corrected = holm([p for _, p in own.values()])
-        for (place, (estimate, p)), p_holm in zip(own.items(), corrected, strict=True):
-            paired[place] = Paired(estimate, p, p_holm)
+        for (place, (ends, p)), p_holm in zip(own.items(), corrected, strict=True):
+            paired[place] = Paired(_estimate(ends, columns[place]), p, p_holm)
     return paired
 
 
 def _leading(
-    columns: Columns[tuple[str, str]],
-    images: Images,
-    means: Mapping[tuple[str, str], Estimate],
-    measures: Mapping[str, Measure],
+    sums: Sums, means: Mapping[tuple[str, str], Estimate], measures: Mapping[str, Measure]
 ) -> set[tuple[str, str]]:
-    behind: dict[tuple[str, str], Float[np.ndarray, " units"]] = {}
+    behind: dict[tuple[str, str], Column] = {}
     best: dict[str, str] = {}
     for key in dict.fromkeys(key for key, _ in means):
         rivals = [method for of, method in means if of == key]
         sign = measures[key].sign
         if sign and len(rivals) > 1:
             best[key] = max(rivals, key=lambda method: sign * means[key, method].mean)
-            behind |= {
-                (key, method): sign * (columns[key, best[key]] - columns[key, method])
-                for method in rivals
-                if method != best[key]
-            }
-    close = {place for place, estimate in estimates(behind, images).items() if estimate.low <= 0}
+            first = sums.methods.index(best[key])
+            for method in rivals:
+                if method != best[key]:
+                    ahead = _difference(sums, key, first, sums.methods.index(method))
+                    behind[key, method] = replace(ahead, sums=sign * ahead.sums)
+    close = {place for place, estimate in estimates(behind).items() if estimate.low <= 0}
     leading = close | set(best.items())
     all_alike = {key for key in best if all(place in leading for place in means if place[0] == key)}
     return {place for place in leading if place[0] not in all_alike}
@@ -224,27 +271,32 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 Result = TypeVar("Result")
+Ends = tuple[float, float, float]  # mean, low, high
 Table = Float[np.ndarray, "units columns"]
+Counts = Float[np.ndarray, " units"]
 
 
 def _by_presence(
-    columns: Columns[Key], images: Images, statistic: Callable[[Table, Images], list[Result]]
+    columns: Columns[Key], statistic: Callable[[Table, Counts], list[Result]]
 ) -> dict[Key, Result]:
     """Takes columns that have numbers for the same images together: they share the bootstrap's draws."""
     groups: dict[bytes, list[Key]] = {}
-    for key, values in columns.items():
-        present = np.isfinite(values)
-        if present.any():
-            groups.setdefault(present.tobytes(), []).append(key)
+    for key, column in columns.items():
+        if column.counts.any():
+            groups.setdefault(column.counts.tobytes(), []).append(key)
     results: dict[Key, Result] = {}
     for keys in groups.values():
-        table = np.stack([columns[key] for key in keys], axis=1)
-        present = np.isfinite(table[:, 0])
-        results |= zip(keys, statistic(table[present], images[present]), strict=True)
+        counts = columns[keys[0]].counts
+        present = counts > 0
+        table = np.stack([columns[key].sums[present] for key in keys], axis=1)
+        results |= zip(keys, statistic(table, counts[present]), strict=True)
     return {key: results[key] for key in columns if key in results}
 
 
-def _as_estimates(interval: Interval, images: Images) -> list[Estimate]:
+def _one_by_one(interval: Interval) -> list[Ends]:
     ends = zip(interval.mean, interval.low, interval.high, strict=True)
-    count = len(np.unique(images))
-    return [Estimate(float(mean), float(low), float(high), count) for mean, low, high in ends]
+    return [(float(mean), float(low), float(high)) for mean, low, high in ends]
+
+
+def _estimate(ends: Ends, column: Column) -> Estimate:
+    return Estimate(*ends, images=int(column.distinct.sum()))

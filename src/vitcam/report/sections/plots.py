@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from vitcam.evaluation.rows import Task
 from vitcam.report.chart import line_chart
-from vitcam.report.curves import PLOTS, MeanCurve, Plot, mean_curves
+from vitcam.report.curves import MeanCurve, mean_curves
+from vitcam.report.drawn import PLOTS, Plot
 from vitcam.report.figures import plain
 from vitcam.report.markup import Markup, element
 from vitcam.report.run import Run
