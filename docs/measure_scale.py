@@ -2,8 +2,8 @@
 
     python docs/measure_scale.py --images 1300000 --protocol paper --folder /tmp/scale
 
-Every step runs in a process of its own, whose memory is then its own: what it has allocated at most (anonymous pages),
-and what is resident at most, which counts the pages of files that are mapped too.
+Every step runs in a process of its own, whose memory is then its own: what it has allocated at most (anonymous
+pages), and what is resident at most, which counts the pages of files that are mapped too.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def append(folder: Path, images: int, protocol: Protocol) -> str:
         seconds.append(time.perf_counter() - started)
     first, last = (1e3 * float(np.median(some)) for some in (seconds[1:201], seconds[-200:]))
     return (
-        f"{APPENDS} files of {FEW} photographs: {first:.1f} ms each of the first 200, {last:.1f} ms of the last (medians); "
-        f"{len(run.rows.paths())} files now"
+        f"{APPENDS} files of {FEW} photographs: {first:.1f} ms each of the first 200, {last:.1f} ms of the last "
+        f"(medians); {len(run.rows.paths())} files now"
     )
 
 
@@ -161,7 +161,8 @@ def report(folder: Path, images: int, protocol: Protocol) -> str:
     tables = score_tables(runs)
     started = time.perf_counter()
     page = report_page(runs, tables)
-    return f"{len(tables)} tables; a page of {len(page) / 1e6:.1f} MB, {time.perf_counter() - started:.1f} of the seconds"
+    seconds = time.perf_counter() - started
+    return f"{len(tables)} tables; a page of {len(page) / 1e6:.1f} MB in {seconds:.1f} of the seconds"
 
 
 STEPS = {each.__name__: each for each in (scan, write, append, resume, summary, report)}

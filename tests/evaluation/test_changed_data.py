@@ -117,7 +117,7 @@ def test_other_pixels_of_the_same_size_are_noticed_by_verify(started, data):
     ):
         started(verify=True)
     path.unlink()
-    with pytest.raises(RunError, match="have changed since the run began"):  # its size has
+    with pytest.raises(RunError, match="images: 12 in the run, 11 now"):
         started(verify=True)
 
 

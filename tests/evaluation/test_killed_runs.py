@@ -96,7 +96,7 @@ def test_rows_are_those_of_an_undisturbed_run(tmp_path):
     assert torn or KILLS < 20
     stored = {part: part.read_bytes() for part in (output / "rows").glob("part-*")}
     last = start(data, output, "all")
-    _, errors = last.communicate(timeout=120)
+    _, errors = last.communicate(timeout=120 + 3 * KILLS)
     assert last.returncode == 0, errors.decode()
 
     torch.set_num_threads(1)
