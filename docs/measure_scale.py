@@ -17,7 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,8 @@ def main() -> None:
     if given.step:
         print(json.dumps(measured(lambda: STEPS[given.step](given.folder, given.images, given.protocol))))
         return
-    shutil.rmtree(given.folder, ignore_errors=True)
-    given.folder.mkdir(parents=True)
+    shutil.rmtree(given.folder / "run", ignore_errors=True)
+    make_photographs(given.folder / "data", given.images)
     print(f"{given.images:,} photographs, {len(METHODS)} methods, both tasks, {given.protocol} protocol")
     print("| step | seconds | allocated | resident | what |\n|---|--:|--:|--:|---|")
     for step in STEPS:
@@ -89,15 +90,9 @@ def scan(folder: Path, images: int, protocol: Protocol) -> str:
     from vitcam.evaluation.datasets import ClassMatch
     from vitcam.evaluation.plan import make_plan
 
-    begun = time.perf_counter()
-    for label in range(CLASSES):
-        (folder / "data" / class_name(label)).mkdir(parents=True)
-    for i in range(images):
-        os.close(os.open(folder / "data" / image_name(i), os.O_CREAT))
-    made = time.perf_counter() - begun
     dataset = open_dataset(f"folder:{folder / 'data'}")
     plan = make_plan(dataset, ClassMatch(tuple(range(CLASSES)), ""), None, 0)
-    return f"{len(plan.indices):,} photographs planned; {made:.1f} of the seconds made their files"
+    return f"{len(plan.indices):,} photographs planned"
 
 
 def write(folder: Path, images: int, protocol: Protocol) -> str:
@@ -168,6 +163,14 @@ def report(folder: Path, images: int, protocol: Protocol) -> str:
 STEPS = {each.__name__: each for each in (scan, write, append, resume, summary, report)}
 
 
+def make_photographs(folder: Path, images: int) -> None:
+    """Empty files in folders of classes; those that are there already will do."""
+    for label in range(CLASSES):
+        (folder / class_name(label)).mkdir(parents=True, exist_ok=True)
+    for i in range(images):
+        os.close(os.open(folder / image_name(i), os.O_CREAT))
+
+
 def class_name(label: int) -> str:
     return f"class{label:04d}"
 
@@ -189,44 +192,46 @@ def columns_of(task: Task, protocol: Protocol) -> dict[str, Shape]:
 
 
 def made_up(task: Task, images: range, protocol: Protocol) -> pl.DataFrame:
-    """Rows with random numbers, which are float32's as a model's are."""
-    random = np.random.default_rng([images.start, TASKS.index(task)])
-    count = len(images) * len(METHODS)
-    of_image = np.repeat(np.arange(len(images)), len(METHODS))
-    correct = (random.random(len(images)) < 0.8)[of_image]
-    label = np.array([i * CLASSES // 1_300_000 % CLASSES for i in images])[of_image]
-    known = {
-        "task": [task] * count,
-        "image": [image_name(i) for i in images for _ in METHODS],
-        "method": METHODS * len(images),
-        "target": label,
-        "class_name": [class_name(each) for each in label],
-        "label": label,
-        "predicted": np.where(correct, label, (label + 1) % CLASSES),
-        "correct": correct,
-        "error": [None] * count,
-        "annotation": [f"{i:016x}" for i in images for _ in METHODS],
-        "photograph": [f"{i:016x}" for i in images for _ in METHODS],
-    }
-    table = pl.DataFrame(known, schema=dict(COLUMNS))
-    numbers = dict(numbers_of(columns_of(task, protocol), POINTS[task][protocol], count, random))
-    table = table.with_columns(**numbers)
-    if task == "localization":
-        table = table.with_columns(pl.when("correct").then(pl.col(name)).alias(name) for name in numbers)
-    return table
+    """Rows with random numbers, which are float32's as a model's are: the same ones for every file, to be quick."""
+    known = pl.DataFrame(
+        {
+            "image": [image_name(i) for i in images],
+            "label": [i * CLASSES // 1_300_000 % CLASSES for i in images],
+            "annotation": [f"{i:016x}" for i in images],
+        }
+    )
+    of_image = pl.Series(np.repeat(np.arange(len(images), dtype=np.uint32), len(METHODS)))
+    known = known.with_columns(target="label", photograph="annotation")[of_image]
+    numbers = numbers_of(task, protocol)[: known.height]
+    together = pl.concat([known, numbers], how="horizontal")
+    together = together.with_columns(
+        task=pl.lit(task),
+        class_name=pl.col("image").str.slice(0, 9),
+        predicted=pl.when("correct").then("label").otherwise(pl.col("label") + 1),
+        error=pl.lit(None, pl.String()),
+    )
+    return together.select(*COLUMNS, *columns_of(task, protocol)).cast(dict(COLUMNS))
 
 
-def numbers_of(
-    columns: dict[str, Shape], points: int, count: int, random: np.random.Generator
-) -> Iterator[tuple[str, pl.Series]]:
-    for name, shape in columns.items():
+@cache
+def numbers_of(task: Task, protocol: Protocol) -> pl.DataFrame:
+    """The columns of ``AT_ONCE`` photographs that don't say which they are."""
+    random = np.random.default_rng(TASKS.index(task))
+    count, points = AT_ONCE * len(METHODS), POINTS[task][protocol]
+    columns = {}
+    for name, shape in columns_of(task, protocol).items():
         values = random.random((count, points) if shape == "curve" else count, dtype=np.float32).astype(
             np.float64
         )
         if shape == "curve":
-            yield name, pl.Series(values, dtype=pl.Array(pl.Float64, points)).arr.to_list()
+            columns[name] = pl.Series(values, dtype=pl.Array(pl.Float64, points)).arr.to_list()
         else:
-            yield name, pl.Series(values)
+            columns[name] = pl.Series(values)
+    correct = np.repeat(random.random(AT_ONCE) < 0.8, len(METHODS))
+    table = pl.DataFrame({"method": METHODS * AT_ONCE, "correct": correct, **columns})
+    if task == "localization":
+        table = table.with_columns(pl.when("correct").then(pl.col(name)).alias(name) for name in columns)
+    return table
 
 
 if __name__ == "__main__":
