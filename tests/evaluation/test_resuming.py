@@ -109,6 +109,19 @@ def test_folders_that_are_no_run_are_refused(run, tmp_path):
         run(output=tmp_path / "file")
 
 
+@pytest.mark.parametrize("content", ["[1]", "7", "null", '"text"', "[" * 10**5, "{", "\x00"])
+def test_settings_that_are_none_are_said_so(run, folder, content):
+    folder.path.mkdir()
+    (folder.path / "run.json").write_text(content)
+    with pytest.raises(RunError, match=r"run\.json .*: expected the settings of a run"):
+        run(limit=4)
+
+
+def test_a_name_that_is_too_long_is_said_so(run, tmp_path):
+    with pytest.raises(RunError, match=r"can't make the folder .*: File name too long"):
+        run(output=tmp_path / ("x" * 300))
+
+
 def test_a_full_disk_loses_nothing(run, folder, monkeypatch):
     whole = folder.path.with_name("whole")
     run(output=whole)

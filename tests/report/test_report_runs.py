@@ -94,6 +94,7 @@ def test_foreign_parquet(tmp_path):
         ("{", "can't be read"),
         ("[1]", "isn't of a form"),
         (json.dumps(settings_of(format=2)), "another version"),
+        (json.dumps(settings_of(model=5)), "its 'model' must be an object, got 5"),
     ],
 )
 def test_damaged_settings(tmp_path, content, problem):

@@ -59,16 +59,16 @@ class RunFolder:
             RunError: it can't be made, or holds something else.
         """
         rows = self.path / "rows"
-        if (
-            self.path.is_dir()
-            and not (self.path / "run.json").exists()
-            and any(not _is_ours(entry) for entry in self.path.iterdir())
-        ):
-            raise RunError(
-                f"{self.path} holds files, but no run: expected a folder with run.json, an empty one, or a new "
-                "name"
-            )
         try:
+            if (
+                self.path.is_dir()
+                and not (self.path / "run.json").exists()
+                and any(not _is_ours(entry) for entry in self.path.iterdir())
+            ):
+                raise RunError(
+                    f"{self.path} holds files, but no run: expected a folder with run.json, an empty one, or a "
+                    "new name"
+                )
             rows.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"can't make the folder {rows}: {error.strerror}") from error

@@ -163,4 +163,13 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             f"{file} isn't of a form that this version of vitcam reads (format {FORMAT}): another version "
             "wrote it; report it with that one"
         )
+    wrong = [
+        name
+        for name in ("model", "dataset", "versions", "environment")
+        if not isinstance(settings.get(name, {}), dict)
+    ]
+    if wrong:
+        raise ReportError(
+            f"{file} is damaged: its {wrong[0]!r} must be an object, got {settings[wrong[0]]!r:.40}"
+        )
     return settings
