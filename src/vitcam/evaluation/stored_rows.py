@@ -155,7 +155,7 @@ class StoredRows:
                 .select(*_OF_AN_IMAGE)
                 .group_by("task", "image")
                 .agg(pl.col("scored").any(), *first[3:])
-                .collect(engine="streaming")
+                .collect()
             )
         return table.select(pl.col(name).cast(kind) for name, kind in _OF_AN_IMAGE.items())
 

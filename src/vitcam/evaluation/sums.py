@@ -170,7 +170,7 @@ def sum_up(
             )
             which = (
                 scored["method"]
-                .replace_strict(methods, range(len(methods)), return_dtype=pl.Int64)
+                .replace_strict(list(methods), list(range(len(methods))), return_dtype=pl.Int64)
                 .to_numpy()
             )
             target = scored["target"].fill_null(0).to_numpy().astype(np.uint64)

@@ -92,7 +92,9 @@ def read_scores(run: Run, task: Task, keys: Collection[str] | None = None) -> Sc
             where = rows.join(own.with_row_index("unit"), on=["image", "target"], maintain_order="left")
             place = where["unit"].to_numpy()
             which = (
-                rows["method"].replace_strict(methods, range(len(methods)), return_dtype=pl.Int64).to_numpy()
+                rows["method"]
+                .replace_strict(list(methods), list(range(len(methods))), return_dtype=pl.Int64)
+                .to_numpy()
             )
             numbers = {key: np.full((own.height, len(methods)), np.nan) for key in wanted}
             for key, values, present in arrays_of(rows, columns):
