@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vitcam.errors import MethodError
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.options import first_layer
 from vitcam.methods.relevance.attention import AttentionLayer, per_image, softmax_of
 from vitcam.methods.relevance.chefer import CHEFER, safe_divide
 from vitcam.methods.relevance.precise import at_least
@@ -48,7 +49,8 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
 
     Args:
         recording: any; the model is run once more, by the rules.
-        start_layer: the lowest layer that takes part: 0 as AGCAM's authors compare it, 1 in Chefer's own scripts.
+        start_layer: the lowest layer that takes part: 0 as AGCAM's authors compare it, 1 in Chefer's own scripts;
+            a negative one counts from the last.
 
     Raises:
         MethodError: there is no such layer, or the model uses an operation for which there is no rule, or writes
@@ -67,9 +69,7 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
             "for torch.nn.functional.scaled_dot_product_attention. attnlrp, agcam, gae and the other methods work on "
             "it"
         )
-    number = len(recording.layout.callers)
-    if not 0 <= start_layer < number:
-        raise MethodError(f"lrp has no start_layer={start_layer}; this model's layers are 0 to {number - 1}")
+    start_layer = first_layer("lrp", start_layer, len(recording.layout.callers))
     # One image at a time, for float64 takes memory. It costs no time. A function may expect its whole batch.
     step = len(recording.images) if recording.score.function else 1
     parts = zip(recording.images.split(step), recording.targets.split(step), strict=True)

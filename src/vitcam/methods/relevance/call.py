@@ -26,7 +26,7 @@ Operation = Literal[
     "gate",  # value × sigmoid, value ÷ divisor: the first operand is the value
     "scale",  # times or divided by a constant, plus a constant, dropout
     "pool",  # sums and means
-    "mixture",  # any other function linear in one tensor
+    "mixture",  # any other linear function
 ]
 
 Messages = tuple[Tensor | None, ...]

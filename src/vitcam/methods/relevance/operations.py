@@ -193,6 +193,31 @@ def _batch_norm(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Cal
     return call
 
 
+def _group_norm(
+    function: Function,
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Call:
+    def frozen(x: Tensor) -> Tensor:
+        groups = x.unflatten(1, (num_groups, -1)).flatten(2)
+        centred = groups - groups.mean(-1, keepdim=True)
+        scaled = centred * (centred.detach().square().mean(-1, keepdim=True) + eps).rsqrt()
+        scaled = scaled.view_as(x)
+        return scaled if weight is None else scaled * weight.view(-1, *(1,) * (x.ndim - 2))
+
+    return Call("norm", lambda x: F.group_norm(x, num_groups, weight, bias, eps), (x,), frozen=frozen)
+
+
+def _addcmul(function: Function, a: Any, b: Any, c: Any, *, value: float = 1) -> Call | None:
+    """a + value·b·c, linear in a and b; with a factor c that carries too it has no reader."""
+    if _carries(c):
+        return None
+    return Call("mixture", lambda a, b: torch.addcmul(a, b, c, value=value), (a, b))
+
+
 def attention_call(given: AttentionCall) -> Call:
     """The call of ``scaled_dot_product_attention`` with these arguments."""
     scale, causal = given.scale, given.is_causal
@@ -221,7 +246,9 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys(("rsub", "__rsub__"), _subtract_from),
     **dict.fromkeys(("mul", "multiply", "__rmul__"), _multiply),
     **dict.fromkeys(("div", "divide", "true_divide"), _divide),
+    "addcmul": _addcmul,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
     "rms_norm": _rms_norm,
     "normalize": _normalize,
     "batch_norm": _batch_norm,

@@ -155,9 +155,10 @@ class Propagation(TorchFunctionMode):
         result = function(*given, **keywords)
         if _any_carries((result,)):
             where = "" if self._start is None else " after its attention"
+            what = repr(name) if "." in name else f"torch's {name!r}"
             raise MethodError(
-                f"{self.carrier.rules.name} has no rule for torch's {name!r}, which this model uses{where}; choose a "
-                "method that needs no rules (agcam, rollout, gae, gradsam)"
+                f"{self.carrier.rules.name} has no rule for {what}, which this model uses{where}; choose a method "
+                "that needs no rules (agcam, rollout, gae, gradsam)"
             )
         return result
 
