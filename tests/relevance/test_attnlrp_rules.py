@@ -171,7 +171,12 @@ def test_a_linear_function_without_a_rule_of_its_own_passes_a_gradient(function)
 
 
 def test_group_norm_holds_its_deviation_constant() -> None:
-    x, weight, bias, message = randn(2, 4, 3, 3), randn(4, seed=1), randn(4, seed=2), randn(2, 4, 3, 3, seed=3)
+    x, weight, bias, message = (
+        randn(2, 4, 3, 3),
+        randn(4, seed=1),
+        randn(4, seed=2),
+        randn(2, 4, 3, 3, seed=3),
+    )
     found = propagated(lambda x: F.group_norm(x, 2, weight, bias), x, message, attnlrp_rules())
     groups = x.view(2, 2, -1)
     deviation = (groups.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
@@ -180,5 +185,7 @@ def test_group_norm_holds_its_deviation_constant() -> None:
 
 
 def test_a_function_without_a_rule_is_named() -> None:
-    with pytest.raises(MethodError, match="attnlrp has no rule for torch's 'logsumexp', which this model uses; "):
+    with pytest.raises(
+        MethodError, match="attnlrp has no rule for torch's 'logsumexp', which this model uses; "
+    ):
         propagated(lambda x: x.logsumexp(-1, True), randn(2, 4), randn(2, 1), attnlrp_rules())

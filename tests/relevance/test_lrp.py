@@ -127,7 +127,9 @@ def test_a_function_of_the_output_may_compute_in_single_precision(photographs) -
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 @pytest.mark.parametrize(("method", "own"), [("lrp", "float64"), ("attnlrp", "float32")])
 def test_another_precision_is_refused(method: str, own: str, precision: str) -> None:
-    message = f"{method} computes in {own}, also on a model in bf16 or fp16, .* leave out precision='{precision}'"
+    message = (
+        f"{method} computes in {own}, also on a model in bf16 or fp16, .* leave out precision='{precision}'"
+    )
     with pytest.raises(MethodError, match=message):
         vitcam.explain(timm_vit(), random_images(), method, precision=precision)
 

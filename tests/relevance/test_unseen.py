@@ -51,10 +51,19 @@ class Activation(nn.Module):
 
 
 CASES = {
-    "custom": (View.apply, "can't follow ViewBackward, by which this model computes: a custom torch.autograd"),
+    "custom": (
+        View.apply,
+        "can't follow ViewBackward, by which this model computes: a custom torch.autograd",
+    ),
     "scripted": (scripted, "can't follow .*, by which this model computes: .* a scripted function"),
-    "operator": (torch.ops.vitcam_tests.gelu, "has no rule for 'torch._ops.vitcam_tests.gelu', which this model"),
-    "overload": (torch.ops.vitcam_tests.gelu.default, "has no rule for 'torch._ops.vitcam_tests.gelu.default'"),
+    "operator": (
+        torch.ops.vitcam_tests.gelu,
+        "has no rule for 'torch._ops.vitcam_tests.gelu', which this model",
+    ),
+    "overload": (
+        torch.ops.vitcam_tests.gelu.default,
+        "has no rule for 'torch._ops.vitcam_tests.gelu.default'",
+    ),
 }
 
 

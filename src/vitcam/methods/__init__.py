@@ -88,8 +88,8 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
     """
     if method.computes_in and recording.precision != "fp32":
         raise MethodError(
-            f"{method.name} computes in {method.computes_in}, also on a model in bf16 or fp16, since its rules divide "
-            f"by small numbers; leave out precision={recording.precision!r}, or choose another method"
+            f"{method.name} computes in {method.computes_in}, also on a model in bf16 or fp16, since its rules "
+            f"divide by small numbers; leave out precision={recording.precision!r}, or choose another method"
         )
     obstacle = recording.layout.obstacle
     if method.plain_vit_only and obstacle:

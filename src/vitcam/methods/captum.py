@@ -94,7 +94,9 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
 
                 least = torch.promote_types(image.dtype, torch.float32)
                 with _seeded(options.get("seed", 0), image, target):
-                    pixels = attribute(scores, image[None].to(least, copy=True).requires_grad_(), grid, **options)
+                    pixels = attribute(
+                        scores, image[None].to(least, copy=True).requires_grad_(), grid, **options
+                    )
                 patches = F.adaptive_avg_pool2d(pixels.detach().float().sum(1), (grid.height, grid.width))
                 maps[index, place] = patches.flatten()
     if not maps.any():

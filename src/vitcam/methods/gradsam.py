@@ -20,8 +20,8 @@ def gradsam(recording: Recording, *, rows: str = "all") -> TokenMap:
     with the ordinary gradient, ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩. i runs over all query rows of a layer, as the mean over the
     tokens does in the paper.
 
-    The paper is about language models. An attention that pools the tokens for the head (SigLIP) is one more layer, with
-    its own rows.
+    The paper is about language models. An attention that pools the tokens for the head (SigLIP) is one more layer,
+    with its own rows.
 
     Args:
         recording: with ordinary gradients.

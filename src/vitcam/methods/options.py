@@ -61,8 +61,8 @@ def first_layer(method: str, start_layer: int, count: int) -> int:
     """
     if not -count <= start_layer < count:
         raise MethodError(
-            f"{method} has no start_layer={start_layer}; this model's layers are 0 to {count - 1} (negative: from the "
-            "last)"
+            f"{method} has no start_layer={start_layer}; this model's layers are 0 to {count - 1} "
+            "(negative: from the last)"
         )
     return start_layer % count
 

@@ -103,8 +103,8 @@ MEASURES: dict[Task, tuple[Measure, ...]] = {
         Measure(
             "pxap",
             "PxAP",
-            "Average precision of all photographs' pixels together, ordered by heat (arXiv 2001.07437). Intervals and "
-            "tests hold for the precision at each threshold as given.",
+            "Average precision of all photographs' pixels together, ordered by heat (arXiv 2001.07437). Intervals "
+            "and tests hold for the precision at each threshold as given.",
         ),
         Measure("pixel_ap", "Pixel AP", "Average precision of each photograph's pixels, ordered by heat."),
         Measure("pointing", "Pointing game", "How often the hottest pixel lies on the object."),

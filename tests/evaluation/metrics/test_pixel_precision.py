@@ -55,7 +55,9 @@ def test_equals_a_naive_version(ignoring):
 
 def test_of_all_pixels_together_is_not_the_mean_of_the_images():
     heatmaps, masks, _ = _example()
-    masks[1] &= masks[1].cumsum(0) < 2  # a smaller object, whose pixels weigh less when all are counted together
+    masks[1] &= (
+        masks[1].cumsum(0) < 2
+    )  # a smaller object, whose pixels weigh less when all are counted together
     counts = pixel_counts(heatmaps, masks)
     together = pooled_average_precision(counts.hits, counts.predicted)
     assert abs(together - pixel_average_precision(counts).mean().item()) > 0.01

@@ -116,9 +116,9 @@ def blur_fill(
 ) -> Float[Tensor, "batch 3 height width"]:
     """Each image blurred with a Gaussian of σ = 5, cut off to 11 pixels; borders are mirrored.
 
-    RISE's code has the same two numbers and another kernel: its Gaussian is folded back at the ends of the 11 pixels,
-    which leaves it nearly flat (7 % between middle and ends), and borders are filled with zeros. So this blurs a little
-    less.
+    RISE's code has the same two numbers and another kernel: its Gaussian is folded back at the ends of the 11
+    pixels, which leaves it nearly flat (7 % between middle and ends), and borders are filled with zeros. So this
+    blurs a little less.
 
     Args:
         images: of at least (kernel + 1)/2 pixels on each side.

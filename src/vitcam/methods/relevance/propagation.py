@@ -116,8 +116,9 @@ class Propagation(TorchFunctionMode):
             if node is not None:
                 raise MethodError(
                     f"{self.carrier.rules.name} can't follow {node}, by which this model computes: a custom "
-                    "torch.autograd.Function, a scripted function or an extension, for which it has no rule. Replace "
-                    "it by torch's own functions, or choose a method that needs no rules (agcam, gae, gradsam, gradcam)"
+                    "torch.autograd.Function, a scripted function or an extension, for which it has no rule. "
+                    "Replace it by torch's own functions, or choose a method that needs no rules (agcam, gae, "
+                    "gradsam, gradcam)"
                 )
 
     @property
