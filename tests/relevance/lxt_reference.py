@@ -88,7 +88,7 @@ CANNOT_IMPORT = 3
 if __name__ == "__main__":
     let_lxt_import()
     try:
-        import lxt.efficient
+        import lxt.efficient  # noqa: F401
         import zennit  # noqa: F401
     except ImportError as error:
         print(f"lxt can't be imported here: {error}", file=sys.stderr)

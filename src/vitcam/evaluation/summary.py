@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from vitcam.evaluation.statistics import bootstrap_interval
 
 Values = np.ndarray[Any, np.dtype[Any]]
 
-_WHOLE_DATASET = {
+_WHOLE_DATASET: dict[str, tuple[tuple[str, ...], Callable[..., float]]] = {
     "max_box_accuracy": (("largest_box_iou_curve",), max_box_accuracy),
     "max_box_accuracy_v2": (("best_box_iou_curve",), max_box_accuracy_v2),
     "pxap": (("pixel_hits_curve", "pixel_predicted_curve"), pooled_average_precision),

@@ -205,8 +205,8 @@ def _group_norm(
         groups = x.unflatten(1, (num_groups, -1)).flatten(2)
         centred = groups - groups.mean(-1, keepdim=True)
         scaled = centred * (centred.detach().square().mean(-1, keepdim=True) + eps).rsqrt()
-        scaled = scaled.view_as(x)
-        return scaled if weight is None else scaled * weight.view(-1, *(1,) * (x.ndim - 2))
+        result: Tensor = scaled.view_as(x)
+        return result if weight is None else result * weight.view(-1, *(1,) * (x.ndim - 2))
 
     return Call("norm", lambda x: F.group_norm(x, num_groups, weight, bias, eps), (x,), frozen=frozen)
 
