@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -87,11 +87,13 @@ def _rows(
     start_layer: int,
 ) -> Float[Tensor, "batch targets tokens"]:
     layout = recording.layout
-    is_read = [recording.pools or name not in layout.pooling for name in layout.callers[start_layer:]]
+    is_read = [recording.pools or not call.pools for call in layout.layers[start_layer:]]
     head_row = torch.ones(len(images), 1, dtype=PRECISION, device=images.device)
     if not recording.pools:
         head_row = recording.head_rows.expand(len(images), -1).to(PRECISION)
-    traced = trace(model, images, CHEFER, start_layer, PRECISION)
+    places = [place for place, call in enumerate(layout.calls) if call.stream is not None]
+    traced = trace(model, images, CHEFER, places[start_layer], PRECISION)
+    traced = replace(traced, attentions=tuple(traced.attentions[place] for place in places))
     with at_least(PRECISION):  # a function may compute with tensors of its own
         scores = recording.score.scorer(targets)(traced.output)
     rows = []

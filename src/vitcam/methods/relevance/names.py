@@ -15,12 +15,12 @@ STRUCTURAL = frozenset(_STRUCTURAL.split())
 """Functions that move or select values and don't change them: torch's own gradient moves messages along."""
 
 _STRUCTURAL_NODES = """
-    AccumulateGrad AdaptiveMaxPool1D AdaptiveMaxPool2D Alias Amax Amin AsStrided Cat Clone Col2Im ConstantPadNd Copy
-    CopyBackwards CopySlices Detach Diagonal Expand Fill Flip Gather Identity Im2Col Index IndexFill IndexPut
-    IndexSelect MaskedFill MaskedScatter MaskedSelect Max MaxPool2DWithIndices Maximum Min Minimum Permute
-    PixelShuffle PixelUnshuffle ReflectionPad1D ReflectionPad2D Repeat ReplicationPad1D ReplicationPad2D
-    ReshapeAlias Roll Scatter Select Slice Sort Split SplitWithSizes Squeeze Stack T ToCopy Topk Transpose Unbind Unfold UnsafeSplit UnsafeView
-    Unsqueeze View Where Zero
+    AccumulateGrad AdaptiveMaxPool1D AdaptiveMaxPool2D Alias Amax Amin AsStrided Cat Clone Col2Im ConstantPadNd
+    Copy CopyBackwards CopySlices Detach Diagonal Expand Fill Flip Gather Identity Im2Col Index IndexFill
+    IndexPut IndexSelect MaskedFill MaskedScatter MaskedSelect Max MaxPool2DWithIndices Maximum Min Minimum
+    Permute PixelShuffle PixelUnshuffle ReflectionPad1D ReflectionPad2D Repeat ReplicationPad1D ReplicationPad2D
+    ReshapeAlias Roll Scatter Select Slice Sort Split SplitWithSizes Squeeze Stack T ToCopy Topk Transpose
+    Unbind Unfold UnsafeSplit UnsafeView Unsqueeze View Where Zero
 """
 STRUCTURAL_NODES = frozenset(_STRUCTURAL_NODES.split())
 """The nodes that these functions make in the autograd graph, without ``Backward`` and a number."""
