@@ -18,8 +18,8 @@ OPTIONS = {
     "captum:GradientShap": {"n_samples": 4},
     "captum:SmoothGrad": {"n_samples": 4},
 }
-# Shapley's is feature ablation over and over; the controls don't look at the model.
-NAMES = sorted(METHODS.keys() - {"captum:ShapleyValueSampling", "random", "center"})
+# Two of captum's are the forward pass, hundreds of times; the controls don't look at the model.
+NAMES = sorted(METHODS.keys() - {"captum:FeatureAblation", "captum:ShapleyValueSampling", "random", "center"})
 OWN_PRECISION = ("lrp", "attnlrp")
 
 

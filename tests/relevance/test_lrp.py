@@ -134,6 +134,39 @@ def test_another_precision_is_refused(method: str, own: str, precision: str) -> 
         vitcam.explain(timm_vit(), random_images(), method, precision=precision)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_attention_over_what_is_not_the_image_is_no_layer(first: bool) -> None:
+    """A tower for texts, which runs in front of the image's or behind it."""
+
+    class TwoTowers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vit, self.text = timm_vit(), timm_vit().blocks[0]
+            self.words = nn.Parameter(torch.randn(1, 9, 48, generator=torch.Generator().manual_seed(0)))
+
+        def forward(self, images: Tensor) -> Tensor:
+            texts = self.text(self.words) if first else None
+            features = self.vit.forward_head(self.vit.forward_features(images), pre_logits=True)
+            texts = self.text(self.words) if texts is None else texts
+            return features @ texts[0].T
+
+    class Alone(nn.Module):
+        def __init__(self, both: TwoTowers) -> None:
+            super().__init__()
+            self.vit = both.vit
+            with torch.no_grad():
+                self.texts = both.text(both.words)[0].T
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.vit.forward_head(self.vit.forward_features(images), pre_logits=True) @ self.texts
+
+    both, images = TwoTowers().eval(), random_images()
+    for options in ("", "(start_layer=1)"):
+        expected = vitcam.explain(Alone(both).eval(), images, f"lrp{options}", targets=3).heatmaps
+        found = vitcam.explain(both, images, f"lrp{options}", targets=3).heatmaps
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
+
+
 def test_layers_are_counted_from_the_last_too() -> None:
     model, images = timm_vit(), random_images()
     expected = vitcam.explain(model, images, "lrp(start_layer=2)", targets=3).heatmaps

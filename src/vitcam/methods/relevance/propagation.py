@@ -129,11 +129,13 @@ class Propagation(TorchFunctionMode):
         self.refuse_unseen((given.query, given.key, given.value))
         by_head = in_one_form(given, self._images)
         call = attention_call(by_head)
-        if self._below_start:
+        if not any(call.carries):  # of what doesn't come from the images, such as a text
+            output = call.function(*call.operands)
+        elif self._below_start:
             with torch.no_grad():
                 output = cast(Tensor, _marked(call.function(*call.operands)))
         else:
-            output = self._run(call, _sdpa.__name__) if any(call.carries) else call.function(*call.operands)
+            output = self._run(call, _sdpa.__name__)
         q, k, v = (x.detach() for x in (by_head.query, by_head.key, by_head.value))
         self.attentions.append(
             AttentionLayer(q, k, v, by_head.mask, by_head.scale, by_head.is_causal, output)
