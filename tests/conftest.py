@@ -7,6 +7,8 @@ import torch
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+if os.environ.get("VITCAM_TEST_MKLDNN") == "off":  # as on processors on which torch doesn't use oneDNN
+    torch.backends.mkldnn.enabled = False
 install_import_hook("vitcam", "typechecker.check")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,18 @@ import torch
 
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.metrics.max_box_accuracy import max_box_accuracy, max_box_accuracy_v2
+from vitcam.evaluation.metrics.pixel_precision import pooled_average_precision
 from vitcam.evaluation.rows import COLUMNS, Task
 from vitcam.evaluation.statistics import bootstrap_interval
 
 Values = np.ndarray[Any, np.dtype[Any]]
 
-_WHOLE_DATASET = {
-    "max_box_accuracy": ("largest_box_iou_curve", max_box_accuracy),
-    "max_box_accuracy_v2": ("best_box_iou_curve", max_box_accuracy_v2),
+_WHOLE_DATASET: dict[str, tuple[tuple[str, ...], Callable[..., float]]] = {
+    "max_box_accuracy": (("largest_box_iou_curve",), max_box_accuracy),
+    "max_box_accuracy_v2": (("best_box_iou_curve",), max_box_accuracy_v2),
+    "pxap": (("pixel_hits_curve", "pixel_predicted_curve"), pooled_average_precision),
 }
-"""Numbers of all images together, from the rows' curves; they have no mean over images, so no interval."""
+"""Numbers of all images together, from the rows' curves; they are no mean over images, so they have no interval."""
 
 
 def summarize(
@@ -76,9 +78,9 @@ def _of_method(
     present = {name: _values(scored[name].filter(~absent[name])) for name in names if not absent[name].all()}
     means = {name: values.mean(axis=0).tolist() for name, values in present.items()}
     together = {
-        name: accuracy(torch.from_numpy(present[curve]))
-        for name, (curve, accuracy) in _WHOLE_DATASET.items()
-        if curve in present
+        name: accuracy(*(torch.from_numpy(present[curve]) for curve in curves))
+        for name, (curves, accuracy) in _WHOLE_DATASET.items()
+        if all(curve in present for curve in curves)
     }
     images = scored["image"].rank("dense").to_numpy()
     numbers = {

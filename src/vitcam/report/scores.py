@@ -92,24 +92,24 @@ def _rows_of(run: Run, task: Task) -> pl.DataFrame:
 def _numbers(rows: pl.DataFrame, methods: tuple[str, ...]) -> dict[str, Float[np.ndarray, " rows"]]:
     plain = [name for name, kind in rows.schema.items() if kind.is_numeric() and name not in COLUMNS]
     numbers = {name: rows[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in plain}
-    for name, (curve, successes) in _AT_BEST_THRESHOLD.items():
-        if isinstance(rows.schema.get(curve), pl.List):
-            numbers[name] = _of_curves(rows, curve, methods, successes)
+    for name, (curves, number) in _OF_ALL_TOGETHER.items():
+        if all(isinstance(rows.schema.get(curve), pl.List) for curve in curves):
+            numbers[name] = _of_curves(rows, curves, methods, number)
     return numbers
 
 
 def _of_curves(
     rows: pl.DataFrame,
-    key: str,
+    keys: tuple[str, ...],
     methods: tuple[str, ...],
-    number: Callable[[Points], Float[np.ndarray, " images"]],
+    number: Callable[..., Float[np.ndarray, " images"]],
 ) -> Float[np.ndarray, " rows"]:
     numbers = np.full(rows.height, np.nan)
-    present = rows[key].is_not_null().to_numpy()
+    present = np.all([rows[key].is_not_null().to_numpy() for key in keys], axis=0)
     for method in methods:
         own = present & (rows["method"] == method).to_numpy()
         if own.any():
-            numbers[own] = number(_points(rows[key].filter(pl.Series(own))))
+            numbers[own] = number(*(_points(rows[key].filter(pl.Series(own))) for key in keys))
     return numbers
 
 
@@ -136,9 +136,18 @@ def _hits_on_average(ious: Points) -> Float[np.ndarray, " images"]:
     return hits
 
 
-# MaxBoxAcc is a maximum over thresholds of a mean over images. At that threshold it is an ordinary mean, whose
-# interval and paired tests then hold for the threshold as given.
-_AT_BEST_THRESHOLD: dict[str, tuple[str, Callable[[Points], Float[np.ndarray, " images"]]]] = {
-    "max_box_accuracy": ("largest_box_iou_curve", lambda ious: _hits(ious, 0.5)),
-    "max_box_accuracy_v2": ("best_box_iou_curve", _hits_on_average),
+def _average_precision(hits: Points, predicted: Points) -> Float[np.ndarray, " images"]:
+    """What each image adds to PxAP, at the precision that all images together have at each threshold."""
+    precision = hits.sum(axis=0) / np.maximum(predicted.sum(axis=0), 1)
+    gained = np.diff(hits, axis=1, prepend=0.0)
+    shares: np.ndarray = gained @ precision / hits[:, -1].mean()
+    return shares
+
+
+# Numbers of all images together as means over images, whose intervals and paired tests then hold for what is fixed:
+# MaxBoxAcc, a maximum over thresholds of a mean, at its best threshold; PxAP at its precision at each threshold.
+_OF_ALL_TOGETHER: dict[str, tuple[tuple[str, ...], Callable[..., Float[np.ndarray, " images"]]]] = {
+    "max_box_accuracy": (("largest_box_iou_curve",), lambda ious: _hits(ious, 0.5)),
+    "max_box_accuracy_v2": (("best_box_iou_curve",), _hits_on_average),
+    "pxap": (("pixel_hits_curve", "pixel_predicted_curve"), _average_precision),
 }
