@@ -94,6 +94,7 @@ docs: .venv/installed-for-docs
 
 ## renew constraints.txt to the newest versions, and constraints-minimum.txt to the oldest; then run the tests
 constraints: .venv-tools/installed
+	cp constraints.txt .venv-tools/newest.txt
 	$(COMPILE) --universal $(UPGRADE) --extra test --group tools --output-file .venv-tools/newest.txt
 	$(COMPILE) --resolution lowest-direct --extra all --extra pytest --output-file .venv-tools/oldest.txt
 	for pair in newest:constraints oldest:constraints-minimum; do \
