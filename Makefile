@@ -31,7 +31,8 @@ export PIP_CONSTRAINT := $(CONSTRAINTS)
 export PIP_BUILD_CONSTRAINT := $(CONSTRAINTS)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help explain test test-fast test-isa test-minimum lint hooks web docs constraints dist test-wheel clean
+.PHONY: help explain test test-fast test-isa test-minimum lint hooks web docs constraints dist test-wheel \
+	check-version clean
 .DEFAULT_GOAL := help
 
 ## say what there is
@@ -114,19 +115,27 @@ test-wheel:
 	  && cp src/vitcam/photos/cat_and_cup.jpg "$$folder/own.jpg" && cd "$$folder" \
 	  && venv/bin/vitcam --version && venv/bin/vitcam explain own.jpg && test -s vitcam-output/own.panel.png
 
+## check that a tag, as in TAG=v1.2.3, is what the package, the changelog and the citation say
+check-version:
+	grep -qx '__version__ = "$(TAG:v%=%)"' src/vitcam/__init__.py
+	grep -q '^## \[$(TAG:v%=%)\]' CHANGELOG.md
+	grep -qx 'version: $(TAG:v%=%)' CITATION.cff
+
 ## remove all that the other targets made
 clean:
 	rm -rf .venv .venv-* vitcam-output test-output site dist web/dist web/node_modules
 
 # Set-up. pip shows what it does; PIP_QUIET=1 keeps it quiet.
 
+define new-environment
+	$(PYTHON) -m venv $(1)
+	$(if $(filter cpu,$(TORCH)),@echo 'Installing the build of PyTorch for CPUs into $(1).'
+	$(1)/bin/python -m pip install --index-url $(TORCH_INDEX) torch torchvision || { rm -rf $(1); \
+	  echo 'PyTorch for CPUs could not be had from $(TORCH_INDEX). Without TORCH=cpu it comes from PyPI.' >&2; exit 1; })
+endef
+
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
-ifeq ($(TORCH),cpu)
-	@echo 'Installing the build of PyTorch for CPUs into .venv: 0.2 GB to download.'
-	$(BIN)/python -m pip install --index-url $(TORCH_INDEX) torch torchvision || { rm -rf .venv; \
-	  echo 'PyTorch for CPUs could not be had from $(TORCH_INDEX). Without TORCH=cpu it comes from PyPI.' >&2; exit 1; }
-endif
+	$(call new-environment,.venv)
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
 	@echo 'Installing vitcam into .venv. The first time takes some minutes, most of them for PyTorch, which on Linux'
@@ -150,7 +159,7 @@ endif
 .venv-minimum/installed: PIP_CONSTRAINT := constraints-minimum.txt
 .venv-minimum/installed: pyproject.toml constraints-minimum.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10) and "the oldest versions want Python 3.10: PYTHON=…")'
-	$(PYTHON) -m venv .venv-minimum
+	$(call new-environment,.venv-minimum)
 	$(MINIMUM)/python -m pip install --editable '.[all,pytest]'
 	touch $@
 

@@ -79,9 +79,7 @@ def test_import_rules(file):
                 else "__init__"
             )
             assert other == room or other in MAY_IMPORT[room], f"{file} may not import {module}"
-        assert room == VENDORS.get(parts[0], room), (
-            f"{file}: only {VENDORS[parts[0]]} may import {parts[0]}"
-        )
+        assert room == VENDORS.get(parts[0], room), f"{file}: only {VENDORS[parts[0]]} may import {parts[0]}"
         assert not (room in NO_TORCH and parts[0] == "torch"), f"{file} may not import torch"
 
 
