@@ -139,7 +139,7 @@ endef
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/python
 	@echo 'Installing vitcam into .venv. The first time takes some minutes, most of them for PyTorch, which on Linux'
-	@echo 'is 3 GB to download and 5 GB on disk with its libraries for GPUs (TORCH=cpu: 0.2 GB and 1 GB).'
+	@echo 'is 3.5 GB to download and 6 GB on disk with its libraries for GPUs (TORCH=cpu: 0.4 GB and 1.3 GB).'
 	$(BIN)/python -m pip install --editable .
 	touch $@
 
