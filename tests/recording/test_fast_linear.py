@@ -30,8 +30,12 @@ def computed(monkeypatch) -> list[torch.Size]:
 
 
 needs_both = pytest.mark.skipif(
-    not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()),
-    reason="this torch has no MKL or no oneDNN, so that there is nothing to choose between",
+    not (
+        torch.backends.mkl.is_available()
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.enabled
+    ),
+    reason="this torch has no MKL or no oneDNN, or it is switched off: there is nothing to choose between",
 )
 
 
