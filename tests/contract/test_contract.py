@@ -105,7 +105,11 @@ def test_maps(name, method):
     assert e.heatmaps.shape == (3, 2, family.grid.height, family.grid.width)
     assert e.heatmaps.dtype == torch.float32
     assert e.heatmaps.isfinite().all()
-    assert (e.heatmaps.flatten(2).std(dim=2) > 0).all()
+    varies = e.heatmaps.flatten(2).std(dim=2) > 0
+    assert varies.any()
+    if method == "gradcam":  # its ReLU leaves nothing of a sum that is negative everywhere
+        varies |= (e.heatmaps == 0).flatten(2).all(dim=2)
+    assert varies.all()
     assert e.upsampled().shape == (3, 2, family.size, family.size)
 
     for i in range(len(images)):
