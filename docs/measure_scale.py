@@ -30,6 +30,7 @@ from vitcam.evaluation.store import RunFolder
 
 METHODS = [f"method{i:02d}" for i in range(8)] + ["agcam", "center", "random"]
 CLASSES = 1000
+PIXEL_POINTS = 101
 POINTS = {"localization": {"paper": 11, "vitcam": 20}, "perturbation": {"paper": 11, "vitcam": 11}}
 AT_ONCE = 2000
 """Photographs in each file that the run is made of."""
@@ -217,9 +218,10 @@ def made_up(task: Task, images: range, protocol: Protocol) -> pl.DataFrame:
 def numbers_of(task: Task, protocol: Protocol) -> pl.DataFrame:
     """The columns of ``AT_ONCE`` photographs that don't say which they are."""
     random = np.random.default_rng(TASKS.index(task))
-    count, points = AT_ONCE * len(METHODS), POINTS[task][protocol]
+    count = AT_ONCE * len(METHODS)
     columns = {}
     for name, shape in columns_of(task, protocol).items():
+        points = PIXEL_POINTS if name.startswith("pixel_") else POINTS[task][protocol]
         values = random.random((count, points) if shape == "curve" else count, dtype=np.float32).astype(
             np.float64
         )

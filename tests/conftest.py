@@ -1,4 +1,7 @@
-"""Tests run offline, and with vitcam's shape annotations checked at run time."""
+"""Tests run offline, and with vitcam's shape annotations checked at run time.
+
+``VITCAM_TEST_MKLDNN=off`` runs them without oneDNN, as on processors that it isn't built for (`make test-isa`).
+"""
 
 import os
 
@@ -7,7 +10,11 @@ import torch
 from jaxtyping import install_import_hook
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+if os.environ.get("VITCAM_TEST_MKLDNN") == "off":  # as on processors on which torch doesn't use oneDNN
+    torch.backends.mkldnn.enabled = False
 install_import_hook("vitcam", "typechecker.check")
+if os.environ.get("VITCAM_TEST_MKLDNN") == "off":
+    torch.backends.mkldnn.enabled = False
 
 
 @pytest.fixture(autouse=True)

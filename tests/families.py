@@ -135,7 +135,12 @@ FAMILIES: dict[str, Family] = {
         4,
     ),
     "timm flexivit": Family(
-        partial(_timm, "flexivit_small", depth=3, img_size=120), 120, _grid(7, 1), CLASS_TOKEN, True, 3
+        partial(_timm, "flexivit_small", depth=3, img_size=120),
+        120,
+        PatchGrid(7, 7, 1, region=(0, 0, 112, 112)),
+        CLASS_TOKEN,
+        True,
+        3,
     ),
     "timm cait": Family(partial(_timm, "cait_xxs24_224", depth=4), 224, _grid(14, 1), CLASS_TOKEN, False, 2),
     "torchvision vit": Family(torchvision_vit, 64, _grid(4, 1), CLASS_TOKEN, True, 3),

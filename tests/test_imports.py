@@ -5,91 +5,37 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "src" / "vitcam"
+REPOSITORY = Path(__file__).parents[1]
+SOURCE = REPOSITORY / "src" / "vitcam"
+PAGE = "docs/architecture.md"
 
-VALUES = {"types", "errors"}
-INPUT = {"images"}
-OUTPUT = {"writing"}
-FOUND = {"recording", "heatmap", "boxes", "probability"}
-JOINED = {
-    "models",
-    "methods",
-    "targets",
-    "inputs",
-    "batching",
-    "explanation",
-    "explaining",
-    "decomposing",
-    "render",
-}
 
+def table(name: str) -> list[list[str]]:
+    """The rows of the page's table behind the comment ``<!-- NAME -->``."""
+    text = (REPOSITORY / PAGE).read_text(encoding="utf-8").partition(f"<!-- {name} -->")[2].lstrip()
+    _title, _line, *rows = takewhile(lambda line: line.startswith("|"), text.splitlines())
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def names_in(cell: str) -> set[str]:
+    """The rooms that a cell names: ``in quotes``, or as a group."""
+    words = cell.split()
+    assert all(word in GROUPS or word[0] == word[-1] == "`" for word in words), f"what are {cell}?"
+    return {name for word in words for name in GROUPS.get(word, {word.strip("`")})}
+
+
+GROUPS: dict[str, set[str]] = {}
+GROUPS.update({group: names_in(rooms) for group, rooms in table("groups")})
 # Room → the rooms of ours that it may import, besides itself.
-MAY_IMPORT = {
-    "types": set(),
-    "errors": set(),
-    "lazy": set(),
-    "threads": set(),
-    "walking": set(),
-    "printable": set(),
-    "images": VALUES | {"walking"},
-    "writing": VALUES,
-    "photos": VALUES,
-    "models": VALUES | INPUT | {"lazy"},
-    "recording": VALUES,
-    "heatmap": VALUES,
-    "boxes": VALUES,
-    "probability": VALUES,
-    "render": VALUES,
-    "methods": VALUES | {"recording"},
-    "targets": VALUES | {"recording"},
-    "inputs": VALUES | INPUT | {"models", "threads"},
-    "explanation": VALUES | {"heatmap", "boxes", "probability", "render"},
-    "batching": VALUES | FOUND | {"models", "targets", "inputs"},
-    "explaining": VALUES | INPUT | FOUND | JOINED,
-    "decomposing": VALUES | FOUND | {"methods", "targets", "inputs", "batching"},
-    "evaluation": VALUES | INPUT | OUTPUT | FOUND | JOINED | {"lazy", "threads", "walking"},
-    # Of evaluation a report reads the rows and their statistics, neither of which needs torch.
-    "report": VALUES | {"render", "evaluation", "lazy"},
-    "export": VALUES | INPUT | FOUND | JOINED | {"photos", "__init__"},
-    "bench": VALUES | INPUT | FOUND | JOINED | {"evaluation", "export", "photos", "lazy", "__init__"},
-    "app": VALUES | INPUT | FOUND | JOINED | {"photos", "printable", "__init__"},
-    "cli": VALUES
-    | INPUT
-    | OUTPUT
-    | FOUND
-    | JOINED
-    | {"evaluation", "report", "export", "bench", "app", "photos", "printable", "threads", "__init__"},
-    "__init__": VALUES | {"lazy", "models", "explanation", "explaining"},
-    "__main__": {"cli"},
-}
-# Library → the only rooms that may import it.
-VENDORS = {
-    "timm": {"models"},
-    "transformers": {"models"},
-    "torchvision": {"models"},
-    "open_clip": {"models"},
-    "huggingface_hub": {"models"},
-    "ray": {"evaluation"},
-    "onnx": {"export"},
-    "onnxruntime": {"export"},
-    "gradio": {"app"},
-}
-NO_TORCH = {
-    "report",
-    "types",
-    "errors",
-    "render",
-    "images",
-    "printable",
-    "walking",
-    "writing",
-    "photos",
-    "__init__",
-}
+MAY_IMPORT = {room.strip("`"): names_in(others) for room, _what, others in table("rooms")}
+# Library → the only room that may import it.
+VENDORS = {name: room.strip("`") for names, room in table("libraries") for name in names_in(names)}
+NO_TORCH = {name for (cell,) in table("without torch") for name in names_in(cell)}
 
 
 def imports_of(file: Path) -> set[str]:
@@ -123,7 +69,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_import_rules(file):
     room = room_of(file)
-    assert room in MAY_IMPORT, f"{room} is a new room: say in MAY_IMPORT what it may import"
+    assert room in MAY_IMPORT, f"{room} is a new room: say in {PAGE} what it does and what it may import"
     for module in imports_of(file):
         parts = module.split(".")
         if parts[0] == "vitcam":
@@ -133,10 +79,24 @@ def test_import_rules(file):
                 else "__init__"
             )
             assert other == room or other in MAY_IMPORT[room], f"{file} may not import {module}"
-        assert room in VENDORS.get(parts[0], {room}), (
-            f"{file}: only {VENDORS[parts[0]]} may import {parts[0]}"
-        )
+        assert room == VENDORS.get(parts[0], room), f"{file}: only {VENDORS[parts[0]]} may import {parts[0]}"
         assert not (room in NO_TORCH and parts[0] == "torch"), f"{file} may not import torch"
+
+
+def test_the_page_has_just_the_rooms_that_there_are():
+    assert set(MAY_IMPORT) == {room_of(file) for file in FILES}
+    assert set().union(NO_TORCH, VENDORS.values(), *MAY_IMPORT.values()) <= set(MAY_IMPORT)
+    assert len(MAY_IMPORT) == len(table("rooms"))
+    assert {"timm", "gradio"} <= set(VENDORS)
+    assert "cli" not in NO_TORCH
+
+
+def test_imports_go_down_only():
+    """Some order of the rooms has each above all that it may import."""
+    left = dict(MAY_IMPORT)
+    while ready := {room for room, others in left.items() if not (others - {room}) & set(left)}:
+        left = {room: others for room, others in left.items() if room not in ready}
+    assert not left, f"these import each other: {left}"
 
 
 def test_rules_are_read_from_functions_too(tmp_path):

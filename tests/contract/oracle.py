@@ -73,8 +73,14 @@ def gradients(model, images, score, detach_first=None):
     return [layer for layer in layers if layer.maps.grad is not None]
 
 
-def gradsam(model, images, score, start, pools):
-    """Mean over layers and heads of ReLU(∂y/∂A) · A; of its rows those of ``start``, or the only one."""
+def gradsam(model, images, score):
+    """Mean over layers, heads and query rows of ReLU(∂y/∂A) · A."""
+    layers = gradients(model, images, score)
+    return sum((layer.maps.grad.relu() * layer.maps).mean(dim=(1, 2)) for layer in layers) / len(layers)
+
+
+def gradsam_of_the_head(model, images, score, start, pools):
+    """The same of the rows of ``start`` only, or of the only row."""
     layers = gradients(model, images, score)
     rows = [(layer.maps.grad.relu() * layer.maps).mean(dim=1) for layer in layers]
     shares = [start[: row.shape[1]] for row in rows]

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vitcam.errors import ModelError
-from vitcam.evaluation import RunError, failing
+from vitcam.evaluation import RunError, loading, memory
 from vitcam.evaluation.store import RunFolder
 
 WHITE = "hen/white.png"
@@ -150,6 +150,43 @@ def test_too_little_memory_is_a_sentence_and_a_smaller_batch_goes_on(tmp_path, r
 
 def test_one_photograph_that_does_not_fit_has_other_remedies():
     assert "not even one photograph at a time fits: take fewer methods" in str(
-        failing.out_of_memory(MemoryError(), 1)
+        memory.out_of_memory(MemoryError(), 1)
     )
-    assert not failing.is_out_of_memory(RuntimeError("shapes don't match"))
+    assert not memory.is_out_of_memory(RuntimeError("shapes don't match"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 GB")]
+)
+def test_a_photograph_that_memory_is_too_little_for_is_a_row_with_an_error(
+    tmp_path, run, data, monkeypatch, workers, error
+):
+    find_truth, failing = loading.find_truth, [True]
+
+    def too_large(sample, *given):
+        if failing and sample.id == WHITE:
+            raise error
+        return find_truth(sample, *given)
+
+    monkeypatch.setattr(loading, "find_truth", too_large)
+    given = {"data": f"folder:{data}", "workers": workers}
+    summary = run(**given)["localization"]["agcam"]
+    assert (summary["unreadable"], summary["images"] + summary["skipped_wrong"]) == (1, 11)
+    (failed,) = RunFolder(tmp_path / "run").read().filter(pl.col("error").is_not_null()).to_dicts()
+    assert failed["error"] == (
+        f"{WHITE}: there wasn't enough memory to prepare it. The same command tries it again; fewer --workers "
+        "prepare fewer photographs at a time"
+    )
+    failing.clear()
+    summary = run(**given)["localization"]["agcam"]
+    assert (summary["unreadable"], summary["images"] + summary["skipped_wrong"]) == (0, 12)
+
+
+def test_other_errors_of_preparing_are_raised(run, data, monkeypatch):
+    def broken(*given):
+        raise RuntimeError("shapes don't match")
+
+    monkeypatch.setattr(loading, "find_truth", broken)
+    with pytest.raises(RuntimeError, match="shapes don't match"):
+        run(data=f"folder:{data}")

@@ -168,7 +168,15 @@ def test_numbers_and_curves_that_overflowed_are_left_out_of_the_means(run, folde
 def test_vitcam_protocol_has_all_numbers(run, folder):
     summary = run("all", protocol="vitcam", steps=3, limit=12)
     localization, perturbation = (summary[task]["agcam"] for task in ("localization", "perturbation"))
-    for name in ("max_iou", "pxap", "pointing", "energy", "max_box_accuracy", "max_box_accuracy_v2"):
+    for name in (
+        "max_iou",
+        "pxap",
+        "pixel_ap",
+        "pointing",
+        "energy",
+        "max_box_accuracy",
+        "max_box_accuracy_v2",
+    ):
         assert 0 <= localization[name] <= 1, name
     assert "mask_iou" not in localization  # the dataset has none
     assert len(localization["iou_curve"]) == 20
@@ -176,8 +184,10 @@ def test_vitcam_protocol_has_all_numbers(run, folder):
         assert -1 <= perturbation[name] <= 1, name
     assert len(perturbation["token_morf"]) == 4
     rows = folder.read()
-    assert rows.filter("correct", task="localization")["pxap"].null_count() == 0
-    assert rows.filter(task="perturbation")["pxap"].null_count() == rows.filter(task="perturbation").height
+    assert rows.filter("correct", task="localization")["pixel_ap"].null_count() == 0
+    assert (
+        rows.filter(task="perturbation")["pixel_ap"].null_count() == rows.filter(task="perturbation").height
+    )
 
 
 def test_tests_without_numbers_are_said(run, data):

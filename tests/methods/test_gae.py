@@ -13,7 +13,7 @@ from vitcam.recording import attention
 
 
 @pytest.mark.parametrize(
-    ("name", "start_layer"), [("timm vit", 2), ("torchvision vit", 1), ("timm siglip", 1)]
+    ("name", "start_layer"), [("timm vit", 2), ("timm vit", -1), ("torchvision vit", 1), ("timm siglip", 1)]
 )
 def test_start_layer_equals_oracle(name, start_layer):
     family, model, images = FAMILIES[name], model_of(name).eval(), images_of(name, 2)
@@ -41,8 +41,8 @@ def test_chunks_of_rows_make_no_difference(monkeypatch):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (4, "gae has no start_layer=4; this model's layers are 0 to 3"),
-        (-1, "gae has no start_layer=-1"),
+        (4, r"gae has no start_layer=4; this model's layers are 0 to 3 \(negative: from the last\)"),
+        (-5, "gae has no start_layer=-5"),
         ("one", "gae takes a whole number as start_layer, such as 0; not 'one'"),
     ],
 )

@@ -37,6 +37,12 @@ BLOCKS = {
 }
 
 
+def pattern_of_blocks(name, model):
+    if name == "hf vit" and hasattr(model.vit, "encoder"):  # the first releases of transformers 5
+        return "vit.encoder.layer.{}"
+    return BLOCKS.get(name, "blocks.{}")
+
+
 def mean_token(tokens):
     return tokens.mean(dim=1, keepdim=True).expand_as(tokens)
 
@@ -52,7 +58,7 @@ def test_equals_oracle(name, pooling):
         expected = oracle.legrad(
             model,
             images,
-            [BLOCKS.get(name, "blocks.{}").format(i) for i in range(depth)],
+            [pattern_of_blocks(name, model).format(i) for i in range(depth)],
             range(depth),
             lambda tokens, t=target: HEADS[name](model, change(tokens))[:, t],
             family.grid.patches,

@@ -27,6 +27,9 @@ def exact(call: AttentionCall) -> Tensor:
     return attention_probabilities(attention_scores(doubled)).double() @ doubled.value
 
 
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.enabled, reason="oneDNN is switched off")
+
+
 @pytest.fixture
 def fused(monkeypatch) -> list[AttentionCall]:
     """The calls that torch's own kernel answered."""
@@ -37,6 +40,7 @@ def fused(monkeypatch) -> list[AttentionCall]:
     return calls
 
 
+@needs_onednn
 @pytest.mark.parametrize("maps", [1, 7, 3 * 50, 2 * 3 * 50, 1000])
 @pytest.mark.parametrize("shape", [(5, 3, 50, 50), (2, 3, 1, 50)], ids=["all rows", "one row"])
 def test_is_attention_in_chunks_of_any_size(shape, maps, fused, monkeypatch):
@@ -70,6 +74,7 @@ def test_leaves_others_to_torch(change, fused):
     assert len(fused) == 2
 
 
+@needs_onednn
 def test_under_autocast_and_in_inference_mode(fused):
     call = call_of(2, 3, 50, 50)
     expected = fast_attention(call)

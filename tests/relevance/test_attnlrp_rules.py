@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from relevance_models import propagated
 from torch import Tensor
 
+from vitcam.errors import MethodError
 from vitcam.methods.relevance import attnlrp_rules
 
 
@@ -152,7 +153,39 @@ def test_attention(explicit: bool, through_softmax: bool) -> None:
     torch.testing.assert_close(rules(function, x, relevance, through_softmax=through_softmax), expected)
 
 
-def test_an_unknown_operation_passes_as_a_gradient() -> None:
-    x, message = randn(2, 4), randn(2, 4, seed=1)
-    found = propagated(lambda x: x.cumsum(-1), x, message, attnlrp_rules())
-    torch.testing.assert_close(found, message.flip(-1).cumsum(-1).flip(-1))
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.cumsum(-1),
+        lambda x: torch.einsum("nchw,dc->ndhw", x, randn(5, 4, seed=7)),
+        lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
+        lambda x: torch.addcmul(x[:, :2], x[:, 2:], randn(3, seed=7)),
+    ],
+)
+def test_a_linear_function_without_a_rule_of_its_own_passes_a_gradient(function) -> None:
+    x = randn(2, 4, 3, 3).requires_grad_()
+    y = function(x)
+    message = torch.randn_like(y)
+    found = propagated(function, x.detach(), message, attnlrp_rules())
+    torch.testing.assert_close(found, torch.autograd.grad(y, x, message)[0])
+
+
+def test_group_norm_holds_its_deviation_constant() -> None:
+    x, weight, bias, message = (
+        randn(2, 4, 3, 3),
+        randn(4, seed=1),
+        randn(4, seed=2),
+        randn(2, 4, 3, 3, seed=3),
+    )
+    found = propagated(lambda x: F.group_norm(x, 2, weight, bias), x, message, attnlrp_rules())
+    groups = x.view(2, 2, -1)
+    deviation = (groups.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    s = (message * weight[:, None, None]).view(2, 2, -1) / deviation
+    torch.testing.assert_close(found, (s - s.mean(-1, keepdim=True)).view_as(x))
+
+
+def test_a_function_without_a_rule_is_named() -> None:
+    with pytest.raises(
+        MethodError, match="attnlrp has no rule for torch's 'logsumexp', which this model uses; "
+    ):
+        propagated(lambda x: x.logsumexp(-1, True), randn(2, 4), randn(2, 1), attnlrp_rules())

@@ -1,11 +1,14 @@
 """Means, intervals, paired differences: against naive arithmetic and the run's own summary."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from report_runs import METHODS, row, rows_of, write_run
 
 from vitcam.evaluation.metrics.max_box_accuracy import max_box_accuracy, max_box_accuracy_v2
+from vitcam.evaluation.metrics.pixel_precision import pooled_average_precision
 from vitcam.evaluation.statistics import bootstrap_interval, paired_difference
 from vitcam.evaluation.summary import summarize
 from vitcam.report import ReportError, read_runs, score_tables
@@ -178,6 +181,90 @@ def test_max_box_accuracy_is_that_of_the_metric(tmp_path):
     tables = tables_of(tmp_path / "run", rows)
     assert tables["max_box_accuracy"].rows[0].estimate.mean == pytest.approx(max_box_accuracy(curves))
     assert tables["max_box_accuracy_v2"].rows[0].estimate.mean == pytest.approx(max_box_accuracy_v2(curves))
+
+
+def pixel_rows(images=40, thresholds=5, methods=METHODS[:2], seed=0):
+    """Counts of pixels at descending thresholds, of objects of many sizes: by method, and as rows."""
+    generator, rows, counts = torch.manual_seed(seed), [], {}
+    for method in methods:
+        hits, others = (
+            torch.randint(0, 9, (images, thresholds), generator=generator).cumsum(1) for _ in range(2)
+        )
+        hits *= torch.randint(0, 4, (images, 1), generator=generator)  # and some images have no object at all
+        counts[method] = hits, hits + others
+    for i in range(images):
+        for method, (hits, predicted) in counts.items():
+            curves = {"pixel_hits_curve": hits[i], "pixel_predicted_curve": predicted[i]}
+            own = {name: curve.double().tolist() for name, curve in curves.items()}
+            rows.append(row("localization", f"{i:03d}", method, 0.5, **own))
+    return counts, rows
+
+
+def shares(hits, predicted):
+    """What each image adds to PxAP, at the precision that all images together have, in plain arithmetic."""
+    precision = [sum(column) / max(1, sum(all)) for column, all in zip(hits.T, predicted.T, strict=True)]
+    mean_truth = sum(hits[:, -1]) / len(hits)
+    gained = [[own[0], *(b - a for a, b in itertools.pairwise(own))] for own in hits]
+    return np.array(
+        [sum(p * g for p, g in zip(precision, each, strict=True)) / mean_truth for each in gained]
+    )
+
+
+def test_pxap_is_that_of_the_metric(tmp_path):
+    counts, rows = pixel_rows()
+    table = tables_of(tmp_path / "run", rows)["pxap"]
+    (run,) = read_runs([tmp_path / "run"])
+    summary = summarize(run.stored, ["localization"], METHODS, 0, 0)["localization"]
+    scores = read_scores(run, "localization", ["pxap"])
+    own = {method: shares(*(count.double().numpy() for count in counts[method])) for method in counts}
+    for i, (method, found) in enumerate(by_method(table).items()):
+        expected = pooled_average_precision(*counts[method])
+        assert found.estimate.mean == pytest.approx(expected, abs=1e-12)
+        assert summary[method]["pxap"] == pytest.approx(expected, abs=1e-12)
+        assert "pxap" not in summary[method]["intervals"]
+        assert scores.numbers["pxap"][:, i] == pytest.approx(own[method], abs=1e-12)
+        interval = bootstrap_interval(own[method])
+        assert [found.estimate.low, found.estimate.high] == pytest.approx(
+            [float(interval.low), float(interval.high)]
+        )
+    difference, found = (
+        paired_difference(own["rollout"], own["agcam"]),
+        by_method(table)["rollout"].difference,
+    )
+    assert found.estimate.mean == pytest.approx(float(difference.interval.mean))
+    assert found.p == pytest.approx(float(difference.p_value))
+
+
+def test_images_without_both_curves_have_no_share_in_pxap(tmp_path):
+    counts, rows = pixel_rows(methods=("agcam",))
+    rows[3]["pixel_hits_curve"] = None
+    rows[7]["pixel_predicted_curve"][2] = float("nan")
+    table = tables_of(tmp_path / "run", rows)["pxap"]
+    left = [i for i in range(40) if i not in (3, 7)]
+    expected = pooled_average_precision(*(count[left] for count in counts["agcam"]))
+    assert (table.rows[0].estimate.images, table.rows[0].estimate.mean) == (38, pytest.approx(expected))
+    (run,) = read_runs([tmp_path / "run"])
+    shown = read_scores(run, "localization", ["pxap"]).numbers["pxap"][:, 0]
+    assert np.flatnonzero(np.isnan(shown)).tolist() == [3, 7]
+
+
+def test_without_any_object_there_is_no_pxap(tmp_path):
+    _, rows = pixel_rows(methods=("agcam",))
+    for each in rows:
+        each["pixel_hits_curve"] = [0.0] * 5
+    assert "pxap" not in tables_of(tmp_path / "run", rows)
+    (run,) = read_runs([tmp_path / "run"])
+    assert "pxap" not in summarize(run.stored, ["localization"], ("agcam",), 0, 0)["localization"]["agcam"]
+
+
+def test_pixel_curves_of_two_lengths_are_refused(tmp_path):
+    _, rows = pixel_rows()
+    for each in rows:
+        each["pixel_hits_curve"] = each["pixel_hits_curve"][:3]
+    with pytest.raises(
+        ReportError, match="the curves in pixel_hits_curve and pixel_predicted_curve have 3, 5 points"
+    ):
+        tables_of(tmp_path / "run", rows)
 
 
 def test_several_runs_stand_in_one_table_and_are_compared_within(tmp_path):

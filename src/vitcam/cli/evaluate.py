@@ -231,6 +231,7 @@ _SHOWN = (
     ("recall", "Recall"),
     ("max_box_accuracy", "MaxBoxAcc"),
     ("pxap", "PxAP"),
+    ("pixel_ap", "Pixel AP"),
     ("pointing", "Pointing"),
     ("energy", "Energy"),
     ("mask_iou", "Mask IoU"),

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from vitcam.errors import ImageError, ModelError, VitcamError
-from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.metrics.errors import MetricError
@@ -16,8 +13,6 @@ from vitcam.evaluation.rows import Row, Task, failed_row
 
 OF_IMAGES = (ImageError, MetricError)
 """Errors that are an image's own: its maps aren't finite, say."""
-
-_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "failed to allocate")
 
 
 def rows_of_the_others(
@@ -79,27 +74,3 @@ def _has_finite_logits(item: Item, job: Job) -> bool:
         precision=job.settings.precision,
     )
     return bool(probabilities.isfinite().all())
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, of the machine or of a GPU, was too little."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
-
-
-def out_of_memory(error: BaseException, batch: int) -> RunError:
-    """The sentence for it."""
-    if batch > 1:
-        remedy = (
-            f"give the same command with a smaller --batch-size, such as {batch // 2}: it goes on from there"
-        )
-    else:
-        remedy = (
-            "not even one photograph at a time fits: take fewer methods at once, a smaller model, --precision bf16 "
-            "or another --device"
-        )
-    return RunError(
-        f"memory has run out with {batch} photographs in a batch ({str(error).partition(chr(10))[0][:200]}). What is "
-        f"stored is whole; {remedy}"
-    )

@@ -15,6 +15,7 @@ from vitcam.errors import DatasetError, ImageError
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.datasets.digests import annotation_digest, photograph_digest
 from vitcam.evaluation.ground_truth import Truth, find_truth
+from vitcam.evaluation.memory import is_out_of_memory
 from vitcam.models import Preprocessing
 from vitcam.threads import map_ahead
 
@@ -87,6 +88,15 @@ class Photographs:
             return self._item(index)
         except (ImageError, DatasetError) as error:
             return Failed(self._ids[index], str(error))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            name = self._ids[index]
+            return Failed(
+                name,
+                f"{name}: there wasn't enough memory to prepare it. The same command tries it again; fewer --workers "
+                "prepare fewer photographs at a time",
+            )
 
     def _item(self, index: int) -> Item:
         sample = self._dataset[index]

@@ -31,6 +31,9 @@ _CURVE: Shape = "curve"
 
 
 _BOX_CURVES = ("largest_box_iou_curve", "best_box_iou_curve")
+_PIXEL_CURVES = ("pixel_hits_curve", "pixel_predicted_curve")
+_EVERY = 10
+"""Of the thresholds of pixel AP, which one in how many is kept in a row, for PxAP: 101 of 1001."""
 
 
 def localization_columns(settings: Settings, masks: bool) -> Mapping[str, Shape]:
@@ -44,7 +47,7 @@ def localization_columns(settings: Settings, masks: bool) -> Mapping[str, Shape]
     columns: dict[str, dict[str, Shape]] = {
         "iou": {**dict.fromkeys((*OVERLAP_SCORES, *sweep), _NUMBER), "iou_curve": _CURVE},
         "max-box-accuracy": dict.fromkeys(_BOX_CURVES, _CURVE),
-        "pixel-ap": {"pxap": _NUMBER},
+        "pixel-ap": {"pixel_ap": _NUMBER, **dict.fromkeys(_PIXEL_CURVES, _CURVE)},
         "pointing": {"pointing": _NUMBER},
         "energy": {"energy": _NUMBER},
         "mask": {
@@ -126,7 +129,9 @@ def _mask_overlap(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Number
 
 def _pixel_precision(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:
     counts = pixel_counts(heatmaps, _stacked(truths, "region"), _stacked(truths, "void"))
-    return {"pxap": pixel_average_precision(counts).tolist()}
+    kept = zip(_PIXEL_CURVES, (counts.hits, counts.predicted), strict=True)
+    curves = {name: count[:, ::_EVERY].double().tolist() for name, count in kept}
+    return {"pixel_ap": pixel_average_precision(counts).tolist(), **curves}
 
 
 def _pointing(heatmaps: Tensor, truths: Sequence[Truth], job: Job) -> Numbers:

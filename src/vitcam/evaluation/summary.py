@@ -11,7 +11,8 @@ from vitcam.evaluation.frames import pl
 from vitcam.evaluation.rows import Task
 from vitcam.evaluation.statistics import interval_of_sums
 from vitcam.evaluation.stored_rows import StoredRows
-from vitcam.evaluation.sums import HITS, Sums, sum_up
+from vitcam.evaluation.sums import Sums, sum_up
+from vitcam.evaluation.together import TOGETHER
 
 
 def summarize(
@@ -29,7 +30,8 @@ def summarize(
         By task and method: how many ``images`` were scored, were ``skipped_wrong`` (localization leaves wrong
         predictions out), ``unreadable`` (with an error in their row) and ``unmatched``; the mean of every
         number, point by point for curves; and under ``intervals`` the bootstrap 95 % interval [low, high] of
-        every mean. Fractions 0..1; a number that no image has is left out.
+        every mean, which numbers of all images together (``TOGETHER``) are not. Fractions 0..1; a number that no
+        image has is left out.
 
     Raises:
         RunError: a file of rows is damaged.
@@ -79,12 +81,12 @@ def _means(sums: Sums, method: int) -> dict[str, Any]:
         if key in sums.numbers:
             means[key] = float(sums.numbers[key][:, method].sum() / count)
             continue
-        curve = sums.curves[key][:, method].sum(axis=0) / count
-        if key in HITS:
-            together[key] = float(curve.reshape(len(HITS[key][1]), -1).max(axis=1).mean())
+        curve = sums.curve_means(key)[method]
+        if key in TOGETHER:
+            together[key] = TOGETHER[key].number(curve)
         else:
             means[key] = curve.tolist()
-    return {**means, **together}
+    return {**means, **{key: number for key, number in together.items() if np.isfinite(number)}}
 
 
 def _intervals(sums: Sums, seed: int) -> list[dict[str, list[float]]]:

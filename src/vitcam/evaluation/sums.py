@@ -6,28 +6,23 @@ memory of one of fifty thousand.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.arrays import arrays_of, number_columns, of_different_lengths, scored_rows
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.rows import COLUMNS, Task
+from vitcam.evaluation.rows import Task
 from vitcam.evaluation.stored_rows import StoredRows
+from vitcam.evaluation.together import TOGETHER, Array
 
 UNITS = 2**16
 """So many images are drawn one by one; more are drawn in so many random groups of equal size."""
 
-HITS: Mapping[str, tuple[str, tuple[float, ...]]] = {
-    "max_box_accuracy": ("largest_box_iou_curve", (0.5,)),
-    "max_box_accuracy_v2": ("best_box_iou_curve", (0.3, 0.5, 0.7)),
-}
-"""Numbers of all images together: a curve of IoUs, and the IoUs that count as hits."""
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
+Weights = Mapping[str, Float[np.ndarray, "methods points"]]
+"""By names of ``TOGETHER``."""
 
 
 @dataclass
@@ -39,7 +34,7 @@ class Sums:
         units: how many images, or groups of images, the first dimension has.
         images: how many images have scores, by method.
         numbers: by column.
-        curves: by column; for the names of ``HITS`` the points are required IoUs × thresholds, and a hit is a 1.
+        curves: by column; by names of ``TOGETHER`` their points.
         counts: by column, how many rows have that number, or all points of that curve.
         distinct: by column, how many images these rows are of.
         presence: by column, a number that is the same where the same rows have it.
@@ -92,20 +87,10 @@ class Sums:
         for point in range(values.shape[1]):
             curves[..., point] += self._added(place, values[:, point])
 
-    def take_best_hits(self, key: str) -> Int[np.ndarray, "methods required"]:
-        """Turns the hits of ``max_box_accuracy`` or ``max_box_accuracy_v2`` into ordinary numbers.
-
-        Each is a maximum over thresholds of a mean over images. At each method's best threshold it is the mean of the
-        hits there, on average over the required IoUs.
-
-        Returns:
-            These thresholds, as places in the curve.
-        """
-        required = len(HITS[key][1])
-        hits = self.curves.pop(key).reshape(self.units, len(self.methods), required, -1)
-        best = hits.sum(axis=0).argmax(axis=-1)
-        self.numbers[key] = np.take_along_axis(hits, best[None, :, :, None], axis=3)[..., 0].mean(axis=2)
-        return np.asarray(best)
+    def curve_means(self, key: str) -> Float[np.ndarray, "methods points"]:
+        """The mean curve of every method, over all units; zero without any."""
+        counts = self.counts[key].sum(axis=0)
+        return np.asarray(self.curves[key].sum(axis=0) / np.maximum(counts, 1)[:, None])
 
     def _added(self, place: Int[np.ndarray, " rows"], values: Array | None = None) -> Array:
         shape = (self.units, len(self.methods))
@@ -131,6 +116,10 @@ class Places:
         """Some of the rows."""
         return Places(self.unit[chosen], self.method[chosen], self.image[chosen], self.identity[chosen])
 
+    def as_one(self) -> Places:
+        """The same as if all units were one."""
+        return replace(self, unit=np.zeros_like(self.unit))
+
     @property
     def is_first(self) -> Bool[np.ndarray, " rows"]:
         """Whether a row is the first of its image and method."""
@@ -140,7 +129,11 @@ class Places:
 
 
 def sum_up(
-    rows: StoredRows, task: Task, methods: tuple[str, ...], curves: Collection[str] | None = None
+    rows: StoredRows,
+    task: Task,
+    methods: tuple[str, ...],
+    curves: Collection[str] | None = None,
+    weights: Weights | None = None,
 ) -> Sums:
     """Adds up the rows of a task that count: localization leaves out images that were predicted wrong.
 
@@ -148,15 +141,73 @@ def sum_up(
         rows: of a run.
         task: whose.
         methods: whose.
-        curves: those that are wanted by unit, ``HITS`` among them; None for all, over all units as one.
+        curves: those that are wanted by unit; None for all, over all units as one, the points of ``TOGETHER`` among
+            them.
+        weights: those of numbers of ``TOGETHER``, which then are numbers like the others.
 
     Raises:
         RunError: a file is damaged, or curves have different lengths.
     """
+    weights = weights or {}
+    columns = number_columns(rows)
+    if curves is not None:
+        wanted = {*curves, *(curve for key in weights for curve in TOGETHER[key].curves)}
+        columns = [key for key in columns if key in wanted or not isinstance(rows.schema[key], pl.List)]
+    sums, overall = Sums(methods, units_of(len(rows.of(task)))), Sums(methods, 1)
+    for scored, places in _placed(rows, task, methods, columns):
+        sums.images += np.bincount(places.method[places.is_first], minlength=len(methods))
+        for key, values, present in arrays_of(scored, columns):
+            own = places.only(present)
+            if key in weights:
+                values = weighted(values, weights[key], own.method)
+            if values.ndim == 1 or (curves is not None and key in curves):
+                sums.add(key, own, values)
+            elif curves is None:
+                overall.add(key, own.as_one(), values)
+    if curves is None:
+        sums.curves = overall.curves
+        sums.counts |= overall.counts
+    return sums
+
+
+def weights_together(rows: StoredRows, task: Task, methods: tuple[str, ...]) -> Weights:
+    """The weights of those numbers of ``TOGETHER`` that a task's rows have, from a reading of their curves alone.
+
+    Raises:
+        RunError: a file is damaged, or curves have different lengths.
+    """
+    needed = {curve for number in TOGETHER.values() for curve in number.curves}
+    columns = [key for key in number_columns(rows) if key in needed]
+    overall = Sums(methods, 1)
+    for scored, places in _placed(rows, task, methods, columns) if columns else ():
+        for key, points, present in arrays_of(scored, columns):
+            if key in TOGETHER:
+                overall.add(key, places.only(present).as_one(), points)
+    return {
+        key: np.stack([TOGETHER[key].weights(mean) for mean in overall.curve_means(key)])
+        for key in overall.curves
+    }
+
+
+def weighted(
+    points: Float[np.ndarray, "rows points"],
+    weights: Float[np.ndarray, "methods points"],
+    method: Int[np.ndarray, " rows"],
+) -> Float[np.ndarray, " rows"]:
+    """The weighted sum of each row's points, with the weights of its method."""
+    found = np.empty(len(points))
+    for i, of_method in enumerate(weights):
+        own = method == i
+        found[own] = points[own] @ of_method
+    return found
+
+
+def _placed(
+    rows: StoredRows, task: Task, methods: tuple[str, ...], columns: Sequence[str]
+) -> Iterator[tuple[pl.DataFrame, Places]]:
+    """The rows that count, some images' at a time, and where they belong."""
     groups = unit_of_images(len(rows.of(task)))
     identities = np.random.default_rng(1).integers(0, 2**32, len(groups))
-    sums, overall = Sums(methods, int(groups.max(initial=0)) + 1), Sums(methods, 1)
-    columns = number_columns(rows)
     start = 0
     for images, chunk in rows.chunks(task, columns):
         end = start + len(images)
@@ -168,27 +219,24 @@ def sum_up(
                 .to_numpy()
                 .astype(np.int64)
             )
-            which = (
-                scored["method"]
-                .replace_strict(list(methods), list(range(len(methods))), return_dtype=pl.Int64)
-                .to_numpy()
-            )
             target = scored["target"].fill_null(0).to_numpy().astype(np.uint64)
             identity = (
                 identities[start:end][rank].astype(np.uint64) + target * np.uint64(2654435761)
             ) % 2**32
-            places = Places(groups[start:end][rank], which, rank, identity.astype(np.float64))
-            sums.images += np.bincount(which[places.is_first], minlength=len(methods))
-            for key, values, present in arrays_of(scored, columns):
-                if values.ndim == 1 or curves is None or key in curves:
-                    into = overall if values.ndim == 2 and curves is None else sums
-                    of = places.only(present)
-                    into.add(key, replace(of, unit=np.zeros_like(of.unit)) if into is overall else of, values)
+            which = method_numbers(scored, methods)
+            yield scored, Places(groups[start:end][rank], which, rank, identity.astype(np.float64))
         start = end
-    if curves is None:
-        sums.curves = overall.curves
-        sums.counts |= overall.counts
-    return sums
+
+
+def method_numbers(rows: pl.DataFrame, methods: tuple[str, ...]) -> Int[np.ndarray, " rows"]:
+    """The place of each row's method among these."""
+    numbers = rows["method"].replace_strict(list(methods), range(len(methods)), return_dtype=pl.Int64)
+    return np.asarray(numbers.to_numpy())
+
+
+def units_of(images: int) -> int:
+    """How many units so many images are in, all of which may have no scores."""
+    return max(1, min(images, UNITS))
 
 
 def unit_of_images(images: int) -> Int[np.ndarray, " images"]:
@@ -199,62 +247,3 @@ def unit_of_images(images: int) -> Int[np.ndarray, " images"]:
     if images <= UNITS:
         return np.arange(images)
     return np.random.default_rng(0).permutation(images) % UNITS
-
-
-def number_columns(rows: StoredRows) -> list[str]:
-    """The columns that hold numbers or curves."""
-    return [
-        name
-        for name, kind in rows.schema.items()
-        if name not in COLUMNS and (kind.is_numeric() or isinstance(kind, pl.List))
-    ]
-
-
-def scored_rows(rows: pl.DataFrame, task: Task) -> pl.DataFrame:
-    """Those of a task's rows that count: localization leaves out images that were predicted wrong."""
-    read = rows.filter(pl.col("method").is_not_null())
-    return read.filter(pl.col("correct")) if task == "localization" else read
-
-
-def arrays_of(
-    rows: pl.DataFrame, columns: Collection[str]
-) -> Iterator[tuple[str, Array, Bool[np.ndarray, " rows"]]]:
-    """Columns as arrays (rows,) or (rows, points), with the hits of their curves, and which rows have them."""
-    hits: dict[str, list[tuple[str, tuple[float, ...]]]] = {curve: [] for curve, _ in HITS.values()}
-    for name, (curve, required) in HITS.items():
-        hits[curve].append((name, required))
-    for key in columns:
-        if key not in rows.columns:
-            continue
-        present = rows[key].is_not_null().to_numpy()
-        column = rows[key].drop_nulls()
-        if not isinstance(column.dtype, pl.List):
-            yield key, column.cast(pl.Float64).to_numpy(), present
-        elif len(column):
-            values = points_of(column)
-            yield key, values, present
-            for name, required in hits.get(key, ()):
-                finite = np.isfinite(values).all(axis=1, keepdims=True)
-                reached = [np.where(finite, values >= iou, np.nan) for iou in required]
-                yield name, np.concatenate(reached, axis=1), present
-
-
-def points_of(curves: pl.Series) -> Array:
-    """Curves as an array (curves, points).
-
-    Raises:
-        RunError: they have different lengths.
-    """
-    lengths = set(curves.list.len().unique().to_list())
-    if len(lengths) != 1:
-        raise of_different_lengths(curves.name, lengths)
-    points = curves.explode().cast(pl.Float64).fill_null(np.nan).to_numpy()
-    return np.asarray(points.reshape(len(curves), lengths.pop()))
-
-
-def of_different_lengths(key: str, lengths: Collection[int]) -> RunError:
-    """The error for it."""
-    return RunError(
-        f"the curves in {key} have {', '.join(map(str, sorted(lengths)))} points: expected as many in every row of a "
-        "run"
-    )

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from vitcam.errors import ModelError
 from vitcam.evaluation.errors import RunError
-from vitcam.evaluation.failing import OF_IMAGES, is_out_of_memory, out_of_memory, rows_of_the_others
+from vitcam.evaluation.failing import OF_IMAGES, rows_of_the_others
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import Picture, pictures_frame, to_pictures
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Failed, Item, MadeFrom, load_batches
 from vitcam.evaluation.localizing import localization_columns, localization_rows
+from vitcam.evaluation.memory import is_out_of_memory, out_of_memory
 from vitcam.evaluation.perturbing import perturbation_columns, perturbation_rows
 from vitcam.evaluation.rows import MADE_FROM, Row, Shape, Task, failed_row, to_frame
 from vitcam.evaluation.store import RunFolder

@@ -83,8 +83,14 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
     """The token map of a method.
 
     Raises:
-        MethodError: the method isn't defined for the recorded model, or an option's value is wrong.
+        MethodError: the method isn't defined for the recorded model or in its precision, or an option's value is
+            wrong.
     """
+    if method.computes_in and recording.precision != "fp32":
+        raise MethodError(
+            f"{method.name} computes in {method.computes_in}, also on a model in bf16 or fp16, since its rules "
+            f"divide by small numbers; leave out precision={recording.precision!r}, or choose another method"
+        )
     obstacle = recording.layout.obstacle
     if method.plain_vit_only and obstacle:
         others = ", ".join(name for name, other in METHODS.items() if not other.plain_vit_only)

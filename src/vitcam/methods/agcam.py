@@ -35,7 +35,8 @@ def agcam(
 
     with S = q kᵀ · scale before the softmax, and ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩. The gradient goes back along the
     skip connections, the MLPs and the head only: attention inputs are detached, as in the paper's Section 3.2.
-    With a class token the gradient of every other query row is exactly zero.
+    With a class token that the head reads alone, the gradient of every other query row is exactly zero. In distilled
+    DeiT the head reads two tokens, the class and the distillation token, and both rows are summed.
 
     The paper is about models with a class token. Deviation for others: where the head averages tokens, all
     query rows take part by the same formula; an attention that pools the tokens for the head (SigLIP)

@@ -10,26 +10,40 @@ from torch import Tensor
 from vitcam.errors import MethodError
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.relevance.attnlrp import attnlrp_rules
+from vitcam.methods.relevance.precise import at_least
 from vitcam.methods.relevance.tracing import Trace, trace
 from vitcam.recording import Need, Recording, fast_linear
 from vitcam.types import PatchGrid
 
 
-def attnlrp(recording: Recording, *, conv_gamma: float = 0.25, linear_gamma: float = 0.05) -> TokenMap:
+def attnlrp(
+    recording: Recording,
+    *,
+    conv_gamma: float = 0.25,
+    linear_gamma: float = 0.05,
+    through_softmax: bool = True,
+) -> TokenMap:
     """Relevance propagated from the target's logit to the pixels, summed over each patch.
 
     The rules are in ``methods/relevance/attnlrp.py``: ε and γ rules for linear maps, halves for the two products
     of attention, the Taylor decomposition of softmax, identity for norms and activations. How far they agree
-    with the authors' package, and where not, is said at :func:`patch_relevance`. It always runs in the model's
-    own precision.
+    with the authors' package, and where not, is said at :func:`patch_relevance`. It runs in float32 at least, also
+    on a model in bf16 or fp16.
+
+    CLIP's image tower ends in a linear map without a bias, ``proj``; it takes part with γ like any other.
+
+    Its rules are of the family of layer-wise relevance propagation; see NOTICE on patents.
 
     Args:
         recording: any; the model is run once more, by the rules.
         conv_gamma: γ of the patch embedding's convolution; 0 is the ε rule.
         linear_gamma: γ of the linear maps outside attention.
+        through_softmax: False is CP-LRP: attention weights are constants, and relevance passes an attention by way
+            of its values only.
 
     Raises:
-        MethodError: a γ is negative.
+        MethodError: a γ is negative, or the model uses an operation for which there is no rule, or the precision
+            asked for isn't "fp32".
 
     Returns:
         (batch, targets, patches), of either sign, in units of the score.
@@ -43,8 +57,9 @@ def attnlrp(recording: Recording, *, conv_gamma: float = 0.25, linear_gamma: flo
     device = recording.images.device
     full_precision = torch.autocast(device.type, enabled=False)
     with recording.resumed() as model, torch.enable_grad(), full_precision, fast_linear():
-        traced = trace(model, recording.images, attnlrp_rules(conv_gamma, linear_gamma))
-        scores = recording.score.scorer(recording.targets)(traced.output)
+        traced = trace(model, recording.images, attnlrp_rules(conv_gamma, linear_gamma, through_softmax))
+        with at_least(torch.float32):
+            scores = recording.score.scorer(recording.targets)(traced.output)
         maps = [
             patch_relevance(input_relevance(traced, scores[:, target]), recording.layout.grid)
             for target in range(scores.shape[1])
@@ -101,5 +116,6 @@ METHOD = Method(
     summary="relevance by the rules of AttnLRP at the pixels, summed over each patch",
     passes="forward and backward by rules",
     paper="arXiv 2402.05602",
+    computes_in="float32",
     plain_vit_only=False,
 )

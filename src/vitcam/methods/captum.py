@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vitcam.errors import MethodError, ModelError
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.relevance.precise import at_least
 from vitcam.recording import Need, Recording, fast_linear
 from vitcam.types import PatchGrid
 
@@ -58,6 +59,8 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
     changed copies of one together, and noise is seeded by the image's own values and the target: a batch
     gives what its images give one by one.
 
+    The model runs in the precision asked for; one whose weights are in bf16 or fp16 computes in float32.
+
     A patch is one of grid.height × grid.width equal parts of the image. Where a model cuts off a border that
     its patches don't cover, the two differ by some pixels.
 
@@ -81,7 +84,7 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
             raise MethodError(f"the captum methods take no {option}={value!r}; it must be positive")
     grid = recording.layout.grid
     maps = torch.empty(*recording.targets.shape, grid.tokens, device=recording.targets.device)
-    with recording.resumed() as model, torch.enable_grad(), fast_linear():
+    with recording.resumed() as model, torch.enable_grad(), fast_linear(), at_least(torch.float32):
         for index, (image, targets) in enumerate(zip(recording.images, recording.targets, strict=True)):
             for place, target in enumerate(targets.tolist()):
 
@@ -89,8 +92,11 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
                     scorer = recording.score.scorer(targets.expand(len(copies), -1))
                     return scorer(model(copies))[:, place]
 
+                least = torch.promote_types(image.dtype, torch.float32)
                 with _seeded(options.get("seed", 0), image, target):
-                    pixels = attribute(scores, image[None].clone().requires_grad_(), grid, **options)
+                    pixels = attribute(
+                        scores, image[None].to(least, copy=True).requires_grad_(), grid, **options
+                    )
                 patches = F.adaptive_avg_pool2d(pixels.detach().float().sum(1), (grid.height, grid.width))
                 maps[index, place] = patches.flatten()
     if not maps.any():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from vitcam.errors import MethodError
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.options import first_layer
 from vitcam.methods.rows import read_rows, through_positive
 from vitcam.recording import Need, Recording
 
@@ -25,9 +25,12 @@ def gae(recording: Recording, *, start_layer: int = 0) -> TokenMap:
     pools the tokens (SigLIP), that attention's own row of Ā is carried down, without a skip connection of its
     own. In CaiT only the class-attention layers are seen.
 
+    The authors' code for CLIP begins at the last layer, where this begins at the first for every model:
+    ``start_layer=-1`` is theirs.
+
     Args:
         recording: with ordinary gradients.
-        start_layer: the lowest layer that takes part.
+        start_layer: the lowest layer that takes part; a negative one counts from the last.
 
     Raises:
         MethodError: there is no such layer.
@@ -40,11 +43,8 @@ def gae(recording: Recording, *, start_layer: int = 0) -> TokenMap:
         torch.Size([8, 1, 14, 14])
     """
     assert recording.gradients is not None
-    if not 0 <= start_layer < len(recording.layers):
-        raise MethodError(
-            f"gae has no start_layer={start_layer}; this model's layers are 0 to {len(recording.layers) - 1}"
-        )
-    pairs = list(zip(recording.layers, recording.gradients, strict=True))[start_layer:]
+    first = first_layer("gae", start_layer, len(recording.layers))
+    pairs = list(zip(recording.layers, recording.gradients, strict=True))[first:]
     start = recording.head_rows.expand(*recording.targets.shape, -1)
     row = torch.zeros_like(start)  # of R − I; the I would drown it in rounding
     for layer, gradient in reversed(pairs):

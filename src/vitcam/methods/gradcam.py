@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vitcam.errors import MethodError
 from vitcam.methods.method import Method, TokenMap
-from vitcam.recording import Need, Recording
+from vitcam.recording import BlockNorm, Need, Recording
 
 
 def gradcam(recording: Recording) -> TokenMap:
@@ -42,29 +42,27 @@ def gradcam(recording: Recording) -> TokenMap:
             f"gradcam isn't defined for {type(recording.model).__name__}: no normalisation layer was called in "
             "its last block. captum:Saliency and its like work on any model"
         )
-    activation = _patches(norm.activation, recording)
-    gradient = _patches(norm.gradient.flatten(0, 1), recording).unflatten(0, recording.targets.shape)
+    activation = _patches(norm.activation, norm, recording)
+    gradient = _patches(norm.gradient.flatten(0, 1), norm, recording).unflatten(0, recording.targets.shape)
     _check_reached(gradient, recording)
     weights: Tensor = gradient.mean(dim=2)
     return (weights @ activation.transpose(1, 2)).relu_()
 
 
 def _patches(
-    norm: Float[Tensor, "batch ..."], recording: Recording
+    values: Float[Tensor, "batch ..."], norm: BlockNorm, recording: Recording
 ) -> Float[Tensor, "batch patches channels"]:
-    """The patches of a tensor laid out as the model does, in the order of the patch grid."""
-    grid = recording.layout.grid
-    if norm.dim() == 4 and norm.shape[1:3] == (grid.height, grid.width):
-        return norm.float().flatten(1, 2)
-    if norm.dim() == 4 and norm.shape[2:4] == (grid.height, grid.width):
-        return norm.float().flatten(2).transpose(1, 2)
-    if norm.dim() == 3 and norm.shape[1] == recording.layout.tokens:
-        return norm.float()[:, grid.patches]
-    raise MethodError(
-        f"gradcam isn't defined for {type(recording.model).__name__}: the first norm of its last block gives "
-        f"{tuple(norm.shape[1:])} per image, which doesn't fit its {grid}. captum:Saliency and its like work on "
-        "any model"
+    """The patches of a tensor laid out as the norm's output, in the order of the patch grid."""
+    if norm.grid is None:
+        raise MethodError(
+            f"gradcam isn't defined for {type(recording.model).__name__}: the first norm of its last block gives "
+            f"{tuple(norm.activation.shape[1:])} per image, and which of these values is which place of the image "
+            "couldn't be confirmed. captum:Saliency and its like work on any model"
+        )
+    by_token = (
+        values.float().flatten(2).transpose(1, 2) if norm.channels_first else values.float().flatten(1, -2)
     )
+    return by_token[:, norm.grid.patches]
 
 
 def _check_reached(gradient: Float[Tensor, "batch targets patches channels"], recording: Recording) -> None:

@@ -5,32 +5,49 @@ from __future__ import annotations
 import torch
 
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.options import one_of
 from vitcam.methods.rows import read_rows, through_positive
-from vitcam.recording import Need, Recording
+from vitcam.recording import Attention, Need, Recording
 
 
-def gradsam(recording: Recording) -> TokenMap:
-    """Attention weighted by its own positive gradient: the class-token row, mean over layers and heads.
+def gradsam(recording: Recording, *, rows: str = "all") -> TokenMap:
+    """Attention weighted by its own positive gradient, mean over layers, heads and query rows.
 
     ::
 
-        map = class-token row of  mean_l mean_h ReLU(∂y/∂A) ⊙ A
+        map_j = mean_l mean_h mean_i  ReLU(∂y/∂A_ij) · A_ij
 
-    with the ordinary gradient, ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩; only the class-token row is ever computed.
+    with the ordinary gradient, ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩. i runs over all query rows of a layer, as the mean over the
+    tokens does in the paper.
 
-    The paper is about language models. Without a class token the row is the mean over the tokens that the
-    head reads; an attention that pools the tokens for the head (SigLIP) is one more layer, with its own row.
+    The paper is about language models. An attention that pools the tokens for the head (SigLIP) is one more layer,
+    with its own rows.
+
+    Args:
+        recording: with ordinary gradients.
+        rows: "all", or "head": only those that the head reads, the class token's or, without one, the mean over the
+            tokens that it averages. That isn't in the paper, but says what the class token takes from where.
+
+    Raises:
+        MethodError: the option has another value.
 
     Returns:
         (batch, targets, patches), ≥ 0, in units of the score.
 
     Example:
-        >>> vitcam.explain(model, images, method="gradsam").heatmaps.shape
+        >>> vitcam.explain(model, images, method="gradsam(rows='head')").heatmaps.shape
         torch.Size([8, 1, 14, 14])
     """
+    one_of("gradsam", "rows", rows, ("all", "head"))
     assert recording.gradients is not None
+
+    def shares(layer: Attention) -> torch.Tensor:
+        if rows == "head":
+            return read_rows(recording, layer)
+        return recording.head_rows.new_full((*recording.targets.shape, layer.queries), 1 / layer.queries)
+
     maps = [
-        through_positive(layer, gradient, read_rows(recording, layer))
+        through_positive(layer, gradient, shares(layer))
         for layer, gradient in zip(recording.layers, recording.gradients, strict=True)
     ]
     return torch.stack(maps).mean(dim=0)[..., recording.layout.grid.patches]
@@ -39,7 +56,7 @@ def gradsam(recording: Recording) -> TokenMap:
 METHOD = Method(
     compute=gradsam,
     needs=lambda options: Need.GRADIENT,
-    summary="attention × its positive gradient, mean over all layers and heads",
+    summary="attention × its positive gradient, mean over all layers, heads and query rows",
     passes="forward, backward",
     paper="arXiv 2204.11073",
 )

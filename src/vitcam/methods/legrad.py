@@ -29,8 +29,9 @@ def legrad(recording: Recording, *, pooling: str = "mean", layers: str | Sequenc
     for models whose head reads the class token. Both are reproduced up to a factor: ``torchcam`` takes the mean
     over the layers it is given. ``legrad_torch`` takes the cosine with a text embedding for y, and by default
     the last two layers (here ``layers="last:2"``). Where an attention pools the tokens for the head (SigLIP),
-    A_l is that attention as it pools the tokens of block l, as in ``legrad_torch``; its correction by an
-    empty prompt is left out.
+    A_l is that attention as it pools the tokens of block l. ``legrad_torch`` does so too, but hands it the tokens as
+    they leave the block, where here they pass the trunk's last norm first, as in the model; so the maps differ. Its
+    correction by an empty prompt is left out.
 
     Args:
         recording: with the gradients of the layers' own scores.

@@ -31,6 +31,8 @@ class Method:
             defined for hierarchical models such as Swin.
         one_stream_only: whether it isn't defined for models with several streams of tokens of an image, whose
             maps would have to add up.
+        computes_in: the precision of its own passes, whatever the model's, so that it refuses any other; "" if it
+            follows the one asked for.
 
     Example:
         >>> from vitcam.methods import METHODS
@@ -47,6 +49,7 @@ class Method:
     class_specific: bool = True
     plain_vit_only: bool = True
     one_stream_only: bool = False
+    computes_in: str = ""
 
     @property
     def name(self) -> str:

@@ -44,6 +44,29 @@ def one_of(method: str, option: str, value: object, allowed: Iterable[str]) -> N
         raise MethodError(f"{method} has no {option}={value!r}; choose one of {known}")
 
 
+def first_layer(method: str, start_layer: int, count: int) -> int:
+    """The lowest layer that takes part, of which a negative one counts from the last.
+
+    Args:
+        method: its name, for the message.
+        start_layer: as given.
+        count: how many layers there are.
+
+    Raises:
+        MethodError: there is no such layer.
+
+    Example:
+        >>> first_layer("gae", -1, 12)
+        11
+    """
+    if not -count <= start_layer < count:
+        raise MethodError(
+            f"{method} has no start_layer={start_layer}; this model's layers are 0 to {count - 1} "
+            "(negative: from the last)"
+        )
+    return start_layer % count
+
+
 def chosen_layers(method: str, layers: str | Sequence[int], count: int) -> list[int]:
     """The layers that an option ``layers`` stands for, in ascending order.
 

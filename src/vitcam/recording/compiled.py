@@ -11,6 +11,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -100,8 +101,13 @@ def _compiled_blocks(
         for name in (*layout.blocks, *sorted(layout.pooling)):
             module = model.get_submodule(name)
             run = eager if name in layout.pooling else compiled
-            undo.enter_context(replaced_forward(module, partial(run, module.forward)))
+            undo.enter_context(replaced_forward(module, partial(run, *_unbound(module.forward))))
         yield
+
+
+def _unbound(forward: Callable[..., Any]) -> tuple[Any, ...]:
+    """A method as its function and its module: older compilers take each bound method for another program."""
+    return (forward.__func__, forward.__self__) if isinstance(forward, MethodType) else (forward,)
 
 
 def _compile() -> Callable[..., Any]:

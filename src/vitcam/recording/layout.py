@@ -116,6 +116,13 @@ class Layout:
         """The calls that are layers of the image's tokens."""
         return tuple(call for call in self.calls if call.stream is not None)
 
+    def changed_copies(self, image: Image) -> tuple[Tensor, Tensor]:
+        """Copies of an image in which some places are changed, and (copies, tokens) 1 where tokens are to change."""
+        copies, chosen = _copies(image, self.grid)
+        expected = torch.zeros(len(copies), self.tokens, device=image.device)
+        expected[:, self.grid.patches] = torch.tensor(chosen, dtype=expected.dtype, device=image.device)
+        return copies, expected
+
     @property
     def callers(self) -> tuple[str, ...]:
         """The names of the modules that make them."""
@@ -136,7 +143,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     """
     scouted = scout(model, image)
     grid, certain = _first_grid(model, image, scouted, given)
-    followed = follow(model, image, _copies(image, grid), scouted)
+    followed = follow(model, image, _copies(image, grid)[0], scouted)
     calls = followed.calls
     reached = [index for index, call in enumerate(calls) if reaches(call)]
     blocks = _blocks(model, calls, reached, given.first_block)
@@ -228,14 +235,15 @@ def _unconfirmed(model: nn.Module, image: Image, scouted: Scouted) -> ModelError
     )
 
 
-def _copies(image: Image, grid: PatchGrid) -> Tensor:
-    """Copies of the image, in each of which about half of the patches are changed."""
+def _copies(image: Image, grid: PatchGrid) -> tuple[Tensor, list[list[bool]]]:
+    """Copies of the image, in each of which about half of the patches are changed; and which."""
     places = cells(grid, (image.shape[-2], image.shape[-1]))
     masks = torch.zeros(2, *image.shape[-2:], dtype=torch.bool)
-    for mask, chosen in zip(masks, some_cells(len(places), 2), strict=True):
-        for (rows, columns), change in zip(places, chosen, strict=True):
+    chosen = list(some_cells(len(places), 2))
+    for mask, some in zip(masks, chosen, strict=True):
+        for (rows, columns), change in zip(places, some, strict=True):
             mask[rows, columns] |= change
-    return changed_copies(image, masks)
+    return changed_copies(image, masks), chosen
 
 
 def _blocks(

@@ -7,11 +7,21 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitcam.recording.grid import even_grids
+from vitcam.recording.known import state_of
 from vitcam.recording.layout import Layout
+from vitcam.recording.obstacles import same_places
+from vitcam.recording.places import Image, measured_grid
+from vitcam.recording.scout import Scouted, unmixed_pass
+from vitcam.types import PatchGrid
+
+_memory: WeakKeyDictionary[nn.Module, dict[Any, NormSite]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -22,14 +32,85 @@ class BlockNorm:
         activation: as the model lays it out, batch first: (batch, tokens, channels) in a plain ViT, or
             (batch, height, width, channels), or (batch, channels, height, width).
         gradient: the ordinary ∂y/∂activation, for every target.
+        grid: which of its values are which places of the image; None where that couldn't be confirmed.
+        channels_first: whether it is (batch, channels, height, width).
     """
 
     activation: Float[Tensor, "batch ..."]
     gradient: Float[Tensor, "batch targets ..."]
+    grid: PatchGrid | None
+    channels_first: bool
+
+
+@dataclass(frozen=True)
+class NormSite:
+    """Where the places of the image are in that norm's output; see :class:`BlockNorm`."""
+
+    grid: PatchGrid | None
+    channels_first: bool = False
+
+
+def norm_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
+    """Measures, or remembers, which values of the last block's first norm are which places of the image."""
+    key = (image.shape, image.dtype, state_of(model))
+    remembered = _memory.setdefault(model, {})
+    if key not in remembered:
+        if len(remembered) > 32:
+            remembered.clear()
+        with torch.autocast(image.device.type, enabled=False):
+            remembered[key] = _measured_site(model, image, layout)
+    return remembered[key]
+
+
+def _measured_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
+    first = next(index for index, site in enumerate(layout.calls) if site.stream is not None)
+    scouted = Scouted(first, layout.together, (), layout.tokens)
+
+    def activation(rows: Tensor) -> Tensor:
+        parts = []
+        for part in rows.split(len(rows) if layout.together else 1):
+            into: list[Tensor] = []
+            with recorded_norm(model, layout, len(part), into):
+                unmixed_pass(model, part, scouted)
+            if not into:
+                return rows.new_zeros(0)
+            parts.append(into[0].detach().float())
+        return torch.cat(parts)
+
+    shape, size = activation(image).shape[1:], (image.shape[-2], image.shape[-1])
+    if len(shape) == 2 and not layout.obstacle and shape[0] == layout.tokens:
+        copies, expected = layout.changed_copies(image)
+        values = activation(torch.cat([image, copies]))
+        same = same_places(expected, (values[1:] - values[:1]).norm(dim=-1))
+        return NormSite(layout.grid if same else None)
+    if len(shape) == 2:
+        candidates = [(size, False) for size in even_grids(shape[0], size)[:3]]
+    else:
+        candidates = [((shape[0], shape[1]), False), ((shape[1], shape[2]), True)] if len(shape) == 3 else []
+    for candidate, channels_first in candidates:
+        flat = _flat_first if channels_first else _flat_last
+        grid = measured_grid(
+            lambda rows, flat=flat: flat(activation(rows)),  # type: ignore[misc]
+            image,
+            [candidate],
+            [candidate],
+            anywhere=False,
+        )
+        if grid is not None and not grid.order:
+            return NormSite(grid, channels_first)
+    return NormSite(None)
+
+
+def _flat_first(values: Tensor) -> Tensor:
+    return values.flatten(2).transpose(1, 2)
+
+
+def _flat_last(values: Tensor) -> Tensor:
+    return values.flatten(1, -2)
 
 
 @contextlib.contextmanager
-def recorded_norm(model: nn.Module, layout: Layout, into: list[Tensor]) -> Iterator[None]:
+def recorded_norm(model: nn.Module, layout: Layout, batch: int, into: list[Tensor]) -> Iterator[None]:
     """Puts the output of the last block's first norm into ``into``, as a tensor that requires a gradient.
 
     The pass inside the ``with`` must run with gradients enabled. Without any other tensor that requires one,
@@ -43,6 +124,8 @@ def recorded_norm(model: nn.Module, layout: Layout, into: list[Tensor]) -> Itera
             return None
         batch_first = output.dim() != 3 or not layout.tokens_first
         activation = output if batch_first else output.transpose(0, 1)
+        if activation.shape[0] != batch:  # tokens of all images in one row
+            return None
         if not activation.requires_grad:
             activation = activation.detach().requires_grad_()
         into.append(activation)

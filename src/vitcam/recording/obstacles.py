@@ -86,7 +86,7 @@ def disorder_of(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dic
     for index in layers:
         start = first.setdefault(stream_of[index], index)
         before, after = calls[start].changes, calls[index].changes
-        if before.shape == after.shape and not _same_places(before, after):
+        if before.shape == after.shape and not same_places(before, after):
             return (
                 f"the tokens that {calls[index].name or 'a later layer'} sees aren't those of "
                 f"{calls[start].name or 'the first layer'}, place for place: they are mixed or put in another order "
@@ -95,7 +95,7 @@ def disorder_of(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dic
     return ""
 
 
-def _same_places(before: Tensor, after: Tensor) -> bool:
+def same_places(before: Tensor, after: Tensor) -> bool:
     """Whether the same tokens change. Where neighbours are mixed a little (by a convolution), others may, too."""
     strong, weak = (
         before > 0.2 * before.amax(dim=1, keepdim=True),

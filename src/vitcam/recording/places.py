@@ -27,7 +27,12 @@ _LEAK = 0.02  # of its own change: what a token may change when other places do 
 
 
 def measured_grid(
-    respond: Respond, image: Image, candidates: Sequence[tuple[int, int]], spread: Sequence[tuple[int, int]]
+    respond: Respond,
+    image: Image,
+    candidates: Sequence[tuple[int, int]],
+    spread: Sequence[tuple[int, int]],
+    *,
+    anywhere: bool = True,
 ) -> PatchGrid | None:
     """How the tokens lie over the image, or None where that couldn't be confirmed.
 
@@ -37,20 +42,21 @@ def measured_grid(
         candidates: (rows, columns) of patches that are tried first.
         spread: those that may be confirmed by tokens that see much more than their own place, in front of which
             convolutions have mixed places, as long as the order is row by row.
+        anywhere: whether other grids than the candidates are looked for.
     """
     probe = _Probe(respond, image)
     for height, width in candidates:
         order = _decoded(probe, height, width)
         if order is not None:
             return grid_of(order, height, width)
-    found = _by_strips(probe)
-    if found is not None:
-        return found
     for height, width in spread:
-        prefix = _prefix_of_spread(probe, height, width)
+        sides = [_even_strips(probe, axis, parts) for axis, parts in enumerate((height, width))]
+        if anywhere and not all(map(_is_spread, sides)):
+            continue  # its patches are elsewhere, or in another order
+        prefix = _prefix_of_spread(sides, height, width)
         if prefix is not None:
             return PatchGrid(height, width, prefix)
-    return None
+    return _by_strips(probe) if anywhere else None
 
 
 def grid_of(order: Sequence[int], height: int, width: int) -> PatchGrid:
@@ -226,7 +232,7 @@ def _extent(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int]) -> t
     start = sum(first) / 2 - (inner + 0.5) * step
     stop = start + count * step
     # Patches side by side are measured to the pixel. What overlapping ones see isn't centred on their place.
-    allowed = 1.0 if first[1] - first[0] <= step + 1 else step / 2
+    allowed = 1.0 if first[1] - first[0] <= step + 1 else 0.75 * step
     return (0.0, float(length)) if abs(start) <= allowed and abs(stop - length) <= allowed else (start, stop)
 
 
@@ -254,20 +260,28 @@ def _exact(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int], line:
     return float(first), float(silent)
 
 
-def _prefix_of_spread(probe: _Probe, height: int, width: int) -> int | None:
+def _even_strips(probe: _Probe, axis: int, parts: int) -> Float[Tensor, "strips tokens"]:
+    return probe.strips(axis, [round(probe.size[axis] * i / parts) for i in range(parts + 1)])
+
+
+def _is_spread(changes: Float[Tensor, "strips tokens"]) -> bool:
+    """Whether tokens answer to more strips than their own and its neighbours."""
+    answered = (changes > 0.1 * changes.amax(dim=0)).sum(dim=0).float().median()
+    return float(answered) >= min(4, len(changes))
+
+
+def _prefix_of_spread(sides: Sequence[Float[Tensor, "strips tokens"]], height: int, width: int) -> int | None:
     """How many tokens stand in front of the patches, each of which answers most around its own place."""
-    sides = []
-    for axis, parts in enumerate((height, width)):
-        length = probe.size[axis]
-        changes = probe.strips(axis, [round(length * i / parts) for i in range(parts + 1)]).square()
-        steps = torch.arange(parts, dtype=changes.dtype, device=changes.device)
-        sides.append((changes * steps[:, None]).sum(0) / changes.sum(0).clamp_min(1e-30))
-    tokens = sides[0].shape[0]
+    middles = []
+    for changes in (side.square() for side in sides):
+        steps = torch.arange(len(changes), dtype=changes.dtype, device=changes.device)
+        middles.append((changes * steps[:, None]).sum(0) / changes.sum(0).clamp_min(1e-30))
+    tokens = middles[0].shape[0]
     for prefix in dict.fromkeys((tokens - height * width, 0)):
         if prefix < 0:
             return None
         rows, columns = (
-            side[prefix : prefix + height * width].unflatten(0, (height, width)) for side in sides
+            middle[prefix : prefix + height * width].unflatten(0, (height, width)) for middle in middles
         )
         if centred(rows) and centred(columns.T):
             return prefix

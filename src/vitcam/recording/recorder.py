@@ -22,7 +22,7 @@ from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.known import Known, agree, know, recorded_prefix
 from vitcam.recording.layerwise import LayerGradients, layer_gradients, recorded_blocks
 from vitcam.recording.layout import Overrides
-from vitcam.recording.norm import BlockNorm, recorded_norm
+from vitcam.recording.norm import BlockNorm, norm_site, recorded_norm
 from vitcam.recording.output import find_logits
 from vitcam.recording.passes import (
     Gradient,
@@ -152,7 +152,7 @@ class _Recorder:
         blocks: dict[str, Any] = {}
         with contextlib.ExitStack() as recorded:
             if needs & Need.BLOCK_NORM:
-                recorded.enter_context(recorded_norm(model, layout, norm))
+                recorded.enter_context(recorded_norm(model, layout, len(self.images), norm))
             if needs & _LAYERWISE:
                 recorded.enter_context(recorded_blocks(model, layout, blocks))
             run = self._pass(keep_rows, linear)
@@ -221,11 +221,15 @@ class _Recorder:
         for pairs in (of_layers, of_means):
             if pairs:
                 _check_reached((gradient for _, gradient in reversed(pairs)), targets, why)
-        logits = find_logits(run.output)
+        logits, layout = find_logits(run.output), self.known.layout
+        if layout.obstacle and norm is not None and norm.grid is not None:
+            layout = replace(
+                layout, grid=norm.grid
+            )  # of the tokens that aren't followed, those that are known
         return Recording(
             model=self.model,
             images=self.images,
-            layout=self.known.layout,
+            layout=layout,
             layers=tuple(replace(layer, output=layer.output.detach()) for layer in self._read(run.layers)),
             logits=None if logits is None else logits.detach().float(),
             targets=targets,
@@ -249,8 +253,12 @@ class _Recorder:
         found = backward(scorer(run.output), outputs + norm, retain_graph=again) if outputs or norm else ()
         return (
             found[: len(outputs)] if outputs else None,
-            None if run.norm is None else BlockNorm(run.norm.detach(), found[-1]),
+            None if run.norm is None else self._block_norm(run.norm.detach(), found[-1]),
         )
+
+    def _block_norm(self, activation: Tensor, gradient: Tensor) -> BlockNorm:
+        site = norm_site(self.model, self.images[:1], self.known.layout)
+        return BlockNorm(activation, gradient, site.grid, site.channels_first)
 
     def _layer_gradients(self, run: Pass, scorer: Scorer, need: Need) -> LayerGradients | None:
         if not self.needs & need:

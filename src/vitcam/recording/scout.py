@@ -131,6 +131,15 @@ def _unreached(model: nn.Module, calls: int) -> Scouted:
     )
 
 
+def unmixed_pass(model: nn.Module, rows: Rows, scouted: Scouted) -> None:
+    """Runs images through the whole model, no token mixed with another; hooks see what they see."""
+
+    def attend(given: AttentionCall, features: Tensor | None, index: int) -> Tensor:
+        return given.run() if index < scouted.first or features is None else unmixed(given, features)
+
+    Watch(model, len(rows)).run(rows, attend)
+
+
 def tokens_at(
     model: nn.Module, rows: Rows, scouted: Scouted, call: int
 ) -> Float[Tensor, "rows tokens features"]:

@@ -1,4 +1,4 @@
-"""Mean curves over images, by method: what is drawn against thresholds and fractions."""
+"""Mean curves over explanations, by method: what is drawn against thresholds and fractions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vitcam.report.scores import read_sums
 
 @dataclass(frozen=True)
 class MeanCurve:
-    """The mean of a curve over images, with its bootstrap 95 % interval at every point."""
+    """The mean of a curve over explanations, with its bootstrap 95 % interval at every point."""
 
     x: Float[np.ndarray, " points"]
     mean: Float[np.ndarray, " points"]

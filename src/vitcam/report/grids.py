@@ -103,7 +103,8 @@ def _at_a_glance(means: Overview, several_runs: bool) -> list[Grid]:
             means.task,
             "means" if number == 1 else f"means-{number}",
             "Means" if len(parts) == 1 else f"Means ({number} of {len(parts)})",
-            "Mean over images of each measure. ↑: higher is better, ↓: lower is.",
+            "Mean over explanations of each measure; a photograph with several classes has several. ↑: higher is "
+            "better, ↓: lower is.",
             (*names, *map(titled, part)),
             len(names),
             tuple(

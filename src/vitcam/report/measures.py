@@ -92,15 +92,21 @@ MEASURES: dict[Task, tuple[Measure, ...]] = {
             "max_box_accuracy",
             "MaxBoxAcc",
             "How often the largest box has an IoU of at least 0.5, at the method's best threshold "
-            "(arXiv 2001.07437).",
+            "(arXiv 2001.07437). Intervals and tests hold for that threshold as given.",
         ),
         Measure(
             "max_box_accuracy_v2",
             "MaxBoxAccV2",
             "How often some box has an IoU of at least 0.3, 0.5, 0.7, each at the method's best threshold, on "
-            "average (arXiv 2007.04178).",
+            "average (arXiv 2007.04178). Intervals and tests hold for these thresholds as given.",
         ),
-        Measure("pxap", "Pixel AP", "Average precision of the pixels, ordered by heat."),
+        Measure(
+            "pxap",
+            "PxAP",
+            "Average precision of all photographs' pixels together, ordered by heat (arXiv 2001.07437). Intervals "
+            "and tests hold for the precision at each threshold as given.",
+        ),
+        Measure("pixel_ap", "Pixel AP", "Average precision of each photograph's pixels, ordered by heat."),
         Measure("pointing", "Pointing game", "How often the hottest pixel lies on the object."),
         Measure("energy", "Energy inside", "How much of all heat lies on the object (arXiv 1910.01279)."),
         *_overlap("mask_", "Mask", "what is hotter than the threshold", "mask"),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from vitcam.evaluation.arrays import arrays_of, number_columns, scored_rows
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.rows import Task
-from vitcam.evaluation.sums import HITS, Sums, arrays_of, number_columns, scored_rows, sum_up
+from vitcam.evaluation.sums import Sums, Weights, method_numbers, sum_up, weighted, weights_together
+from vitcam.evaluation.together import TOGETHER
 from vitcam.report.drawn import DRAWN
 from vitcam.report.run import Run, as_report_errors
 
@@ -21,12 +23,12 @@ class Summed:
     """A task's numbers, added up by image, or by group of images where there are very many.
 
     Attributes:
-        sums: the numbers, those of ``HITS`` among them, and the curves that are drawn.
-        best: by name of ``HITS``, the thresholds that its number is at.
+        sums: the numbers, those of ``TOGETHER`` among them, and the curves that are drawn.
+        weights: those of ``TOGETHER``, which all images together say.
     """
 
     sums: Sums
-    best: Mapping[str, Int[np.ndarray, "methods required"]]
+    weights: Weights
 
     @property
     def keys(self) -> list[str]:
@@ -69,7 +71,7 @@ def read_scores(run: Run, task: Task, keys: Collection[str] | None = None) -> Sc
     Args:
         run: whose.
         task: whose.
-        keys: which numbers, names of ``HITS`` among them; None for all.
+        keys: which numbers, names of ``TOGETHER`` among them; None for all.
 
     Raises:
         ReportError: a file is damaged, or curves have different lengths.
@@ -77,7 +79,7 @@ def read_scores(run: Run, task: Task, keys: Collection[str] | None = None) -> Sc
     summed = read_sums(run, task)
     methods = summed.sums.methods
     wanted = [key for key in summed.keys if keys is None or key in keys]
-    sources = {HITS[key][0] if key in HITS else key for key in wanted}
+    sources = {column for key in wanted for column in (TOGETHER[key].curves if key in TOGETHER else (key,))}
     columns = [name for name in number_columns(run.stored) if name in sources]
     units: list[pl.DataFrame] = []
     tables: dict[str, list[Float[np.ndarray, "units methods"]]] = {key: [] for key in wanted}
@@ -91,30 +93,19 @@ def read_scores(run: Run, task: Task, keys: Collection[str] | None = None) -> Sc
             units.append(own)
             where = rows.join(own.with_row_index("unit"), on=["image", "target"], maintain_order="left")
             place = where["unit"].to_numpy()
-            which = (
-                rows["method"]
-                .replace_strict(list(methods), list(range(len(methods))), return_dtype=pl.Int64)
-                .to_numpy()
-            )
+            which = method_numbers(rows, methods)
             numbers = {key: np.full((own.height, len(methods)), np.nan) for key in wanted}
             for key, values, present in arrays_of(rows, columns):
                 if key not in numbers:
                     continue
-                if values.ndim == 2:
-                    values = _at_best(values, summed.best[key][which[present]])
+                if key in summed.weights:
+                    values = weighted(values, summed.weights[key], which[present])
                 numbers[key][place[present], which[present]] = np.where(np.isfinite(values), values, np.nan)
             for key, table in numbers.items():
                 tables[key].append(table)
     schema = {"image": pl.String(), "target": pl.Int64(), "class_name": pl.String()}
     together = pl.concat(units) if units else pl.DataFrame(schema=schema)
     return Scores(together, methods, {key: np.concatenate(parts) for key, parts in tables.items()})
-
-
-def _at_best(
-    hits: Float[np.ndarray, "rows points"], best: Int[np.ndarray, "rows required"]
-) -> Float[np.ndarray, " rows"]:
-    curves = hits.reshape(len(hits), best.shape[1], -1)
-    return np.asarray(np.take_along_axis(curves, best[..., None], axis=2)[..., 0].mean(axis=1))
 
 
 @dataclass(frozen=True)
@@ -135,10 +126,10 @@ def _read_sums(same: _Same, task: Task) -> Summed:
     run = same.run
     methods = run.methods
     with as_report_errors():
-        sums = sum_up(run.stored, task, methods, curves={*DRAWN[task], *HITS})
-    best = {key: sums.take_best_hits(key) for key in HITS if key in sums.curves}
+        weights = weights_together(run.stored, task, methods)
+        sums = sum_up(run.stored, task, methods, DRAWN[task], weights)
     kept = [i for i in range(len(methods)) if sums.images[i]]
-    return Summed(_only(sums, kept), {key: of[kept] for key, of in best.items()})
+    return Summed(_only(sums, kept), {key: of[kept] for key, of in weights.items()})
 
 
 def _only(sums: Sums, kept: list[int]) -> Sums:

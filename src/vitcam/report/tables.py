@@ -103,7 +103,7 @@ def score_tables(
     Args:
         runs: side by side in every table; comparisons are within a run.
         reference: the method that others are compared with; None for ``agcam`` where a run has it.
-        metrics: columns of the rows, or ``max_box_accuracy`` and ``max_box_accuracy_v2``; empty for all.
+        metrics: columns of the rows, or ``max_box_accuracy``, ``max_box_accuracy_v2`` and ``pxap``; empty for all.
 
     Raises:
         ReportError: no run has such a metric or method, or no image was scored.

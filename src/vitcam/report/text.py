@@ -14,7 +14,7 @@ from vitcam.report.run import Run
 from vitcam.report.tables import ScoreTable
 
 LEGEND = (
-    "Means over images with bootstrap 95 % intervals; differences are paired, image by image; p of the "
+    "Means over explanations with bootstrap 95 % intervals; differences are paired, image by image; p of the "
     "permutation test, corrected for the number of methods (Holm). Bold: the best, and what can't be told from "
     "it."
 )

@@ -4,7 +4,11 @@ import naive_metrics as naive
 import pytest
 import torch
 
-from vitcam.evaluation.metrics.pixel_precision import PixelCounts, pixel_average_precision, pixel_counts
+from vitcam.evaluation.metrics.pixel_precision import (
+    pixel_average_precision,
+    pixel_counts,
+    pooled_average_precision,
+)
 
 
 def _example():
@@ -44,10 +48,19 @@ def test_equals_a_naive_version(ignoring):
     expected = [_naive_average_precision(one, 50) for one in scored]
     assert pixel_average_precision(counts).tolist() == pytest.approx(expected)
 
-    together = PixelCounts(*(count.sum(0) for count in counts))
-    assert pixel_average_precision(together).item() == pytest.approx(
+    assert pooled_average_precision(counts.hits, counts.predicted) == pytest.approx(
         _naive_average_precision(scored[0] + scored[1], 50)
     )
+
+
+def test_of_all_pixels_together_is_not_the_mean_of_the_images():
+    heatmaps, masks, _ = _example()
+    masks[1] &= (
+        masks[1].cumsum(0) < 2
+    )  # a smaller object, whose pixels weigh less when all are counted together
+    counts = pixel_counts(heatmaps, masks)
+    together = pooled_average_precision(counts.hits, counts.predicted)
+    assert abs(together - pixel_average_precision(counts).mean().item()) > 0.01
 
 
 def test_the_top_value_is_counted_at_threshold_one_and_all_at_zero():

@@ -114,7 +114,11 @@ def mean_fill(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "b
 def blur_fill(
     images: Float[Tensor, "batch 3 height width"], kernel: int = 11, sigma: float = 5.0
 ) -> Float[Tensor, "batch 3 height width"]:
-    """Each image blurred with a Gaussian, 11 pixels wide with σ = 5 as in RISE; borders are mirrored.
+    """Each image blurred with a Gaussian of σ = 5, cut off to 11 pixels; borders are mirrored.
+
+    RISE's code has the same two numbers and another kernel: its Gaussian is folded back at the ends of the 11
+    pixels, which leaves it nearly flat (7 % between middle and ends), and borders are filled with zeros. So this
+    blurs a little less.
 
     Args:
         images: of at least (kernel + 1)/2 pixels on each side.

@@ -1,11 +1,11 @@
-"""PxAP: the area under the precision-recall curve of the heatmap's pixels."""
+"""The area under the precision-recall curve of the heatmap's pixels: of single images, and PxAP, of all together."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
 from vitcam.evaluation.metrics.maps import pixel_maps
@@ -50,20 +50,40 @@ def pixel_counts(
 
 
 def pixel_average_precision(counts: PixelCounts) -> Float[Tensor, "*batch"]:
-    """PxAP = Σ_l precision(τ_l)·(recall(τ_l) − recall(τ_{l−1})), thresholds descending, recall(τ_0) = 0.
+    """AP = Σ_l precision(τ_l)·(recall(τ_l) − recall(τ_{l−1})), thresholds descending, recall(τ_0) = 0.
 
-    Of single images, or, with counts summed over the images first, of a dataset, as its authors have it:
-    there every pixel of the dataset weighs the same. NaN where the mask is empty. Source: Choe et al. 2020,
-    arXiv 2001.07437; their code leaves out the first term of the sum.
+    Of each image; with counts summed over images first, of all their pixels together (``pooled_average_precision``).
+    NaN where the mask is empty.
 
     Example:
         >>> heatmaps, masks = torch.eye(14)[None], torch.zeros(1, 224, 224, dtype=torch.bool)
         >>> masks[:, :112, :112] = True
-        >>> counts = pixel_counts(heatmaps, masks)
-        >>> pixel_average_precision(PixelCounts(*(count.sum(0) for count in counts)))
-        tensor(0.3398, dtype=torch.float64)
+        >>> pixel_average_precision(pixel_counts(heatmaps, masks))
+        tensor([0.3398], dtype=torch.float64)
     """
     precision = counts.hits.double() / counts.predicted.clamp(min=1)
     recall = counts.hits.double() / counts.truth.unsqueeze(-1)
     gained = torch.diff(recall, prepend=torch.zeros_like(recall[..., :1]))
     return (precision * gained).sum(-1)
+
+
+def pooled_average_precision(
+    hits: Real[Tensor, "images thresholds"], predicted: Real[Tensor, "images thresholds"]
+) -> float:
+    """PxAP: the average precision of all images' pixels together, every pixel of the dataset weighing the same.
+
+    This is a number of all images together, not a mean. Source: Choe et al. 2020, arXiv 2001.07437; their code leaves
+    out the first term of the sum.
+
+    Args:
+        hits, predicted: as of :func:`pixel_counts`, down to threshold 0, at which every pixel is predicted.
+
+    Example:
+        >>> heatmaps, masks = torch.eye(14)[None], torch.zeros(1, 224, 224, dtype=torch.bool)
+        >>> masks[:, :112, :112] = True
+        >>> counts = pixel_counts(heatmaps, masks)
+        >>> pooled_average_precision(counts.hits, counts.predicted)
+        0.3398...
+    """
+    hits, predicted = hits.sum(0), predicted.sum(0)
+    return pixel_average_precision(PixelCounts(hits, predicted, hits[-1])).item()

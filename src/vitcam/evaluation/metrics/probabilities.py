@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +15,9 @@ from vitcam.probability import to_probabilities
 from vitcam.recording import Precision, logits_of
 from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.preserved import preserved
+from vitcam.recording.recording import autocast
 
 BATCH_SIZE = 16
-
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,8 @@ def of_targets(
     return probabilities.gather(-1, index).squeeze(-1)
 
 
-def _arithmetic(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    if precision == "fp32":
-        return fast_linear()
-    return torch.autocast(device.type, dtype=_AUTOCAST[precision])
+@contextlib.contextmanager
+def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
+    """The precision asked for, as of ``explain``, whatever the caller has switched on around it."""
+    with autocast(device, precision), fast_linear():
+        yield

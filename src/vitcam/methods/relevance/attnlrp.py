@@ -118,6 +118,6 @@ def attnlrp_rules(
             "gate": gate,
             "scale": gradient,
             "pool": gradient,
+            "mixture": gradient,
         },
-        unknown="gradient",
     )

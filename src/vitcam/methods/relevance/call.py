@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vitcam.errors import MethodError
+from vitcam.methods.relevance.precise import at_least
 
 Operation = Literal[
     "linear",  # F.linear, and a matrix product with a constant
@@ -25,6 +26,7 @@ Operation = Literal[
     "gate",  # value × sigmoid, value ÷ divisor: the first operand is the value
     "scale",  # times or divided by a constant, plus a constant, dropout
     "pool",  # sums and means
+    "mixture",  # any other linear function
 ]
 
 Messages = tuple[Tensor | None, ...]
@@ -99,7 +101,7 @@ class Call:
         """What the function gave, recomputed where the model has since written over it."""
         if self._output._version == self._output_version:
             return self._output.detach()
-        with torch.no_grad():
+        with torch.no_grad(), at_least(self._output.dtype):
             return self.function(*self.operands)
 
     def gradient(self, message: Tensor) -> Messages:

@@ -22,6 +22,7 @@ from torch import Tensor
 from vitcam.errors import MethodError
 from vitcam.methods.relevance.attention import per_image, softmax_of
 from vitcam.methods.relevance.call import Call, Messages
+from vitcam.methods.relevance.precise import in_precision_of
 from vitcam.methods.relevance.rules import RuleSet, bias_of, unchanged
 
 _RESOLVED = 1e-6
@@ -46,11 +47,12 @@ def positive_linear(call: Call, relevance: Tensor) -> Messages:
     """
     x, weight, _ = call.operands
     assert call.transpose is not None
-    x, weight = x.detach(), weight.to(x)
+    unbiased = call.output - bias_of(call)
+    x, unbiased, relevance, weight = in_precision_of(weight, x.detach(), unbiased, relevance, weight)
     absolute_x, absolute_weight = x.abs(), weight.abs()
     absolute = call.function(absolute_x, absolute_weight, None)
-    doubled = absolute + call.output - bias_of(call)
-    share = torch.where(doubled > _RESOLVED * absolute, relevance.to(x) / doubled, 0)
+    doubled = absolute + unbiased
+    share = torch.where(doubled > _RESOLVED * absolute, relevance / doubled, 0)
     result = call.transpose(share, weight).mul_(x)
     result.addcmul_(call.transpose(share, absolute_weight), absolute_x)
     return (result, None, None)
@@ -130,5 +132,4 @@ CHEFER = RuleSet(
         "scale": unchanged,
         "pool": proportional,
     },
-    unknown="error",
 )

@@ -17,7 +17,8 @@ from torch.nn.grad import conv2d_input
 
 from vitcam.methods.relevance.attention import attend, attention_gradient
 from vitcam.methods.relevance.call import Call, Operation
-from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, POOLS
+from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, MIXTURES, POOLS
+from vitcam.methods.relevance.precise import in_precision_of
 from vitcam.recording import transposed_linear
 from vitcam.recording.call import AttentionCall
 
@@ -33,7 +34,7 @@ def _linear(function: Function, x: Tensor, weight: Tensor, bias: Tensor | None =
         F.linear,
         (x, weight, bias),
         transpose=transposed_linear,
-        vjp=lambda x, w, b, message: (transposed_linear(message, w),),
+        vjp=lambda x, w, b, message: (transposed_linear(*in_precision_of(w, message, w)),),
     )
 
 
@@ -79,12 +80,20 @@ def _matmul(function: Function, a: Any, b: Any) -> Call | None:
 
 
 def _einsum(function: Function, equation: Any, *operands: Any) -> Call | None:
-    """A product of two tensors; one with a constant, or of more tensors, has no reader."""
+    """A product of two tensors; of more there is no reader."""
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])
-    if not isinstance(equation, str) or len(operands) != 2 or not all(map(_carries, operands)):
+    if not isinstance(equation, str) or len(operands) != 2:
         return None
-    return Call("matmul", lambda a, b: torch.einsum(equation, a, b), operands)
+    both = all(map(_carries, operands))
+    return Call("matmul" if both else "mixture", lambda a, b: torch.einsum(equation, a, b), operands)
+
+
+def _addmm(function: Function, bias: Any, x: Any, weight: Any) -> Call | None:
+    """A linear layer in another order; with factors of its own it has no reader."""
+    if _carries(bias) or _carries(weight) or x.ndim != 2:
+        return None
+    return _linear(F.linear, x, weight.mT, bias)
 
 
 def _add(function: Function, a: Any, b: Any, *, alpha: float = 1) -> Call:
@@ -120,9 +129,11 @@ def _divide(function: Function, a: Any, b: Any) -> Call | None:
 
 
 def _unary(operation: Operation) -> Reader:
-    """A reader for functions of one tensor."""
+    """A reader for functions of one tensor, the first."""
 
-    def read(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Call:
+    def read(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Call | None:
+        if any(map(_carries, (*args, *kwargs.values()))):
+            return None
         return Call(operation, lambda x: function(x, *args, **kwargs), (x,))
 
     return read
@@ -182,6 +193,31 @@ def _batch_norm(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Cal
     return call
 
 
+def _group_norm(
+    function: Function,
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Call:
+    def frozen(x: Tensor) -> Tensor:
+        groups = x.unflatten(1, (num_groups, -1)).flatten(2)
+        centred = groups - groups.mean(-1, keepdim=True)
+        scaled = centred * (centred.detach().square().mean(-1, keepdim=True) + eps).rsqrt()
+        result: Tensor = scaled.view_as(x)
+        return result if weight is None else result * weight.view(-1, *(1,) * (x.ndim - 2))
+
+    return Call("norm", lambda x: F.group_norm(x, num_groups, weight, bias, eps), (x,), frozen=frozen)
+
+
+def _addcmul(function: Function, a: Any, b: Any, c: Any, *, value: float = 1) -> Call | None:
+    """a + value·b·c, linear in a and b; with a factor c that carries too it has no reader."""
+    if _carries(c):
+        return None
+    return Call("mixture", lambda a, b: torch.addcmul(a, b, c, value=value), (a, b))
+
+
 def attention_call(given: AttentionCall) -> Call:
     """The call of ``scaled_dot_product_attention`` with these arguments."""
     scale, causal = given.scale, given.is_causal
@@ -203,12 +239,16 @@ READERS: dict[str, Reader] = {
     "conv2d": _convolution,
     **dict.fromkeys(("matmul", "bmm", "mm"), _matmul),
     "einsum": _einsum,
+    "addmm": _addmm,
+    **dict.fromkeys(MIXTURES, _unary("mixture")),
     **dict.fromkeys(("add", "__radd__"), _add),
     **dict.fromkeys(("sub", "subtract"), _subtract),
     **dict.fromkeys(("rsub", "__rsub__"), _subtract_from),
     **dict.fromkeys(("mul", "multiply", "__rmul__"), _multiply),
     **dict.fromkeys(("div", "divide", "true_divide"), _divide),
+    "addcmul": _addcmul,
     "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
     "rms_norm": _rms_norm,
     "normalize": _normalize,
     "batch_norm": _batch_norm,

@@ -7,7 +7,7 @@ The model's modules, parameters and classes and torch's functions stay as they a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from vitcam.errors import MethodError
 from vitcam.methods.relevance.attention import AttentionLayer, in_one_form
 from vitcam.methods.relevance.call import Call
+from vitcam.methods.relevance.graph import unseen_node
 from vitcam.methods.relevance.names import STRUCTURAL
 from vitcam.methods.relevance.operations import READERS, attention_call, nearest_calls
 from vitcam.methods.relevance.rules import RuleSet
@@ -77,6 +78,7 @@ class Propagation(TorchFunctionMode):
         self.attentions: list[AttentionLayer] = []
         self._images = images
         self._start = start_layer
+        self._known: set[Any] = set()  # nodes of the graph
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -92,23 +94,48 @@ class Propagation(TorchFunctionMode):
         if self._below_start:
             with torch.no_grad():
                 return _marked(function(*args, **keywords))
-        name = getattr(function, "__name__", repr(function))
+        if not torch.is_grad_enabled():  # inside a custom function, which is refused where its result is used
+            return function(*args, **keywords)
+        self.refuse_unseen((*args, *keywords.values()))
+        name = _name_of(function)
         if name in STRUCTURAL:
             return function(*args, **keywords)
         return self._other(name, function, args, keywords)
+
+    def refuse_unseen(self, values: Any) -> None:
+        """Makes sure that all of the graph above tensors was made by functions that this context has seen.
+
+        Args:
+            values: tensors, also in lists or mappings, or what a model returned; others are left aside.
+
+        Raises:
+            MethodError: it wasn't.
+        """
+        for tensor in _carrying(vars(values) if hasattr(values, "logits") else values):
+            node = unseen_node(tensor, self._known)
+            if node is not None:
+                raise MethodError(
+                    f"{self.carrier.rules.name} can't follow {node}, by which this model computes: a custom "
+                    "torch.autograd.Function, a scripted function or an extension, for which it has no rule. "
+                    "Replace it by torch's own functions, or choose a method that needs no rules (agcam, gae, "
+                    "gradsam, gradcam)"
+                )
 
     @property
     def _below_start(self) -> bool:
         return self._start is not None and len(self.attentions) <= self._start
 
     def _attention(self, given: AttentionCall) -> Tensor:
+        self.refuse_unseen((given.query, given.key, given.value))
         by_head = in_one_form(given, self._images)
         call = attention_call(by_head)
-        if self._below_start:
+        if not any(call.carries):  # of what doesn't come from the images, such as a text
+            output = call.function(*call.operands)
+        elif self._below_start:
             with torch.no_grad():
                 output = cast(Tensor, _marked(call.function(*call.operands)))
         else:
-            output = self._run(call, _sdpa.__name__) if any(call.carries) else call.function(*call.operands)
+            output = self._run(call, _sdpa.__name__)
         q, k, v = (x.detach() for x in (by_head.query, by_head.key, by_head.value))
         self.attentions.append(
             AttentionLayer(q, k, v, by_head.mask, by_head.scale, by_head.is_causal, output)
@@ -125,14 +152,16 @@ class Propagation(TorchFunctionMode):
                 call = reader(_on_a_copy(function), given[0].clone(), *given[1:], **keywords)
             else:
                 call = reader(function, *given, **keywords)
-            if call is not None:
+            if call is not None and call.operation in self.carrier.rules.rules:
                 result = self._run(call, name)
                 return given[0].copy_(result) if in_place else result
         result = function(*given, **keywords)
-        if self.carrier.rules.unknown == "error" and _any_carries((result,)):
+        if _any_carries((result,)):
+            where = "" if self._start is None else " after its attention"
+            what = repr(name) if "." in name else f"torch's {name!r}"
             raise MethodError(
-                f"{self.carrier.rules.name} has no rule for torch's {name!r}, which this model uses after its "
-                "attention; choose a method that needs no rules (agcam, rollout, gae, gradsam)"
+                f"{self.carrier.rules.name} has no rule for {what}, which this model uses{where}; choose a method "
+                "that needs no rules (agcam, rollout, gae, gradsam)"
             )
         return result
 
@@ -176,11 +205,27 @@ _AFTER_ATTENTION = frozenset({"norm", "scale"})
 _BEFORE_ATTENTION = frozenset({"norm", "scale", "add"})
 
 
-def _any_carries(values: Sequence[Any]) -> bool:
-    """Whether a tensor among the values, or in a list among them, is in the graph."""
-    return any(
-        _any_carries(value)
-        if isinstance(value, (list, tuple))
-        else isinstance(value, Tensor) and value.requires_grad
-        for value in values
-    )
+def _any_carries(values: Any) -> bool:
+    return any(True for _ in _carrying(values))
+
+
+def _carrying(values: Any) -> Iterator[Tensor]:
+    """The tensors in the graph among values, which may be in lists or mappings."""
+    if isinstance(values, Tensor):
+        if values.requires_grad:
+            yield values
+    elif isinstance(values, Mapping):
+        yield from _carrying(tuple(values.values()))
+    elif isinstance(values, (list, tuple)):
+        for value in values:
+            yield from _carrying(value)
+
+
+def _name_of(function: Any) -> str:
+    """torch's name of a function; another library's isn't torch's, though it be called the same."""
+    name: str = getattr(function, "__name__", repr(function))
+    module = getattr(function, "__module__", None) or "torch"
+    if module == "torch._ops.aten":
+        return name.partition(".")[0]
+    ours = module.partition(".")[0] == "torch" and not module.startswith("torch._ops.")
+    return name if ours else f"{module}.{name}"

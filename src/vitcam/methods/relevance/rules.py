@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,18 +19,16 @@ class RuleSet:
     """Which rule holds for which operation: a declaration.
 
     Operations that only move values (reshape, select, concatenate, expand, …) need no rule: messages move
-    along with the values, and where a tensor is used twice, they add.
+    along with the values, and where a tensor is used twice, they add. A function that is none of these, or for whose
+    operation there is no rule, is a MethodError during the forward pass.
 
     Attributes:
         name: for messages.
         rules: one rule per operation.
-        unknown: what becomes of a function that is none of these operations: ``"gradient"`` (the message
-            passes as a gradient does) or ``"error"`` (a MethodError during the forward pass).
     """
 
     name: str
     rules: Mapping[Operation, Rule]
-    unknown: Literal["gradient", "error"]
 
 
 def unchanged(call: Call, message: Tensor) -> Messages:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vitcam.errors import MethodError
 from vitcam.methods.relevance.attention import AttentionLayer
+from vitcam.methods.relevance.precise import at_least
 from vitcam.methods.relevance.propagation import Carrier, Propagation
 from vitcam.methods.relevance.rules import RuleSet
 
@@ -70,6 +71,7 @@ def trace(
     images: Float[Tensor, "batch ..."],
     rules: RuleSet,
     start_layer: int | None = None,
+    precision: torch.dtype = torch.float32,
 ) -> Trace:
     """Runs a model forward so that relevance can be sent back through it.
 
@@ -83,6 +85,7 @@ def trace(
         start_layer: from which attention layer on relevance is wanted (0: all); nothing is kept below it, and
             the ``output`` of that layer and those above is where to ask for it. None: relevance is wanted at
             the trace's ``images``.
+        precision: of the values, unless the model's or the images' own is higher; the model isn't touched.
 
     Raises:
         MethodError: the model uses a function for which the set has no rule, or overwrites a tensor that a rule
@@ -96,9 +99,10 @@ def trace(
         12
     """
     propagation = Propagation(rules, images.shape[0], start_layer)
-    with torch.inference_mode(False), torch.enable_grad(), frozen(model), propagation:
-        images = images.clone().detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad(), frozen(model), at_least(precision), propagation:
+        images = images.to(torch.promote_types(images.dtype, precision)).clone().detach().requires_grad_()
         output = model(images.clone())
+        propagation.refuse_unseen(output)
     return Trace(images, output, tuple(propagation.attentions), propagation.carrier)
 
 

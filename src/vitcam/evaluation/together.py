@@ -1,0 +1,80 @@
+"""Numbers of all images together, MaxBoxAcc and PxAP, as means over images.
+
+Each depends on what only all images together have: a best threshold, the precision at every threshold. With that held
+fixed it is the mean of a number that each image has of its own, so that sums suffice for it, and intervals and paired
+tests hold for what is fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Together:
+    """A number of all images together.
+
+    Attributes:
+        curves: the columns that it is made from.
+        points: from these curves, (rows, thresholds) each, what is added up: (rows, points); not finite where they
+            aren't.
+        weights: from the means of the points over all rows, how much each point counts. The number is the weighted
+            sum of the means, or the mean of the rows' weighted sums. NaN where it isn't defined.
+    """
+
+    curves: tuple[str, ...]
+    points: Callable[..., Array]
+    weights: Callable[[Float[np.ndarray, " points"]], Float[np.ndarray, " points"]]
+
+    def number(self, means: Float[np.ndarray, " points"]) -> float:
+        """The number itself, from the means of the points."""
+        return float(means @ self.weights(means))
+
+
+def _best_threshold(curve: str, *required: float) -> Together:
+    """How often an IoU is at least the required one, at the best threshold; the mean over the required ones."""
+
+    def points(ious: Array) -> Array:
+        finite = np.isfinite(ious).all(axis=1, keepdims=True)
+        return np.concatenate([np.where(finite, ious >= least, np.nan) for least in required], axis=1)
+
+    def weights(means: Array) -> Array:
+        rates = means.reshape(len(required), -1)
+        chosen = np.zeros_like(rates)
+        chosen[np.arange(len(required)), rates.argmax(axis=1)] = 1 / len(required)
+        return chosen.ravel()
+
+    return Together((curve,), points, weights)
+
+
+def _average_precision() -> Together:
+    """Σ_l precision(τ_l)·(hits(τ_l) − hits(τ_{l−1})) / hits(0), thresholds τ descending to 0.
+
+    Sorted by hits(τ_l), each of which so counts precision(τ_l) − precision(τ_{l+1}).
+    """
+
+    def points(hits: Array, predicted: Array) -> Array:
+        return np.concatenate([hits, predicted], axis=1)
+
+    def weights(means: Array) -> Array:
+        hits, predicted = np.split(means, 2)
+        precision = np.divide(hits, predicted, out=np.zeros_like(hits), where=predicted > 0)
+        falls = -np.diff(precision, append=0.0)
+        return np.concatenate([falls, np.zeros_like(falls)]) / (hits[-1] or np.nan)
+
+    return Together(("pixel_hits_curve", "pixel_predicted_curve"), points, weights)
+
+
+TOGETHER: Mapping[str, Together] = {
+    "max_box_accuracy": _best_threshold("largest_box_iou_curve", 0.5),
+    "max_box_accuracy_v2": _best_threshold("best_box_iou_curve", 0.3, 0.5, 0.7),
+    "pxap": _average_precision(),
+}
+"""By the names that they have in summaries and reports."""

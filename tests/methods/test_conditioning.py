@@ -1,0 +1,64 @@
+"""Every method in fp32, in bf16 and on a bf16 model, against the same weights in double precision."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import vitcam
+from vitcam.errors import MethodError
+from vitcam.methods import METHODS
+from vitcam.photos import photo_path
+
+OPTIONS = {
+    "captum:IntegratedGradients": {"n_steps": 4},
+    "captum:GradientShap": {"n_samples": 4},
+    "captum:SmoothGrad": {"n_samples": 4},
+}
+# Two of captum's are the forward pass, hundreds of times; the controls don't look at the model.
+NAMES = sorted(METHODS.keys() - {"captum:FeatureAblation", "captum:ShapleyValueSampling", "random", "center"})
+OWN_PRECISION = ("lrp", "attnlrp")
+
+
+@pytest.fixture(scope="module")
+def photographs() -> tuple[nn.Module, Tensor, Tensor]:
+    """The embedded model, two photographs (on the second, lrp is at its worst) and what is predicted."""
+    model = vitcam.load_model("embedded:photo")
+    images = model.preprocess([photo_path("cat"), photo_path("cup")])
+    with torch.no_grad():
+        return model.module, images, model.module.eval()(images).argmax(1)
+
+
+def maps_of(method: str, model: nn.Module, images: Tensor, targets: Tensor, **options: object) -> Tensor:
+    given = {**OPTIONS.get(method, {}), **options}
+    return vitcam.explain(model, images, method, targets=targets, **given).heatmaps.double().flatten(1)
+
+
+def distance(maps: Tensor, exact: Tensor) -> float:
+    return float(((maps - exact).abs().amax(1) / exact.abs().amax(1)).max())
+
+
+def correlation(maps: Tensor, exact: Tensor) -> float:
+    return min(float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in zip(maps, exact, strict=True))
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_near_double_precision(photographs, method: str) -> None:
+    model, images, targets = photographs
+    exact = maps_of(method, copy.deepcopy(model).double(), images.double(), targets)
+    assert distance(maps_of(method, model, images, targets), exact) < 1e-3
+    if method in OWN_PRECISION:
+        with pytest.raises(MethodError, match=f"{method} computes in float"):
+            maps_of(method, model, images, targets, precision="bf16")
+    else:
+        assert correlation(maps_of(method, model, images, targets, precision="bf16"), exact) > 0.99
+
+    in_bf16 = copy.deepcopy(model).bfloat16()
+    exact = maps_of(method, copy.deepcopy(in_bf16).double(), images.bfloat16().double(), targets)
+    found = maps_of(method, in_bf16, images.bfloat16(), targets)
+    assert correlation(found, exact) > 0.99
+    if method in OWN_PRECISION:
+        assert distance(found, exact) < 1e-3
