@@ -13,7 +13,7 @@ from vitcam.evaluation.frames import pl
 from vitcam.evaluation.parts import damaged
 from vitcam.evaluation.rows import COLUMNS, KEY, MADE_FROM, REQUIRED, Task, merged
 
-IMAGES = 20_000
+IMAGES = 10_000
 """That are read at a time."""
 
 _OF_AN_IMAGE: Mapping[str, Any] = {
