@@ -6,6 +6,7 @@ from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import Layout, Overrides
 from vitcam.recording.norm import BlockNorm
 from vitcam.recording.output import find_logits, logits_of
+from vitcam.recording.places import cells
 from vitcam.recording.recorder import record
 from vitcam.recording.recording import Need, Precision, Recording
 from vitcam.recording.score import Score
@@ -20,6 +21,7 @@ __all__ = [
     "Precision",
     "Recording",
     "Score",
+    "cells",
     "fast_linear",
     "find_logits",
     "logits_of",
