@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vitcam.explaining import compare, explain
     from vitcam.explanation import Explanation
     from vitcam.models import LoadedModel, Preprocessing, load_model
+    from vitcam.single_heads import attention_heads
     from vitcam.types import Box, PatchGrid
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "Preprocessing",
     "VitcamError",
     "__version__",
+    "attention_heads",
     "compare",
     "decompose",
     "explain",
@@ -37,6 +39,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "attention_heads": "vitcam.single_heads",
         "compare": "vitcam.explaining",
         "decompose": "vitcam.decomposing",
         "Decomposition": "vitcam.decomposing",
