@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vitcam.errors import VitcamError
     from vitcam.explaining import compare, explain
     from vitcam.explanation import Explanation
+    from vitcam.inspecting import Inspection, inspect
     from vitcam.models import LoadedModel, Preprocessing, load_model
     from vitcam.single_heads import attention_heads
     from vitcam.types import Box, PatchGrid
@@ -24,6 +25,7 @@ __all__ = [
     "Box",
     "Decomposition",
     "Explanation",
+    "Inspection",
     "LoadedModel",
     "PatchGrid",
     "Preprocessing",
@@ -33,6 +35,7 @@ __all__ = [
     "compare",
     "decompose",
     "explain",
+    "inspect",
     "load_model",
 ]
 
@@ -45,6 +48,8 @@ __getattr__, __dir__ = lazy_names(
         "Decomposition": "vitcam.decomposing",
         "explain": "vitcam.explaining",
         "Explanation": "vitcam.explanation",
+        "inspect": "vitcam.inspecting",
+        "Inspection": "vitcam.inspecting",
         "LoadedModel": "vitcam.models",
         "Preprocessing": "vitcam.models",
         "load_model": "vitcam.models",

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
-from vitcam.batching import AnyModel, for_each_batch
-from vitcam.errors import MethodError, ModelError
+from vitcam.batching import AnyModel, any_targets, for_each_batch
+from vitcam.errors import MethodError
 from vitcam.heatmap import to_grid
 from vitcam.inputs import Images
 from vitcam.methods.attention import Query, attention_by_head
-from vitcam.recording import Need, Precision, Recording, find_logits
-from vitcam.targets import Targets
+from vitcam.recording import Need, Precision, Recording
 
 
 def attention_heads(
@@ -24,7 +20,6 @@ def attention_heads(
     *,
     layer: int = -1,
     query: Query = "head",
-    targets: Targets = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
     device: str | torch.device | None = None,
@@ -39,7 +34,6 @@ def attention_heads(
         layer: which layer, from 0; negative counts from the last.
         query: whose attention: "head", what the model's head reads; (row, column), a patch; or a number, a token
             of the sequence.
-        targets: text prompts, for a CLIP model. What classes there are makes no difference.
         model, images, precision, batch_size, device: as for :func:`vitcam.explain`.
 
     Raises:
@@ -73,26 +67,10 @@ def attention_heads(
         by_head,
         model,
         images,
-        _anything if targets is None else targets,
+        any_targets(model),
         Need.MAPS,
         batch_size=batch_size,
         device=device,
         precision=precision,
     )
     return torch.cat(parts)
-
-
-def _anything(output: Any) -> Float[Tensor, " batch"]:
-    """A score that depends on everything that the model gives, so that it shows what its head reads."""
-    found = find_logits(output)
-    if found is None:
-        tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        found = next((leaf for leaf in tensors if leaf.is_floating_point() and leaf.dim() > 1), None)
-    if found is None:
-        raise ModelError(
-            f"the model returned a {type(output).__name__} without a tensor (batch, …) of numbers, so that it can't "
-            "be seen what its head reads"
-        )
-    flat = found.flatten(1).float()
-    generator = torch.Generator().manual_seed(0)
-    return flat @ torch.randn(flat.shape[1], generator=generator).to(flat)

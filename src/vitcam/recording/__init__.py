@@ -3,7 +3,7 @@
 from vitcam.recording.attention import Attention
 from vitcam.recording.fast_linear import fast_linear, transposed_linear
 from vitcam.recording.layerwise import LayerGradients
-from vitcam.recording.layout import Layout, Overrides
+from vitcam.recording.layout import CallSite, Layout, Overrides
 from vitcam.recording.norm import BlockNorm
 from vitcam.recording.output import find_logits, logits_of
 from vitcam.recording.places import cells
@@ -14,6 +14,7 @@ from vitcam.recording.score import Score
 __all__ = [
     "Attention",
     "BlockNorm",
+    "CallSite",
     "LayerGradients",
     "Layout",
     "Need",
