@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,9 +115,9 @@ class Explanation:
 
         i, t = self._indices(i, t)
         photograph = self.photographs[i]
-        alone = replace(self, heatmaps=self.heatmaps[i : i + 1, t : t + 1])
-        maps = alone.upsampled((photograph.height, photograph.width))
-        return overlay(photograph, np.asarray(maps[0, 0].cpu()))
+        one, size = self.heatmaps[i : i + 1, t : t + 1], (photograph.height, photograph.width)
+        maps = heatmap.upsample(one, size, self.region, self.image_size)
+        return overlay(photograph, np.asarray(heatmap.normalize(maps)[0, 0].cpu()))
 
     def _indices(self, i: int, t: int) -> tuple[int, int]:
         batch, targets = self.targets.shape
