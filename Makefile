@@ -16,8 +16,8 @@ PARALLEL := -n auto --maxprocesses 8
 
 # What computes maps and measures, and so depends on the processor's instructions.
 NUMERICAL := tests/recording tests/contract tests/methods tests/relevance tests/evaluation/metrics
-# What a change breaks first: no browsers, no runs, no documentation, no model of every family.
-FAST := tests/test_*.py tests/cli tests/models tests/render tests/report tests/evaluation/metrics tests/methods
+# What a change breaks first: no processes, browsers, runs or documentation, and not every method on every family.
+FAST := tests/test_*.py tests/models tests/render tests/report
 # What the oldest versions have to do.
 OLDEST := tests/recording tests/methods tests/contract tests/cli tests/test_explain.py
 

@@ -114,9 +114,10 @@ def test_unknown_class_name_suggests_the_nearest(photo):
 
 def test_compare_shares_the_forward_pass(photo):
     images = photo.preprocess([photo_path("cat")])
-    vitcam.explain(photo, images)  # what must be found out first is found out
     calls = []
     handle = photo.module.patch_embed.register_forward_hook(lambda module, args, output: calls.append(output))
+    vitcam.explain(photo, images)  # what must be found out first is found out
+    calls.clear()
     both = vitcam.compare(
         photo, images, ["agcam", "rollout", "attention(layer=2)", "random", "center"], "top2"
     )

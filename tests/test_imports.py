@@ -73,11 +73,9 @@ def test_import_rules(file):
     for module in imports_of(file):
         parts = module.split(".")
         if parts[0] == "vitcam":
-            other = (
-                parts[1]
-                if (SOURCE / parts[1]).is_dir() or (SOURCE / f"{parts[1]}.py").is_file()
-                else "__init__"
-            )
+            name = parts[1] if len(parts) > 1 else "__init__"
+            is_room = (SOURCE / name).is_dir() or (SOURCE / f"{name}.py").is_file()
+            other = name if is_room else "__init__"
             assert other == room or other in MAY_IMPORT[room], f"{file} may not import {module}"
         assert room == VENDORS.get(parts[0], room), f"{file}: only {VENDORS[parts[0]]} may import {parts[0]}"
         assert not (room in NO_TORCH and parts[0] == "torch"), f"{file} may not import torch"

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from vitcam.errors import VitcamError
     from vitcam.explaining import compare, explain
     from vitcam.explanation import Explanation
+    from vitcam.inspecting import Inspection, inspect
     from vitcam.models import LoadedModel, Preprocessing, load_model
+    from vitcam.single_heads import attention_heads
     from vitcam.types import Box, PatchGrid
 
 __version__ = "0.1.0"
@@ -23,25 +25,31 @@ __all__ = [
     "Box",
     "Decomposition",
     "Explanation",
+    "Inspection",
     "LoadedModel",
     "PatchGrid",
     "Preprocessing",
     "VitcamError",
     "__version__",
+    "attention_heads",
     "compare",
     "decompose",
     "explain",
+    "inspect",
     "load_model",
 ]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "attention_heads": "vitcam.single_heads",
         "compare": "vitcam.explaining",
         "decompose": "vitcam.decomposing",
         "Decomposition": "vitcam.decomposing",
         "explain": "vitcam.explaining",
         "Explanation": "vitcam.explanation",
+        "inspect": "vitcam.inspecting",
+        "Inspection": "vitcam.inspecting",
         "LoadedModel": "vitcam.models",
         "Preprocessing": "vitcam.models",
         "load_model": "vitcam.models",

@@ -15,7 +15,7 @@ from vitcam.inputs import Batch, Images, batches, count
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
 from vitcam.recording import Need, Recording, Score, record
-from vitcam.targets import ClassIndex, Targets, most_probable, score_of
+from vitcam.targets import ClassIndex, Targets, anything, most_probable, score_of
 
 AnyModel = nn.Module | LoadedModel
 Result = TypeVar("Result")
@@ -80,6 +80,13 @@ def for_each_batch(
                 with torch.autocast(where.type, enabled=False):  # the caller's, likewise
                     results.append(use(recording, part, loaded))
     return results
+
+
+def any_targets(model: AnyModel) -> Targets:
+    """Targets for what has nothing to do with classes; it does without a classification head, or a text."""
+    if isinstance(model, LoadedModel) and model.promptable and not model.class_names:
+        return "a photo"
+    return anything
 
 
 def _recorded(

@@ -26,6 +26,8 @@ class Decomposition:
             sum over layers and heads is the map of ``agcam``.
         targets: (batch, targets) class indices; -1 where a function gave the score.
         layers: the names of the attention layers, as in ``model.named_modules()``.
+        region: (top, left, bottom, right), the part of the image that the patches cover, in pixels of the model's
+            input, where that isn't the whole of it; for :func:`vitcam.heatmap.upsample`.
 
     Example:
         >>> d = vitcam.decompose(photo_model, photo, targets="cup")
@@ -38,6 +40,7 @@ class Decomposition:
     maps: Float[Tensor, "batch targets layers heads h w"]
     targets: Int[Tensor, "batch targets"]
     layers: tuple[str, ...]
+    region: tuple[float, float, float, float] | None = None
 
     @property
     def shares(self) -> Float[Tensor, "batch targets layers heads"]:
@@ -113,4 +116,5 @@ def _decomposition(recording: Recording, *_: object) -> Decomposition:
         maps=to_grid(agcam_by_head(recording), recording.layout.grid),
         targets=recording.targets,
         layers=tuple(layer.name for layer in recording.layers),
+        region=recording.layout.grid.region,
     )

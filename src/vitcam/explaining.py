@@ -170,6 +170,7 @@ def _explanation(
         photographs=batch.photographs,
         class_names=loaded.class_names if loaded is not None else None,
         multi_label=loaded is not None and loaded.multi_label,
+        region=recording.layout.grid.region,
     )
 
 

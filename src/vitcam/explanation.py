@@ -35,6 +35,8 @@ class Explanation:
             given as files are read again whenever they are asked for.
         class_names: in the order of the logits; None if the model has none.
         multi_label: whether an image can have several of the classes.
+        region: (top, left, bottom, right), the part of what the model saw that the patches cover, in its pixels,
+            where that isn't the whole of it; see :class:`vitcam.PatchGrid`. Maps are laid over this part.
 
     Example:
         >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
@@ -53,6 +55,7 @@ class Explanation:
     photographs: Sequence[Image]
     class_names: tuple[str, ...] | None = None
     multi_label: bool = False
+    region: tuple[float, float, float, float] | None = None
 
     @property
     def probabilities(self) -> Float[Tensor, "batch classes"]:
@@ -78,11 +81,13 @@ class Explanation:
     ) -> Float[Tensor, "batch targets height width"]:
         """The heatmaps in pixels: bilinear (``align_corners=False``), then min-max to 0..1 per map.
 
+        Pixels that no patch covers have the lowest value of their map.
+
         Args:
             size: (height, width); the size of what the model saw if None.
             normalize: False leaves the raw values. A constant map is normalised to zeros.
         """
-        maps = heatmap.upsample(self.heatmaps, size or self.image_size)
+        maps = heatmap.upsample(self.heatmaps, size or self.image_size, self.region, self.image_size)
         return heatmap.normalize(maps) if normalize else maps
 
     def boxes(self, threshold: float = 0.5, size: tuple[int, int] | None = None) -> list[list[list[Box]]]:
@@ -110,7 +115,8 @@ class Explanation:
 
         i, t = self._indices(i, t)
         photograph = self.photographs[i]
-        maps = heatmap.upsample(self.heatmaps[i : i + 1, t : t + 1], (photograph.height, photograph.width))
+        one, size = self.heatmaps[i : i + 1, t : t + 1], (photograph.height, photograph.width)
+        maps = heatmap.upsample(one, size, self.region, self.image_size)
         return overlay(photograph, np.asarray(heatmap.normalize(maps)[0, 0].cpu()))
 
     def _indices(self, i: int, t: int) -> tuple[int, int]:

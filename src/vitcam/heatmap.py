@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitcam.errors import ImageError, ModelError
@@ -39,27 +39,61 @@ def to_grid(token_map: Float[Tensor, "*batch tokens"], grid: PatchGrid) -> Float
     return laid
 
 
-def upsample(heatmaps: Float[Tensor, "B T h w"], size: tuple[int, int]) -> Float[Tensor, "B T H W"]:
+def upsample(
+    heatmaps: Float[Tensor, "B T h w"],
+    size: tuple[int, int],
+    region: tuple[float, float, float, float] | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Float[Tensor, "B T H W"]:
     """Stretch heatmaps from the patch grid to pixels: bilinear, pixel centres aligned.
 
     The values between two patch centres are interpolated, those outside the outermost centres repeat the
     edge (``align_corners=False``), as AGCAM's authors do (arXiv 2402.04563).
 
+    Where the patches cover a part of the image only, the map is stretched over that part. Of the pixels outside of
+    it the model saw nothing; they get the lowest value of their map, so that they are never hot.
+
     Args:
         heatmaps: batch × targets × rows × columns of the patch grid.
         size: (height, width) in pixels.
+        region: (top, left, bottom, right), the part of the image that the patches cover; it may reach beyond the
+            image. None: the whole of it. See :class:`vitcam.PatchGrid`.
+        image_size: (height, width) of the image in whose pixels the region is given; None: ``size``.
 
     Raises:
-        ImageError: ``size`` isn't two positive whole numbers.
+        ImageError: ``size`` isn't two positive whole numbers, or the region is empty.
 
     Example:
         >>> upsample(torch.tensor([[[[0.0, 1.0]]]]), (1, 4)).tolist()
         [[[[0.0, 0.25, 0.75, 1.0]]]]
+        >>> upsample(torch.tensor([[[[5.0, 9.0]]]]), (1, 6), region=(0, 1, 1, 5)).tolist()
+        [[[[5.0, 5.0, 6.0, 8.0, 9.0, 5.0]]]]
     """
     sides = size if isinstance(size, tuple | list) else ()
     if len(sides) != 2 or not all(hasattr(side, "__index__") and side >= 1 for side in sides):
         raise ImageError(f"A heatmap's size is (height, width) in pixels, both at least 1; got {size}.")
-    return F.interpolate(heatmaps, size=size, mode="bilinear", align_corners=False)
+    if region is None:
+        return F.interpolate(heatmaps, size=size, mode="bilinear", align_corners=False)
+    top, left, bottom, right = region
+    if not (top < bottom and left < right):
+        raise ImageError(f"A heatmap's region is (top, left, bottom, right) with pixels in it; got {region}.")
+    seen = image_size or size
+    rows, no_row = _weights(heatmaps, heatmaps.shape[-2], size[0], (top, bottom), seen[0])
+    columns, no_column = _weights(heatmaps, heatmaps.shape[-1], size[1], (left, right), seen[1])
+    placed = rows @ heatmaps @ columns.T
+    return torch.where(no_row[:, None] | no_column, placed.amin(dim=(-2, -1), keepdim=True), placed)
+
+
+def _weights(
+    like: Tensor, patches: int, pixels: int, side: tuple[float, float], length: int
+) -> tuple[Float[Tensor, "pixels patches"], Bool[Tensor, " pixels"]]:
+    """How much of each patch is in each pixel along one side of an image, and which pixels no patch covers."""
+    centres = (torch.arange(pixels, dtype=torch.float64) + 0.5) * length / pixels
+    share = (centres - side[0]) / (side[1] - side[0])
+    place = (share * patches - 0.5).clamp(0, patches - 1)
+    numbers = torch.arange(patches, dtype=torch.float64)
+    weights = (1 - (place[:, None] - numbers).abs()).clamp_min(0)
+    return weights.to(like), ((share < 0) | (share > 1)).to(like.device)
 
 
 def normalize(maps: Float[Tensor, "*batch H W"]) -> Float[Tensor, "*batch H W"]:

@@ -71,6 +71,16 @@ def count(images: Images) -> int:
     return len(_as_list(images))
 
 
+def first_of(images: Images) -> Images:
+    """The first of the images.
+
+    Raises:
+        ImageError: as for :func:`count`.
+    """
+    count(images)
+    return images[:1] if isinstance(images, Tensor) else _as_list(images)[:1]
+
+
 def batches(
     images: Images, loaded: LoadedModel | None, batch_size: int | None
 ) -> Generator[Batch, None, None]:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from vitcam.errors import TargetError
-from vitcam.recording import Score
+from vitcam.errors import ModelError, TargetError
+from vitcam.recording import Score, find_logits
 
 Targets = None | int | str | Sequence[Any] | Tensor | np.ndarray | Callable[[Any], Tensor]
 ClassIndex = Callable[[str], int]
@@ -140,3 +141,27 @@ def _within(indices: Int[Tensor, "batch targets"], classes: int) -> Int[Tensor, 
             f"class index {int(outside[0])} is out of range; this model has {classes} classes, 0 to {classes - 1}"
         )
     return indices
+
+
+def anything(output: Any) -> Float[Tensor, " batch"]:
+    """A score that depends on all that a model gives, for what has nothing to do with classes.
+
+    Raises:
+        ModelError: the model gave nothing that one can calculate with.
+
+    Example:
+        >>> anything(model(images)).shape
+        torch.Size([8])
+    """
+    found = find_logits(output)
+    if found is None:
+        tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
+        found = next((leaf for leaf in tensors if leaf.is_floating_point() and leaf.dim() > 1), None)
+    if found is None:
+        raise ModelError(
+            f"the model returned a {type(output).__name__} without a tensor (batch, …) of numbers, so that it can't "
+            "be seen what its head reads"
+        )
+    flat = found.flatten(1).float()
+    generator = torch.Generator().manual_seed(0)
+    return flat @ torch.randn(flat.shape[1], generator=generator).to(flat)

@@ -28,12 +28,13 @@ from vitcam.evaluation import (
 )
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.gallery import read_pictures, to_pictures
+from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.summary import summarize
 from vitcam.images import open_image
 from vitcam.models.promptable import ImageTower
-from vitcam.types import Box
+from vitcam.types import Box, PatchGrid
 
 BASE = ["task", "image", "method", "target", "class_name", "label", "predicted", "correct", "error"]
 BASE += ["annotation", "photograph"]
@@ -88,6 +89,51 @@ def test_perturbation_explains_the_ground_truth_of_all_images(run, folder, data,
     curves = perturbation_curves(model.module, images, heatmaps, torch.tensor([row["target"]]), 4)
     assert row["morf"] == pytest.approx(curves.morf[0].tolist(), abs=1e-5)
     assert row["abpc"] == pytest.approx(curves.abpc.item(), abs=1e-5)
+
+
+class _Cropping(torch.nn.Module):
+    """Sees the middle of its images."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images):
+        return self.inner(images[..., 8:40, 16:48])
+
+
+def test_maps_are_measured_where_the_model_looked(run, folder, data, model):
+    cropping = replace(
+        model, module=_Cropping(model.module), preprocessing=replace(model.preprocessing, size=(48, 64))
+    )
+    run("all", steps=4, model=cropping, protocol="vitcam")
+    dataset = open_dataset(f"folder:{data}")
+    rows = folder.read().filter(pl.col("method") == "rollout").drop_nulls("correct")
+    for task in ("localization", "perturbation"):
+        row = rows.filter((pl.col("task") == task) & pl.col("correct")).to_dicts()[0]
+        image = dataset[dataset.ids.index(row["image"])].image()
+        pixels = cropping.preprocess(image)
+        explanation = vitcam.explain(cropping, pixels, "rollout", row["target"])
+        assert explanation.region == (8, 16, 40, 48)
+        laid = explanation.upsampled(normalize=False)[:, 0]
+        if task == "localization":
+            x, y = 64 / image.width, 48 / image.height
+            box = dataset[dataset.ids.index(row["image"])].boxes[0]
+            truth = (int(box.left * x), int(box.top * y), int(box.right * x), int(box.bottom * y))
+            oracle = localization_scores(laid[0], [truth], size=(48, 64))
+            stretched = localization_scores(explanation.heatmaps[0, 0], [truth], size=(48, 64))
+            assert {name: row[name] for name in PAPER} == pytest.approx(oracle, abs=1e-6)
+            assert oracle != pytest.approx(stretched, abs=1e-3)
+        else:
+            curves = perturbation_curves(cropping.module, pixels, laid, explanation.targets[:, 0], 4)
+            assert row["morf"] == pytest.approx(curves.morf[0].tolist(), abs=1e-5)
+            # The patches themselves are dropped, as if the crop were the image.
+            inner = vitcam.explain(model, pixels[..., 8:40, 16:48], "rollout", row["target"])
+            dropped = token_dropping_curves(
+                *(model.module, model.module.blocks[0], PatchGrid(4, 4, 1)),
+                *(pixels[..., 8:40, 16:48], inner.heatmaps[:, 0], inner.targets[:, 0], 4),
+            )
+            assert row["token_morf"] == pytest.approx(dropped.morf[0].tolist(), abs=1e-5)
 
 
 def pictures(run, task, images):

@@ -21,6 +21,7 @@ UNSUITABLE = {
     "timm siglip": "its head reads the tokens through an attention of its own",
     "timm pe": "its head reads the tokens through an attention of its own",
     "timm cait": r"the tokens that go into its first block \(blocks_token_only.0\) weren't found",
+    "timm flexivit": r"a part of the image only \(top, left, bottom, right: 0, 0, 112, 112 of 120×120 pixels\)",
     "hf clip vision": "there are no logits",
     "hf siglip vision": "there are no logits",
 }

@@ -92,7 +92,8 @@ def kept_overlay(
 
 
 def _over(answer: Answer, heat: Float[Tensor, "h w"], look: Look, tile: int) -> Image.Image:
-    pixels = normalize(upsample(heat[None, None], answer.first.image_size))[0, 0].cpu().numpy()
+    first = answer.first
+    pixels = normalize(upsample(heat[None, None], first.image_size, first.region))[0, 0].cpu().numpy()
     boxes = boxes_from_heatmap(pixels, look.threshold) if look.boxes else []
     return overlay(reduced(answer.first.photographs[0], tile), pixels, opacity=look.opacity, boxes=boxes)
 

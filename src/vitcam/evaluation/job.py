@@ -14,7 +14,16 @@ from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.rows import Row, Task
 from vitcam.evaluation.settings import Settings
+from vitcam.explanation import Explanation
 from vitcam.models import LoadedModel
+
+
+def maps_of(explanation: Explanation) -> Float[Tensor, "batch targets rows columns"]:
+    """The maps that measures are given: on the patch grid, from which they are stretched over the whole image.
+
+    Where patches cover a part of the image only, they are laid over it first, in pixels.
+    """
+    return explanation.heatmaps if explanation.region is None else explanation.upsampled(normalize=False)
 
 
 @dataclass(frozen=True)

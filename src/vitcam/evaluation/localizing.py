@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitcam.evaluation.ground_truth import Truth
-from vitcam.evaluation.job import Job
+from vitcam.evaluation.job import Job, maps_of
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.metrics.energy import energy_inside
 from vitcam.evaluation.metrics.localization import localization_sweep
@@ -74,7 +74,7 @@ def localization_rows(items: Sequence[Item], job: Job) -> list[Row]:
     scored = [i for i, item in enumerate(items) if predicted[i] in item.labels]
     rows = []
     for method, explanation in explanations.items():
-        heatmaps = explanation.heatmaps[scored, 0].cpu()
+        heatmaps = maps_of(explanation)[scored, 0].cpu()
         numbers = _scores(heatmaps, [items[i] for i in scored], [predicted[i] for i in scored], job)
         place = {i: k for k, i in enumerate(scored)}
         for i, (item, target) in enumerate(zip(items, predicted, strict=True)):

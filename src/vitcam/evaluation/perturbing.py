@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
-from vitcam.evaluation.job import Job
+from vitcam.evaluation.job import Job, maps_of
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.metrics.curves import Curves
 from vitcam.evaluation.metrics.insertion_deletion import blur_fill, insertion_deletion, mean_fill
@@ -79,7 +79,10 @@ def perturbation_rows(items: Sequence[Item], job: Job) -> list[Row]:
             f"{job.model.spec} returns no logits, so that no class has a probability to be followed"
         )
     predicted = logits.argmax(1).tolist()
-    heatmaps = torch.cat([explanation.heatmaps[:, 0] for explanation in explanations.values()])
+    heatmaps, on_grid = (
+        torch.cat([maps[:, 0] for maps in all_maps])
+        for all_maps in zip(*((maps_of(one), one.heatmaps) for one in explanations.values()), strict=True)
+    )
     given = _Given(
         model=job.model.module,
         images=images,
@@ -90,7 +93,8 @@ def perturbation_rows(items: Sequence[Item], job: Job) -> list[Row]:
     )
     numbers: Numbers = {}
     for test in job.settings.tests_of("perturbation"):
-        numbers |= _TESTS[test](given, job.settings)
+        of_tokens = _Given(**{**given, "heatmaps": on_grid})
+        numbers |= _TESTS[test](of_tokens if test == "token-dropping" else given, job.settings)
     heat = heatmaps.cpu().numpy()
     rows = []
     for place, (method, (i, target)) in enumerate(product(explanations, entries)):
@@ -122,15 +126,17 @@ def _road(given: _Given, settings: Settings) -> Numbers:
 
 
 def _token_dropping(given: _Given, settings: Settings) -> Numbers:
-    """Nothing where it isn't defined: a model without a class token, or whose attention takes all tokens only."""
+    """Nothing where it isn't defined: for what is no plain ViT, has no class token, or takes all tokens only."""
     model, images = given["model"], given["images"]
     with preserved(model):
         layout = know(model, images, score_of(None, len(images), None), Overrides()).layout
-    if not layout.blocks:
+    if not layout.blocks or layout.obstacle or len(layout.streams) > 1 or not layout.together:
         return {}
     block = model.get_submodule(layout.blocks[0])
     try:
-        curves = token_dropping_curves(**given, block=block, grid=layout.grid, steps=settings.steps)
+        curves = token_dropping_curves(
+            **given, block=block, grid=layout.grid, steps=settings.steps, tokens=layout.tokens
+        )
     except ModelError:
         return {}
     return _curve_numbers("token_", curves)

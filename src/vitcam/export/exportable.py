@@ -63,8 +63,8 @@ def structure(module: nn.Module, image: Float[Tensor, "1 3 height width"], class
         classes: which are to be explained.
 
     Raises:
-        ModelError: the model isn't in fp32, gives no logits, or isn't made of layers that all attend over the
-            same tokens.
+        ModelError: the model isn't in fp32, gives no logits, isn't made of layers that all attend over the same
+            tokens, row by row, or its patches don't cover the whole image.
         TargetError: it has fewer than five classes, or too many to explain all of them at once.
     """
     kinds = {weight.dtype for weight in module.parameters()} - {torch.float32}
@@ -74,7 +74,7 @@ def structure(module: nn.Module, image: Float[Tensor, "1 3 height width"], class
             f"only models in fp32 can be exported; this one has weights in {found}: model.float()"
         )
     known = know(module, image, Score(choose=_CHOICES["top1"]), Overrides())
-    if reason := _obstacle(known):
+    if reason := _obstacle(known, (image.shape[-2], image.shape[-1])):
         raise ModelError(
             f"{type(module).__name__} can't be exported: {reason}. What can are Vision Transformers whose "
             "layers all attend over the same tokens, with a head that reads the class token or the mean"
@@ -92,9 +92,24 @@ def structure(module: nn.Module, image: Float[Tensor, "1 3 height width"], class
     return known
 
 
-def _obstacle(known: Known) -> str:
+def _obstacle(known: Known, size: tuple[int, int]) -> str:
     if known.layout.obstacle:
         return known.layout.obstacle
     if known.pools:
         return "its head reads the tokens through an attention of its own"
-    return "" if known.layout.blocks else "its transformer blocks weren't found"
+    layout = known.layout
+    if len(layout.streams) > 1:
+        return f"it has {len(layout.streams)} streams of tokens of the image, whose maps add up"
+    if len(layout.layers) < len(layout.calls):
+        return "some of its attention calls aren't layers of the image's tokens"
+    if layout.grid.order:
+        return "its tokens don't follow one another row by row"
+    if layout.grid.region is not None:
+        covered = ", ".join(f"{edge:g}" for edge in layout.grid.region)
+        return (
+            f"its patches cover a part of the image only (top, left, bottom, right: {covered} of "
+            f"{size[0]}×{size[1]} pixels), which the graph couldn't say. Crop or resize images in front of the model"
+        )
+    if not layout.together:
+        return "it takes images one by one"
+    return "" if layout.blocks else "its transformer blocks weren't found"

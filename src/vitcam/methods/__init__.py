@@ -23,9 +23,9 @@ from vitcam.methods import (
 )
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import of_type
-from vitcam.recording import Recording
+from vitcam.recording import Layout, Recording
 
-__all__ = ["METHODS", "Method", "TokenMap", "canonical_name", "compute_map", "find_method"]
+__all__ = ["METHODS", "Method", "TokenMap", "canonical_name", "compute_map", "find_method", "obstacle_of"]
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -75,8 +75,24 @@ def find_method(name: str, options: Mapping[str, Any] | None = None) -> tuple[Me
         if option not in method.options:
             known = ", ".join(method.options) or "none"
             raise MethodError(f"{bare} has no option {option!r}; its options are: {known}")
-        of_type(bare, option, given[option], method.options[option])
+        of_type(bare, option, given[option], method.options[option], method.also_takes.get(option))
     return method, {**method.options, **given}
+
+
+def obstacle_of(method: Method, layout: Layout) -> str:
+    """Why a method isn't defined for a model of this structure; "" if it is.
+
+    Example:
+        >>> from vitcam.recording import Need, Score, record
+        >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+        >>> obstacle_of(METHODS["agcam"], record(model, images, score, Need.NOTHING).layout)
+        ''
+    """
+    if method.plain_vit_only and layout.obstacle:
+        return layout.obstacle
+    if method.one_stream_only and len(layout.streams) > 1:
+        return f"it has {len(layout.streams)} streams of tokens of the image"
+    return ""
 
 
 def compute_map(method: Method, options: Mapping[str, Any], recording: Recording) -> TokenMap:
@@ -91,18 +107,13 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
             f"{method.name} computes in {method.computes_in}, also on a model in bf16 or fp16, since its rules "
             f"divide by small numbers; leave out precision={recording.precision!r}, or choose another method"
         )
-    obstacle = recording.layout.obstacle
-    if method.plain_vit_only and obstacle:
-        others = ", ".join(name for name, other in METHODS.items() if not other.plain_vit_only)
+    if obstacle := obstacle_of(method, recording.layout):
+        others = ", ".join(
+            name for name, other in METHODS.items() if not obstacle_of(other, recording.layout)
+        )
         raise MethodError(
             f"{method.name} isn't defined for {type(recording.model).__name__}: {obstacle}. "
-            f"Methods that work on it: {others}."
-        )
-    if method.one_stream_only and len(recording.layout.streams) > 1:
-        others = ", ".join(name for name, other in METHODS.items() if not other.one_stream_only)
-        raise MethodError(
-            f"{method.name} isn't defined for {type(recording.model).__name__}, which has "
-            f"{len(recording.layout.streams)} streams of tokens of the image. Methods that work on it: {others}."
+            f"Methods that work on it: {others}. vitcam.inspect(model, images) shows what was found"
         )
     maps = (
         [method.compute(stream, **options) for stream in recording.by_stream()]

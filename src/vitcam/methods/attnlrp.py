@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.pixels import sums_over_patches
 from vitcam.methods.relevance.attnlrp import attnlrp_rules
 from vitcam.methods.relevance.precise import at_least
 from vitcam.methods.relevance.tracing import Trace, trace
@@ -88,8 +88,8 @@ def patch_relevance(
     The relevance that the rules give to biases, the class token and position embeddings, and what softmax and
     norms absorb, is lost, so a map sums to less than the score or to more.
 
-    A patch is one of grid.height × grid.width equal parts of the image. Where a model cuts off a border that its
-    patches don't cover, the two differ by some pixels.
+    A patch is one of grid.height × grid.width equal parts of what the patches cover: the whole image, or its part
+    ``grid.region``, outside of which the model sees nothing.
 
     Agreement with the authors' package ``lxt`` 2.1 is exact up to float rounding: with what it does for
     torchvision's ``vit_b_16`` (CP-LRP inside attention, that is ``attnlrp_rules(through_softmax=False)``, and
@@ -106,8 +106,7 @@ def patch_relevance(
         >>> patch_relevance(pixels, PatchGrid(14, 14, prefix=1)).shape
         torch.Size([8, 196])
     """
-    means = F.adaptive_avg_pool2d(relevance.sum(dim=1, keepdim=True), (grid.height, grid.width))
-    return means.flatten(1) * (relevance.shape[-2] * relevance.shape[-1] / grid.tokens)
+    return sums_over_patches(relevance.sum(dim=1), grid)
 
 
 METHOD = Method(

@@ -37,6 +37,11 @@ def agcam_by_head(recording: Recording) -> Float[Tensor, "batch targets layers h
     model = type(recording.model).__name__
     if recording.layout.obstacle:
         raise MethodError(f"AGCAM isn't defined for {model}: {recording.layout.obstacle}")
+    if len(recording.layout.streams) > 1:
+        raise MethodError(
+            f"AGCAM's map of {model} can't be taken apart: it adds up over {len(recording.layout.streams)} streams "
+            "of tokens of the image. vitcam.explain gives the whole map"
+        )
     assert recording.skip_gradients is not None
     layers = list(zip(recording.layers, recording.skip_gradients, strict=True))
     heads = {gradient.shape[2] for _, gradient in layers}

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError, ModelError
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.pixels import means_over_patches, patch_numbers
 from vitcam.methods.relevance.precise import at_least
 from vitcam.recording import Need, Recording, fast_linear
 from vitcam.types import PatchGrid
@@ -61,8 +61,8 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
 
     The model runs in the precision asked for; one whose weights are in bf16 or fp16 computes in float32.
 
-    A patch is one of grid.height × grid.width equal parts of the image. Where a model cuts off a border that
-    its patches don't cover, the two differ by some pixels.
+    A patch is one of grid.height × grid.width equal parts of what the patches cover: the whole image, or its part
+    ``grid.region``, outside of which the model sees nothing.
 
     Args:
         recording: any; its model is run again.
@@ -97,8 +97,7 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
                     pixels = attribute(
                         scores, image[None].to(least, copy=True).requires_grad_(), grid, **options
                     )
-                patches = F.adaptive_avg_pool2d(pixels.detach().float().sum(1), (grid.height, grid.width))
-                maps[index, place] = patches.flatten()
+                maps[index, place] = means_over_patches(pixels.detach().float().sum(1), grid)[0]
     if not maps.any():
         raise ModelError(
             "every attribution at the pixels is exactly zero, so there is nothing to explain. Is the head "
@@ -202,16 +201,13 @@ def shapley_value_sampling(
     return pixels / image.shape[1]
 
 
+def _patch_numbers(image: Image, grid: PatchGrid) -> Tensor:
+    return patch_numbers(grid, (image.shape[-2], image.shape[-1])).to(image.device)
+
+
 def _deviation(noise: float, image: Image) -> float:
     """Of noise that is given as a share of the image's range of values."""
     return noise * float((image.max() - image.min()).detach())
-
-
-def _patch_numbers(image: Image, grid: PatchGrid) -> Tensor:
-    """(1, 1, height, width): the number of the patch that each pixel is in."""
-    numbers = torch.arange(grid.tokens, dtype=torch.float32, device=image.device)
-    laid = numbers.reshape(1, 1, grid.height, grid.width)
-    return F.interpolate(laid, size=image.shape[-2:], mode="nearest").long()
 
 
 def _method(attribution: str, attribute: Callable[..., Image], summary: str, paper: str) -> CaptumMethod:

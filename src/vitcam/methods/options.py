@@ -15,8 +15,8 @@ _TYPES: dict[type, tuple[tuple[type, ...], str]] = {
 }
 
 
-def of_type(method: str, option: str, value: object, default: object) -> None:
-    """Checks that an option's value is of the type of its default; a list may stand for a string.
+def of_type(method: str, option: str, value: object, default: object, also: type | None = None) -> None:
+    """Checks that an option's value is of the type of its default, or ``also``; a list may stand for a string.
 
     Raises:
         MethodError: it isn't.
@@ -25,6 +25,8 @@ def of_type(method: str, option: str, value: object, default: object) -> None:
         >>> of_type("gae", "start_layer", 2, 0)
     """
     allowed, description = _TYPES[type(default)]
+    if also is not None:
+        allowed, description = (*allowed, also), f"{description} or {_TYPES[also][1]}"
     if type(value) not in allowed:
         raise MethodError(f"{method} takes {description} as {option}, such as {default!r}; not {value!r}")
 

@@ -3,9 +3,10 @@
 from vitcam.recording.attention import Attention
 from vitcam.recording.fast_linear import fast_linear, transposed_linear
 from vitcam.recording.layerwise import LayerGradients
-from vitcam.recording.layout import Layout, Overrides
+from vitcam.recording.layout import CallSite, Layout, Overrides
 from vitcam.recording.norm import BlockNorm
 from vitcam.recording.output import find_logits, logits_of
+from vitcam.recording.places import cells
 from vitcam.recording.recorder import record
 from vitcam.recording.recording import Need, Precision, Recording
 from vitcam.recording.score import Score
@@ -13,6 +14,7 @@ from vitcam.recording.score import Score
 __all__ = [
     "Attention",
     "BlockNorm",
+    "CallSite",
     "LayerGradients",
     "Layout",
     "Need",
@@ -20,6 +22,7 @@ __all__ = [
     "Precision",
     "Recording",
     "Score",
+    "cells",
     "fast_linear",
     "find_logits",
     "logits_of",

@@ -209,7 +209,7 @@ def _first_grid(model: nn.Module, image: Image, scouted: Scouted, given: Overrid
         )
         raise ModelError(
             f"{what} was given, but {type(model).__name__} has {grid}: when patches of the image change, those are "
-            "the tokens that change. Leave grid and prefix out"
+            "the tokens that change. Leave grid and prefix out; vitcam.inspect(model, images) shows what was found"
         )
     return grid, True
 

@@ -212,7 +212,7 @@ class Sites:
         return ModelError(
             f"{type(self._model).__name__} makes other attention calls than when its structure was measured: {what}. "
             "Does what it computes depend on what is in an image, or on the number of images? Explain images one by "
-            "one (batch_size=1), or a model without that"
+            "one (batch_size=1), or a model without that. vitcam.inspect(model, images) shows what was measured"
         )
 
 

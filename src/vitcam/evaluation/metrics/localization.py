@@ -31,7 +31,8 @@ def localization_scores(
     Source: arXiv 2402.04563 and the code published with it.
 
     Args:
-        heatmap: on the patch grid.
+        heatmap: on the patch grid; where an explanation has a ``region``, as
+            ``explanation.upsampled(normalize=False)`` gives it.
         boxes: the true boxes (left, top, right, bottom), in pixels of ``size``.
         size: (height, width) to upsample to.
         threshold: in 0..1.

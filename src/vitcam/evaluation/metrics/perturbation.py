@@ -43,7 +43,8 @@ def perturbation_curves(
     Args:
         model: returns logits; left exactly as it was.
         images: normalised, on the model's device.
-        heatmaps: on the patch grid; one per image, or several: all images' by one method, then all by the
+        heatmaps: on the patch grid, or in pixels where an explanation has a ``region``; one per image, or several:
+            all images' by one method, then all by the
             next. What they have in common is computed once.
         targets: per heatmap, the class whose probability is followed; the ground truth in the paper.
         steps: how finely 0..1 is divided.

@@ -31,12 +31,13 @@ def token_dropping_curves(
     multi_label: bool = False,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
+    tokens: int | None = None,
 ) -> Curves:
     """MoRF and LeRF curves for which the k = ⌊patches·f⌋ most or least important patches are left out.
 
     Their tokens, which carry their positions, are removed in front of the first transformer block. No grey
     squares that the model has never seen; and the more is left out, the faster. At the last point only the
-    prefix tokens (class token, registers) are left. Equal patches go in reading order.
+    tokens of no patch (class token, registers) are left. Equal patches go in reading order.
 
     For models with a class token whose attention takes any number of tokens: not for rotary or relative
     position tables of the whole image.
@@ -46,12 +47,13 @@ def token_dropping_curves(
     Args:
         block: the model's first transformer block.
         grid: where the patch tokens stand in the sequence.
+        tokens: how many tokens there are; None: no token stands behind the patches.
         batch_size: images in one forward pass; up to four times as many where few of their tokens are left.
         model, images, heatmaps, targets, steps, multi_label, precision: as for ``perturbation_curves``.
 
     Raises:
         MetricError: the heatmaps aren't on this grid, or as from ``perturbation_curves``.
-        ModelError: there is no prefix token, the model doesn't run with fewer tokens, or returns no logits.
+        ModelError: every token is a patch's, the model doesn't run with fewer tokens, or returns no logits.
         ImageError, TargetError: as from ``perturbation_curves``.
 
     Example:
@@ -61,23 +63,23 @@ def token_dropping_curves(
         >>> token_dropping_curves(model, model.blocks[0], grid, *given).abpc.shape
         torch.Size([8])
     """
-    _check(grid, heatmaps)
+    every = _check(grid, heatmaps, tokens)
     of = images_of(images, heatmaps, targets)
     ranks = pixel_ranks(heatmap.normalize(heatmaps)).to(images.device)
     sizes = [grid.tokens * step // steps for step in range(1, steps)]
-    every = grid.prefix + grid.tokens
 
     def probabilities(
         entries: Sequence[int], dropped: Bool[Tensor, "entries patches"]
     ) -> Float[Tensor, "entries classes"]:
         """With equally many patches dropped from every image."""
-        prefix = dropped.new_zeros(len(dropped), grid.prefix)
-        kept = (~torch.cat([prefix, dropped], dim=1)).nonzero()[:, 1].view(len(dropped), -1)
+        kept = dropped.new_ones(len(dropped), every)
+        kept[:, grid.patches] = ~dropped
+        kept = kept.nonzero()[:, 1].view(len(dropped), -1)
         at_once = batch_size * min(4, every // kept.shape[1])
         parts = zip(torch.tensor(entries).split(at_once), kept.split(at_once), strict=True)
         return torch.cat(
             [
-                _of_kept(model, block, grid, images[part], index, multi_label, precision)
+                _of_kept(model, block, grid, every, images[part], index, multi_label, precision)
                 for part, index in parts
             ]
         )
@@ -99,6 +101,7 @@ def _of_kept(
     model: nn.Module,
     block: nn.Module,
     grid: PatchGrid,
+    every: int,
     images: Float[Tensor, "batch 3 height width"],
     kept: Int[Tensor, "batch kept"],
     multi_label: bool,
@@ -110,7 +113,7 @@ def _of_kept(
         met.append(tokens.shape)
         return tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
-    batch, every = len(images), grid.prefix + grid.tokens
+    batch = len(images)
     with block_input(block, "", batch, every, keep):
         try:
             probabilities = class_probabilities(
@@ -134,14 +137,22 @@ def _of_kept(
     return probabilities
 
 
-def _check(grid: PatchGrid, heatmaps: Float[Tensor, "heatmaps rows columns"]) -> None:
-    if not grid.prefix:
+def _check(grid: PatchGrid, heatmaps: Float[Tensor, "heatmaps rows columns"], tokens: int | None) -> int:
+    """How many tokens there are, if there are some besides the patches."""
+    last = max(grid.order, default=grid.prefix + grid.tokens - 1)
+    every = last + 1 if tokens is None else tokens
+    if every <= grid.tokens:
         raise ModelError(
-            "expected a model with a class token, but no token stands in front of its patches, so that "
-            "nothing is left when all are dropped: use road_curves"
+            "expected a model with a class token, but all its tokens are patches, so that nothing is left when all "
+            "are dropped: use road_curves"
+        )
+    if every <= last:
+        raise ModelError(
+            f"expected tokens for all patches of the grid, the last of which is token {last}, got tokens={every}"
         )
     if heatmaps.shape[1:] != (grid.height, grid.width):
         raise MetricError(
             f"expected heatmaps on the patch grid of {grid.height}×{grid.width}, "
             f"got {heatmaps.shape[1]}×{heatmaps.shape[2]}: give explanation.heatmaps, not upsampled ones"
         )
+    return every

@@ -1,0 +1,51 @@
+"""From values at the pixels to one per patch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitcam.recording import cells
+from vitcam.types import PatchGrid
+
+
+def sums_over_patches(
+    pixels: Float[Tensor, "batch height width"], grid: PatchGrid
+) -> Float[Tensor, "batch patches"]:
+    """The sum over the pixels of each patch."""
+    if grid.region is None:
+        return means_over_patches(pixels, grid) * (pixels.shape[-2] * pixels.shape[-1] / grid.tokens)
+    places = cells(grid, (pixels.shape[-2], pixels.shape[-1]))
+    return torch.stack([pixels[:, rows, columns].sum(dim=(1, 2)) for rows, columns in places], dim=1)
+
+
+def means_over_patches(
+    pixels: Float[Tensor, "batch height width"], grid: PatchGrid
+) -> Float[Tensor, "batch patches"]:
+    """The mean over the pixels of each patch; 0 where it has none, outside of the image.
+
+    The patches are equal parts of what they cover: of the whole image, or of the grid's region.
+
+    Example:
+        >>> means_over_patches(torch.arange(8.0).reshape(1, 2, 4), PatchGrid(1, 2, prefix=1))
+        tensor([[2.5000, 4.5000]])
+        >>> means_over_patches(torch.arange(8.0).reshape(1, 2, 4), PatchGrid(1, 2, 1, region=(0, 1, 2, 3)))
+        tensor([[3., 4.]])
+    """
+    if grid.region is None:
+        return F.adaptive_avg_pool2d(pixels[:, None], (grid.height, grid.width)).flatten(1)
+    sizes = sums_over_patches(torch.ones_like(pixels[:1]), grid)
+    return sums_over_patches(pixels, grid) / sizes.clamp_min(1)
+
+
+def patch_numbers(grid: PatchGrid, size: tuple[int, int]) -> Int[Tensor, "1 1 height width"]:
+    """The number of the patch that each pixel is in; pixels of no patch have the one after the last."""
+    if grid.region is None:
+        numbers = torch.arange(grid.tokens, dtype=torch.float32).reshape(1, 1, grid.height, grid.width)
+        return F.interpolate(numbers, size=size, mode="nearest").long()
+    laid = torch.full((1, 1, *size), grid.tokens)
+    for number, (rows, columns) in enumerate(cells(grid, size)):
+        laid[..., rows, columns] = number
+    return laid
