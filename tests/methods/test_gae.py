@@ -65,10 +65,13 @@ def test_compare_gives_what_each_method_gives_alone():
 
 def test_compare_runs_the_whole_model_once():
     model, images = model_of("timm vit"), images_of("timm vit", 2)
-    vitcam.explain(model, images, "gradcam")  # what must be known of the model is known now
     rows = []
     handle = model.blocks[1].register_forward_hook(lambda module, args, output: rows.append(output.shape[1]))
     try:
+        vitcam.explain(
+            model, images, "gradcam"
+        )  # what must be known of the model, hooks included, is known now
+        rows.clear()
         vitcam.compare(model, images, ["agcam", "rollout", "gae", "gradsam", "gradcam"])
     finally:
         handle.remove()
