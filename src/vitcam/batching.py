@@ -10,11 +10,12 @@ from typing import Any, TypeGuard, TypeVar
 import torch
 from torch import nn
 
+from vitcam.arguments import MoreInputs, inputs_of, unpacked
 from vitcam.errors import ModelError, OneByOneError, TargetError
 from vitcam.inputs import Batch, Images, batches, count
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
-from vitcam.recording import Need, Recording, Score, record
+from vitcam.recording import Inputs, Need, Recording, Score, record
 from vitcam.targets import ClassIndex, Targets, anything, most_probable, score_of
 
 AnyModel = nn.Module | LoadedModel
@@ -30,6 +31,8 @@ def for_each_batch(
     *,
     batch_size: int | None,
     device: str | torch.device | None,
+    inputs: MoreInputs = None,
+    only_first: bool = False,
     **options: Any,
 ) -> list[Result]:
     """What ``use`` makes of the recording of each batch.
@@ -38,6 +41,8 @@ def for_each_batch(
         use: gets a recording, its batch, and the loaded model, if it is one; for a CLIP model, with its prompts.
         model, images, targets, batch_size, device: as for :func:`vitcam.explain`.
         needs: what to record.
+        inputs: further arguments of the model's forward; see :func:`vitcam.explain`.
+        only_first: whether nothing is made of more than the first batch.
         **options: of :func:`vitcam.recording.record`.
 
     Raises:
@@ -59,11 +64,13 @@ def for_each_batch(
             f"expected a loaded model or a torch.nn.Module, got {module!r}. vitcam.load_model('timm:…') makes one "
             "from a specification"
         )
+    images, name, came_along = unpacked(images)
     total = count(images)
     if loaded is not None and loaded.promptable and (_is_prompts(targets) or not loaded.class_names):
         loaded, targets = _with_prompts(loaded, targets, total)
         module = loaded.module
     class_index = None if loaded is None else loaded.class_index
+    bound = inputs_of(module, name, [came_along, inputs or {}], total)
     score_of(targets, total, class_index)  # what doesn't fit is said before any work is done
 
     results: list[Result] = []
@@ -76,9 +83,11 @@ def for_each_batch(
     ):
         for batch in found:
             score = partial(_score, targets, total, class_index)
-            for part, recording in _recorded(module, batch, score, needs, where, options):
+            for part, recording in _recorded(module, batch, score, needs, where, bound, options):
                 with torch.autocast(where.type, enabled=False):  # the caller's, likewise
                     results.append(use(recording, part, loaded))
+            if only_first:
+                break
     return results
 
 
@@ -95,15 +104,21 @@ def _recorded(
     score: Callable[[Batch], Score],
     needs: Need,
     where: torch.device,
+    inputs: Inputs,
     options: Mapping[str, Any],
 ) -> Iterator[tuple[Batch, Recording]]:
     """The recording of a batch; of each of its images, if the model takes them one by one."""
+
+    def recorded(some: Batch) -> Recording:
+        own = inputs.of(some.start, len(some.tensor)).mapped(partial(sent_to, where))
+        return record(module, sent_to(where, some.tensor), score(some), needs, inputs=own, **options)
+
     try:
-        yield batch, record(module, sent_to(where, batch.tensor), score(batch), needs, **options)
+        yield batch, recorded(batch)
     except OneByOneError:
         for index in range(len(batch.tensor)):
             single = Batch(batch.start + index, batch.tensor[index : index + 1], [batch.photographs[index]])
-            yield single, record(module, sent_to(where, single.tensor), score(single), needs, **options)
+            yield single, recorded(single)
 
 
 def _score(targets: Targets, total: int, class_index: ClassIndex | None, batch: Batch) -> Score:

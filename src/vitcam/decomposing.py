@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vitcam.arguments import MoreInputs, unpacked
 from vitcam.batching import AnyModel, for_each_batch
 from vitcam.errors import MethodError
 from vitcam.heatmap import to_grid
@@ -79,6 +80,7 @@ def decompose(
     images: Images,
     targets: Targets = None,
     *,
+    inputs: MoreInputs = None,
     precision: Precision = "fp32",
     device: str | torch.device | None = None,
 ) -> Decomposition:
@@ -88,7 +90,7 @@ def decompose(
     layers × heads maps are kept.
 
     Args:
-        model, images, targets, precision, device: as for :func:`vitcam.explain`.
+        model, images, targets, inputs, precision, device: as for :func:`vitcam.explain`.
 
     Raises:
         MethodError: the model is no plain ViT, or its layers have different numbers of heads.
@@ -104,9 +106,10 @@ def decompose(
         images,
         targets,
         Need.SKIP_GRADIENT,
-        batch_size=count(images),
+        batch_size=count(unpacked(images)[0]),
         device=device,
         precision=precision,
+        inputs=inputs,
     )
     return decomposition
 

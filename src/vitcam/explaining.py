@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vitcam.arguments import MoreInputs
 from vitcam.batching import AnyModel, for_each_batch
 from vitcam.errors import MethodError
 from vitcam.explanation import Explanation
@@ -26,6 +27,7 @@ def explain(
     method: str = "agcam",
     targets: Targets = None,
     *,
+    inputs: MoreInputs = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
     device: str | torch.device | None = None,
@@ -41,11 +43,16 @@ def explain(
         model: a loaded model, or any ``nn.Module`` that returns logits (a tensor, something with ``logits``,
             or a tuple's first). It is left exactly as it was.
         images: a normalised float tensor (batch, 3, height, width) of any size the model takes; or paths, PIL
-            images or arrays, one or a list, which a loaded model preprocesses itself.
+            images or arrays, one or a list, which a loaded model preprocesses itself. A dictionary such as a Hugging
+            Face ``BatchFeature`` will do: its ``pixel_values``, or its one tensor of images, are explained, and its
+            other entries are inputs.
         method: the name of a method, see ``vitcam.methods.METHODS``; options may stand in brackets.
         targets: what to explain: None (the predicted class of each image), a class index, a class name,
             ``"top5"``, a sequence, array or tensor (batch,) or (batch, targets), or a function from the model's
             output to scores (batch,) or (batch, targets). For a CLIP model, text prompts.
+        inputs: further arguments of the model's forward, by name: text ids, a second picture, switches such as
+            ``{"interpolate_pos_encoding": True}``. Tensors and lists with as many rows as there are images belong to
+            them, row by row; anything else is passed as it is.
         precision: "fp32", "bf16" or "fp16", of the forward pass; maps are accumulated in fp32.
         batch_size: how many images go through the model at a time; None: all of a tensor, 8 of other images.
         device: where to run, e.g. "cuda" or "auto"; None: where the model is.
@@ -79,6 +86,7 @@ def explain(
         batch_size=batch_size,
         device=device,
         precision=precision,
+        inputs=inputs,
         given=Overrides(grid, prefix, first_block),
         compile=compile,
     )
@@ -91,6 +99,7 @@ def compare(
     methods: Sequence[str],
     targets: Targets = None,
     *,
+    inputs: MoreInputs = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
     device: str | torch.device | None = None,
@@ -103,8 +112,8 @@ def compare(
 
     Args:
         methods: names, with options in brackets: ``["agcam", "attention(layer=5)"]``.
-        model, images, targets, precision, batch_size, device, compile, grid, prefix, first_block: as for
-            :func:`explain`.
+        model, images, targets, inputs, precision, batch_size, device, compile, grid, prefix, first_block: as
+            for :func:`explain`.
 
     Returns:
         From each method's canonical name to its explanation, in the order of ``methods``.
@@ -133,6 +142,7 @@ def compare(
         batch_size=batch_size,
         device=device,
         precision=precision,
+        inputs=inputs,
         given=Overrides(grid, prefix, first_block),
         compile=compile,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,7 @@ from vitcam.models.preprocessing import Preprocessing
 from vitcam.threads import map_ahead
 
 OneImage = str | Path | Image.Image | np.ndarray
-Images = Tensor | OneImage | Sequence[OneImage]
+Images = Tensor | OneImage | Sequence[OneImage] | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,6 @@ def count(images: Images) -> int:
         _check_tensor(images)
         return len(images)
     return len(_as_list(images))
-
-
-def first_of(images: Images) -> Images:
-    """The first of the images.
-
-    Raises:
-        ImageError: as for :func:`count`.
-    """
-    count(images)
-    return images[:1] if isinstance(images, Tensor) else _as_list(images)[:1]
 
 
 def batches(

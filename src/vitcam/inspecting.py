@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vitcam.arguments import MoreInputs
 from vitcam.batching import AnyModel, any_targets, for_each_batch
-from vitcam.inputs import Images, first_of
+from vitcam.inputs import Images
 from vitcam.methods import METHODS, obstacle_of
 from vitcam.recording import CallSite, Layout, Need, Overrides, Recording
 from vitcam.recording.known import Head, know
@@ -133,6 +134,7 @@ def inspect(
     model: AnyModel,
     images: Images,
     *,
+    inputs: MoreInputs = None,
     device: str | torch.device | None = None,
     grid: tuple[int, int] | None = None,
     prefix: int | None = None,
@@ -144,7 +146,7 @@ def inspect(
 
     Args:
         images: of the size in question; the first one is looked at.
-        model, device, grid, prefix, first_block: as for :func:`vitcam.explain`.
+        model, inputs, device, grid, prefix, first_block: as for :func:`vitcam.explain`.
 
     Raises:
         ImageError, ModelError: as for :func:`vitcam.explain`; but not where a model is no plain ViT.
@@ -158,7 +160,7 @@ def inspect(
 
     def found(recording: Recording, *_: object) -> Inspection:
         with recording.resumed():
-            known = know(recording.model, recording.images, recording.score, given)
+            known = know(recording.model, recording.images, recording.score, given, recording.inputs)
         logits = None if known.headless else recording.logits
         return Inspection(
             model=type(recording.model).__name__,
@@ -173,12 +175,14 @@ def inspect(
     (inspection,) = for_each_batch(
         found,
         model,
-        first_of(images),
+        images,
         any_targets(model),
         Need.NOTHING,
         batch_size=1,
         device=device,
         given=given,
+        inputs=inputs,
+        only_first=True,
     )
     return inspection
 

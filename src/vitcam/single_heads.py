@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitcam.arguments import MoreInputs
 from vitcam.batching import AnyModel, any_targets, for_each_batch
 from vitcam.errors import MethodError
 from vitcam.heatmap import to_grid
@@ -20,6 +21,7 @@ def attention_heads(
     *,
     layer: int = -1,
     query: Query = "head",
+    inputs: MoreInputs = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
     device: str | torch.device | None = None,
@@ -34,7 +36,7 @@ def attention_heads(
         layer: which layer, from 0; negative counts from the last.
         query: whose attention: "head", what the model's head reads; (row, column), a patch; or a number, a token
             of the sequence.
-        model, images, precision, batch_size, device: as for :func:`vitcam.explain`.
+        model, images, inputs, precision, batch_size, device: as for :func:`vitcam.explain`.
 
     Raises:
         MethodError: there is no such layer, patch or token, or the model is no plain ViT.
@@ -72,5 +74,6 @@ def attention_heads(
         batch_size=batch_size,
         device=device,
         precision=precision,
+        inputs=inputs,
     )
     return torch.cat(parts)

@@ -93,7 +93,7 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
                     return scorer(model(copies))[:, place]
 
                 least = torch.promote_types(image.dtype, torch.float32)
-                with _seeded(options.get("seed", 0), image, target):
+                with recording.only(index), _seeded(options.get("seed", 0), image, target):
                     pixels = attribute(
                         scores, image[None].to(least, copy=True).requires_grad_(), grid, **options
                     )

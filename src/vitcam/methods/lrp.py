@@ -72,10 +72,14 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
     start_layer = first_layer("lrp", start_layer, len(recording.layout.callers))
     # One image at a time, for float64 takes memory. It costs no time. A function may expect its whole batch.
     step = len(recording.images) if recording.score.function else 1
-    parts = zip(recording.images.split(step), recording.targets.split(step), strict=True)
+    starts = range(0, len(recording.images), step)
     device = recording.images.device
     with recording.resumed() as model, torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        rows = [_rows(model, recording, images, targets, start_layer) for images, targets in parts]
+        rows = []
+        for start in starts:
+            images, targets = (each[start : start + step] for each in (recording.images, recording.targets))
+            with recording.only(start, step):
+                rows.append(_rows(model, recording, images, targets, start_layer))
     return torch.cat(rows).float()[..., recording.layout.grid.patches]
 
 

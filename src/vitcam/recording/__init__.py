@@ -1,6 +1,7 @@
 """Records what happens inside a Vision Transformer; the only room that touches torch's internals."""
 
 from vitcam.recording.attention import Attention
+from vitcam.recording.binding import Inputs
 from vitcam.recording.fast_linear import fast_linear, transposed_linear
 from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import CallSite, Layout, Overrides
@@ -15,6 +16,7 @@ __all__ = [
     "Attention",
     "BlockNorm",
     "CallSite",
+    "Inputs",
     "LayerGradients",
     "Layout",
     "Need",

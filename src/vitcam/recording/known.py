@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
+from vitcam.recording.binding import NO_INPUTS, Inputs, bound, is_binding
 from vitcam.recording.blocks import Tokens, block_input
 from vitcam.recording.follow import Followed
 from vitcam.recording.head import check_head
@@ -68,17 +69,22 @@ class Known:
 
 
 def know(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], score: Score, given: Overrides
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    score: Score,
+    given: Overrides,
+    inputs: Inputs = NO_INPUTS,
 ) -> Known:
-    """Measures, or remembers, what must be known about a model.
+    """Measures, or remembers, what must be known about a model, that is given these inputs besides the images.
 
     Models without logits are looked at anew each time, since what counts as their head is in the score.
     """
-    key = (images.shape[1:], images.device, images.dtype, given, state_of(model))
+    key = (images.shape[1:], images.device, images.dtype, given, state_of(model), inputs.key)
     remembered = _memory.setdefault(model, {})
     if key in remembered:
         return remembered[key]
-    with torch.autocast(images.device.type, enabled=False):
+    # The first image alone is looked at, with inputs of its own.
+    with torch.autocast(images.device.type, enabled=False), bound(model, inputs.of(0, 1)):
         known, depends_on_score = _learn(model, images, score, given)
     # A head of zeros may be trained.
     if not depends_on_score and all(head.pools or bool(head.rows.any()) for head in known.heads):
@@ -103,7 +109,7 @@ def state_of(model: nn.Module) -> int:
                 if name != "training":
                     found.append((name, value))
             elif name in _HOOKS:
-                found.extend(map(id, value.values()))
+                found.extend(id(hook) for hook in value.values() if not is_binding(hook))
             elif name == "config":
                 configs[id(value)] = value
             elif name == "_parameters":

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.grid import even_grids
 from vitcam.recording.known import state_of
 from vitcam.recording.layout import Layout
@@ -50,14 +51,14 @@ class NormSite:
     channels_first: bool = False
 
 
-def norm_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
+def norm_site(model: nn.Module, image: Image, layout: Layout, inputs: Inputs = NO_INPUTS) -> NormSite:
     """Measures, or remembers, which values of the last block's first norm are which places of the image."""
-    key = (image.shape, image.dtype, state_of(model))
+    key = (image.shape, image.dtype, state_of(model), inputs.key)
     remembered = _memory.setdefault(model, {})
     if key not in remembered:
         if len(remembered) > 32:
             remembered.clear()
-        with torch.autocast(image.device.type, enabled=False):
+        with torch.autocast(image.device.type, enabled=False), bound(model, inputs):
             remembered[key] = _measured_site(model, image, layout)
     return remembered[key]
 

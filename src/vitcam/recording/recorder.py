@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError, OneByOneError
 from vitcam.recording.attention import first_rows
+from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import Tokens
 from vitcam.recording.fast_attention import fast_attention
 from vitcam.recording.fast_linear import fast_linear
@@ -55,6 +56,7 @@ def record(
     given: Overrides | None = None,
     allow_replay: bool = True,
     compile: bool = False,
+    inputs: Inputs = NO_INPUTS,
 ) -> Recording:
     """Runs a model on a batch and records what methods need.
 
@@ -67,6 +69,7 @@ def record(
         given: structure given by the user instead of being found.
         allow_replay: False forbids the replay on prefix tokens, so that all tokens take part; same maps, more work.
         compile: whether the forward pass is compiled, where no gradient goes back through it.
+        inputs: what the model is given besides the images, of these images.
 
     Raises:
         ModelError: the model can't be looked into, calls no attention, which token is which place of the image
@@ -88,20 +91,24 @@ def record(
 
     def recorded(way: Way) -> Recording:
         taken = images.to(way.dtype)
-        with running(model, images.device, precision, fused=way.fused, compile=compile):
-            known = know(model, taken, score, given)
+        more = inputs if way.dtype == images.dtype else inputs.to_dtype(way.dtype)
+        with (
+            running(model, images.device, precision, fused=way.fused, compile=compile),
+            bound(model, more),
+        ):
+            known = know(model, taken, score, given, more)
             if not known.layout.together and len(images) > 1:
                 raise OneByOneError(
                     f"{type(model).__name__} takes images one by one: of a batch it can't be told what belongs to "
                     "which image. Give one image, or batch_size=1"
                 )
             some = needs & Need.BLOCK_NORM if known.layout.obstacle else needs
-            recorder = _Recorder(model, taken, score, some, known, precision, compile, way.fused)
+            recorder = _Recorder(model, taken, score, some, known, precision, compile, way.fused, more)
             return (
                 recorder.with_replay() if allow_replay and known.replays else None
             ) or recorder.with_all_tokens()
 
-    return first_that_works(model, images, recorded)
+    return first_that_works(model, images, recorded, inputs)
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,7 @@ class _Recorder:
     precision: Precision
     compile: bool
     fused: bool
+    inputs: Inputs
 
     def with_replay(self) -> Recording | None:
         """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
@@ -127,7 +135,9 @@ class _Recorder:
         # A model without logits has never been replayed in full, so that its replay has yet to prove itself.
         linear = F.linear if find_logits(run.output) is None else rows.answers()
         tokens = inputs[0] if inputs else None
-        replayed = replay(self.model, self.images[:1], layout, tokens, run.layers, linear)
+        # Of inputs with a row per image each image needs its own; else any one of the images will do.
+        images = self.images if self.inputs.per_image else self.images[:1]
+        replayed = replay(self.model, images, layout, tokens, run.layers, linear)
         if replayed is None or not self._same(run, replayed, scorer):
             return None
         return self._recording(run, targets, scorer, replayed_gradients(replayed, scorer), replayed=True)
@@ -243,6 +253,7 @@ class _Recorder:
             score=self.score,
             precision=self.precision,
             fused=self.fused,
+            inputs=self.inputs,
         )
 
     def _gradients(self, run: Pass, scorer: Scorer) -> tuple[tuple[Gradient, ...] | None, BlockNorm | None]:
@@ -257,7 +268,7 @@ class _Recorder:
         )
 
     def _block_norm(self, activation: Tensor, gradient: Tensor) -> BlockNorm:
-        site = norm_site(self.model, self.images[:1], self.known.layout)
+        site = norm_site(self.model, self.images[:1], self.known.layout, self.inputs.of(0, 1))
         return BlockNorm(activation, gradient, site.grid, site.channels_first)
 
     def _layer_gradients(self, run: Pass, scorer: Scorer, need: Need) -> LayerGradients | None:
@@ -269,10 +280,18 @@ class _Recorder:
             self.known.layout,
             run,
             scorer,
-            partial(running, self.model, self.images.device, self.precision, fused=self.fused),
+            self._resumed,
             pools=self.known.pools,
             mean=need is Need.MEAN_LAYER_GRADIENT,
         )
+
+    @contextlib.contextmanager
+    def _resumed(self) -> Iterator[None]:
+        with (
+            running(self.model, self.images.device, self.precision, fused=self.fused),
+            bound(self.model, self.inputs),
+        ):
+            yield
 
     def _read(self, per_layer: Sequence[Item]) -> tuple[Item, ...]:
         """Without a pooling attention that the head doesn't read, though the model computes it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention
+from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.known import Head
 from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import Layout
@@ -68,6 +70,7 @@ class Recording:
         replayed: whether the skip gradients came from a replay of the prefix tokens.
         score, precision: as given, for methods that make passes of their own.
         fused: whether the model's switches between fused and written-out attention were set to fused.
+        inputs: what the model was given besides the images.
 
     Example:
         >>> from vitcam.recording import Score, record
@@ -95,6 +98,7 @@ class Recording:
     score: Score
     precision: Precision
     fused: bool = True
+    inputs: Inputs = NO_INPUTS
 
     @property
     def head_rows(self) -> Float[Tensor, " tokens"]:
@@ -144,7 +148,7 @@ class Recording:
 
     @contextlib.contextmanager
     def resumed(self) -> Iterator[nn.Module]:
-        """The model in the state in which it was recorded: frozen, evaluating, in the same precision.
+        """The model in the state in which it was recorded: frozen, evaluating, in the same precision, with inputs.
 
         For methods that make passes of their own.
 
@@ -157,8 +161,18 @@ class Recording:
             >>> scores.shape
             torch.Size([8, 5])
         """
-        with running(self.model, self.images.device, self.precision, fused=self.fused):
+        with (
+            running(self.model, self.images.device, self.precision, fused=self.fused),
+            bound(self.model, self.inputs),
+        ):
             yield self.model
+
+    def only(self, start: int, count: int = 1) -> AbstractContextManager[None]:
+        """Inside the ``with`` the resumed model is given some of the images, or changed copies of a single one.
+
+        So that it gets the inputs that belong to them.
+        """
+        return bound(self.model, self.inputs.of(start, count))
 
 
 @contextlib.contextmanager

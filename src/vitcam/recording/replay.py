@@ -24,7 +24,7 @@ from vitcam.recording.score import Scorer
 
 def replay(
     model: nn.Module,
-    image: Float[Tensor, "1 channels height width"],
+    image: Float[Tensor, "images channels height width"],
     layout: Layout,
     tokens: Tokens | None,
     recorded: Sequence[Attention],
@@ -39,7 +39,8 @@ def replay(
 
     Args:
         model, layout: the model and its structure.
-        image: any one of the images; only its size matters, for the layers in front of the first block.
+        image: any one of the images; only its size matters, for the layers in front of the first block. All of them,
+            where the model is given more than images.
         tokens: the prefix tokens that went into the first block, of all images; None if that wasn't seen.
         recorded: the layers of the full pass, whose first query rows are the prefix tokens.
         linear: computes the linear layers; :meth:`LinearRows.answer` saves that work.
@@ -72,7 +73,12 @@ def replay(
             torch.enable_grad(),
             torch.autocast(image.device.type, enabled=False),
             block_input(
-                model, layout.blocks[0], 1, layout.tokens, lambda _: inputs, tokens_first=layout.tokens_first
+                model,
+                layout.blocks[0],
+                len(image),
+                layout.tokens,
+                lambda _: inputs,
+                tokens_first=layout.tokens_first,
             ),
             prefix_arguments(model, layout),
             intercept(attend, linear=linear, written_out=layout.written_out),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from vitcam.errors import OneByOneError
+from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.known import state_of
 from vitcam.recording.preserved import alone_with, attention_switches, preserved
 
@@ -38,6 +39,7 @@ def first_that_works(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],
     run: Callable[[Way], Result],
+    inputs: Inputs = NO_INPUTS,
 ) -> Result:
     """What ``run`` gives in the first way that works; the way is remembered with the model.
 
@@ -45,21 +47,24 @@ def first_that_works(
         model: the model, as it is.
         images: as they were given.
         run: does the work. Whatever it raises, other ways are tried, if there are any.
+        inputs: what the model is given besides the images.
 
     Raises:
         Whatever ``run`` raised in the first way, if it works in none.
     """
     with alone_with(model):
-        return _first_that_works(model, images, run)
+        return _first_that_works(model, images, run, inputs)
 
 
-def _first_that_works(model: nn.Module, images: Tensor, run: Callable[[Way], Result]) -> Result:
-    key = (images.dtype, images.shape[1:], state_of(model))
+def _first_that_works(
+    model: nn.Module, images: Tensor, run: Callable[[Way], Result], inputs: Inputs
+) -> Result:
+    key = (images.dtype, images.shape[1:], state_of(model), inputs.key)
     remembered = _working.setdefault(model, {})
     if key in remembered:
         return run(remembered[key])
     first: Exception | None = None
-    for way in _ways(model, images):
+    for way in _ways(model, images, inputs):
         try:
             result = run(way)
         except OneByOneError:
@@ -75,7 +80,7 @@ def _first_that_works(model: nn.Module, images: Tensor, run: Callable[[Way], Res
     raise first
 
 
-def _ways(model: nn.Module, images: Tensor) -> Iterator[Way]:
+def _ways(model: nn.Module, images: Tensor, inputs: Inputs) -> Iterator[Way]:
     """As the images are first, then in the precisions of the model's weights, the largest part of them first."""
     sizes: dict[torch.dtype, int] = {}
     for parameter in model.parameters():
@@ -86,7 +91,10 @@ def _ways(model: nn.Module, images: Tensor) -> Iterator[Way]:
         if not attention_switches(model):
             yield Way(dtype, True)
             continue
-        if _same_when_fused(model, images[:1].to(dtype)):
+        of_one = inputs.of(0, 1) if dtype == images.dtype else inputs.of(0, 1).to_dtype(dtype)
+        with bound(model, of_one):
+            same = _same_when_fused(model, images[:1].to(dtype))
+        if same:
             yield Way(dtype, True)
         yield Way(dtype, False)
 
