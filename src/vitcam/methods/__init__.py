@@ -96,7 +96,8 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
         others = ", ".join(name for name, other in METHODS.items() if not other.one_stream_only)
         raise MethodError(
             f"{method.name} isn't defined for {type(recording.model).__name__}, which has "
-            f"{len(recording.layout.streams)} streams of tokens of the image. Methods that work on it: {others}."
+            f"{len(recording.layout.streams)} streams of tokens of the image"
+            f"{f' ({obstacle})' if obstacle else ''}. Methods that work on it: {others}."
         )
     maps = (
         [method.compute(stream, **options) for stream in recording.by_stream()]

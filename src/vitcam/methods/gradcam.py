@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vitcam.errors import MethodError
 from vitcam.methods.method import Method, TokenMap
-from vitcam.recording import Need, Recording
+from vitcam.recording import Need, Recording, laid_in_rows
 
 
 def gradcam(recording: Recording) -> TokenMap:
@@ -42,7 +42,21 @@ def gradcam(recording: Recording) -> TokenMap:
             f"gradcam isn't defined for {type(recording.model).__name__}: no normalisation layer was called in "
             "its last block. captum:Saliency and its like work on any model"
         )
+    batch = len(recording.images)
+    if len(norm.activation) != batch:
+        raise MethodError(
+            f"gradcam isn't defined for {type(recording.model).__name__}: of {batch} images the first norm of its "
+            f"last block makes {len(norm.activation)}, so that it can't be told what belongs to which. "
+            "captum:Saliency and its like work on any model"
+        )
     activation = _patches(norm.activation, recording)
+    if not norm.confirmed:
+        because = f" ({recording.layout.obstacle})" if recording.layout.obstacle else ""
+        raise MethodError(
+            f"gradcam isn't defined for {type(recording.model).__name__}: which token is which place of the image at "
+            f"the first norm of its last block couldn't be confirmed{because}. captum:Saliency and its like work on "
+            "any model"
+        )
     gradient = _patches(norm.gradient.flatten(0, 1), recording).unflatten(0, recording.targets.shape)
     _check_reached(gradient, recording)
     weights: Tensor = gradient.mean(dim=2)
@@ -53,18 +67,14 @@ def _patches(
     norm: Float[Tensor, "batch ..."], recording: Recording
 ) -> Float[Tensor, "batch patches channels"]:
     """The patches of a tensor laid out as the model does, in the order of the patch grid."""
-    grid = recording.layout.grid
-    if norm.dim() == 4 and norm.shape[1:3] == (grid.height, grid.width):
-        return norm.float().flatten(1, 2)
-    if norm.dim() == 4 and norm.shape[2:4] == (grid.height, grid.width):
-        return norm.float().flatten(2).transpose(1, 2)
-    if norm.dim() == 3 and norm.shape[1] == recording.layout.tokens:
-        return norm.float()[:, grid.patches]
-    raise MethodError(
-        f"gradcam isn't defined for {type(recording.model).__name__}: the first norm of its last block gives "
-        f"{tuple(norm.shape[1:])} per image, which doesn't fit its {grid}. captum:Saliency and its like work on "
-        "any model"
-    )
+    patches = laid_in_rows(norm, recording.layout)
+    if patches is None:
+        raise MethodError(
+            f"gradcam isn't defined for {type(recording.model).__name__}: the first norm of its last block gives "
+            f"{tuple(norm.shape[1:])} per image, which doesn't fit its {recording.layout.grid}. captum:Saliency and "
+            "its like work on any model"
+        )
+    return patches
 
 
 def _check_reached(gradient: Float[Tensor, "batch targets patches channels"], recording: Recording) -> None:

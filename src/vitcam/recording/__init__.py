@@ -4,7 +4,7 @@ from vitcam.recording.attention import Attention
 from vitcam.recording.fast_linear import fast_linear, transposed_linear
 from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import Layout, Overrides
-from vitcam.recording.norm import BlockNorm
+from vitcam.recording.norm import BlockNorm, laid_in_rows
 from vitcam.recording.output import find_logits, logits_of
 from vitcam.recording.recorder import record
 from vitcam.recording.recording import Need, Precision, Recording
@@ -22,6 +22,7 @@ __all__ = [
     "Score",
     "fast_linear",
     "find_logits",
+    "laid_in_rows",
     "logits_of",
     "record",
     "transposed_linear",

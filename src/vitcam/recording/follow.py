@@ -9,12 +9,12 @@ them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
@@ -50,6 +50,7 @@ class SeenCall:
         upstream: the earlier calls that it was computed from.
         written_out: whether the model wrote it out.
         changes: how much each key (with its value) changes with each changed copy, as a share of its size.
+        stirred: the same, when the answers of all calls are changed for some tokens.
         own_queries: whether the queries are other tokens than the keys.
     """
 
@@ -60,6 +61,7 @@ class SeenCall:
     upstream: frozenset[int]
     written_out: bool
     changes: Float[Tensor, "copies keys"]
+    stirred: Float[Tensor, " keys"]
     own_queries: bool
 
     @property
@@ -84,11 +86,16 @@ class Followed:
     lineage: Lineage
 
 
-def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Followed:
-    """Runs the image as it is, and unmixed with changed copies of it, through the whole model."""
-    rows = torch.cat([image, image, copies])
-    if len(rows) == scouted.tokens:  # or it couldn't be told which axis is which
-        rows = torch.cat([rows, copies[-1:]])
+def follow(
+    model: nn.Module, image: Image, copies: Rows, scouted: Scouted, chosen: Bool[Tensor, " tokens"]
+) -> Followed:
+    """Runs the image as it is, and unmixed with changed copies of it, through the whole model.
+
+    Once more the image goes unmixed, while every call answers the chosen tokens otherwise.
+    """
+    if len(copies) + 3 == scouted.tokens:  # or it couldn't be told which axis is which
+        copies = torch.cat([copies, copies[-1:]])
+    rows = torch.cat([image, image, copies, image])
     together = scouted.together
     tokens_first, lineage = 0, Lineage()
     seen: list[SeenCall] = []
@@ -112,7 +119,7 @@ def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Fo
         ) -> Tensor:
             reached = upstream.of(call.query, call.key, call.value, call.mask)
             if features is None:
-                changes = rows.new_zeros(len(copies), call.value.shape[-2])
+                changes = rows.new_zeros(len(copies) + 1, call.value.shape[-2])
                 seen.append(_seen(call, watch.stack, reached, changes, False, 1))
                 output = answer_apart(call, upstream)
                 upstream.mark(output, reached | {index})
@@ -122,15 +129,18 @@ def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Fo
             if together:
                 changes = change_of(features[2:], features[1])
                 reaches = bool(changes.max() > allowed)
-                own = own or has_own_queries(call, queries, changes)
+                own = own or has_own_queries(call, queries, changes[:-1])
                 seen.append(_seen(call, watch.stack, reached, changes, own, len(features)))
             else:
                 reaches = index >= scouted.first
                 of_part.append((call, features, queries))
                 if not start:
-                    seen.append(_seen(call, watch.stack, reached, features[:0, :, 0], own, 1))
+                    seen.append(_seen(call, watch.stack, reached, features[:1, :, 0], own, 1))
             mixed = TRUE if together else int(not start)
             output = unmixed(call, features, mixed, own) if reaches else call.run()
+            last = start + len(features) == len(rows)
+            if reaches and last and not own and output.shape[-2] == len(chosen):
+                output[-(len(output) // len(features)) :, ..., chosen, :] += output.std()
             upstream.mark(output, reached | {index})
             return output
 
@@ -164,8 +174,8 @@ def _compared(
         changes = change_of(torch.cat([features for _, features, _ in rows[2:]]), rows[1][1][0])
         own = call.own_queries
         if not own and not call.written_out:
-            queries = torch.cat([queries for _, _, queries in rows[1:]])
-            own = unlike(change_of(queries[1:], queries[0]), changes)
+            queries = torch.cat([queries for _, _, queries in rows[1:-1]])
+            own = unlike(change_of(queries[1:], queries[0]), changes[:-1])
         compared.append(
             SeenCall(
                 call.stack,
@@ -174,7 +184,8 @@ def _compared(
                 call.keys,
                 call.upstream,
                 call.written_out,
-                changes,
+                changes[:-1],
+                changes[-1],
                 own,
             )
         )
@@ -191,7 +202,8 @@ def _seen(
         call.value.shape[-2],
         upstream,
         call.written_out,
-        changes,
+        changes[:-1],
+        changes[-1],
         own,
     )
 
@@ -223,12 +235,3 @@ def reached_by_noise(
     return frozenset(
         i for i, (one, other) in pairs if i not in calls and change_of(one, other).max() > allowed
     )
-
-
-def some_cells(count: int, copies: int) -> Iterator[list[bool]]:
-    """Which of some places are changed in each of some copies: about half of them, at random, never all or none."""
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(copies):
-        chosen = torch.rand(count, generator=generator) < 0.5
-        chosen[0], chosen[-1] = True, count == 1
-        yield chosen.tolist()

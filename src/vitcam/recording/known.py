@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -49,12 +49,14 @@ class Known:
             reads no other token.
         heads: what the head reads of each stream.
         headless: why what looks like logits is none; "" if it is.
+        norm: whether the tokens of the last block's first norm lie as the grid says, once that was asked.
     """
 
     layout: Layout
     replays: bool
     heads: tuple[Head, ...]
     headless: str
+    norm: list[bool] = field(default_factory=list)
 
     @property
     def head_rows(self) -> Float[Tensor, " tokens"]:

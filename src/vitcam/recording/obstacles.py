@@ -80,13 +80,48 @@ def obstacle_of(calls: Sequence[SeenCall], layers: Sequence[int], inside: frozen
     return ""
 
 
+def break_of(calls: Sequence[SeenCall], stream_of: dict[int, int], chosen: Tensor, patches: Tensor) -> str:
+    """Whether a later layer's tokens aren't computed from the same tokens of the layers before it.
+
+    So it is where what the tokens of one network say is handed to another network as a whole: as logits, as a mask
+    over the image, as a class token.
+
+    Args:
+        calls: of the followed pass.
+        stream_of: the stream of each call that the image reaches.
+        chosen: the tokens that every call answered otherwise.
+        patches: the tokens that have places.
+    """
+    for stream in set(stream_of.values()):
+        layers = [index for index, number in stream_of.items() if number == stream]
+        stirred = {
+            index: change for index in layers[1:] if (change := calls[index].stirred).shape == chosen.shape
+        }
+        if not any(bool(change.max() > _STIRRED) for change in stirred.values()):
+            continue  # attention adds next to nothing to the tokens
+        for index, change in stirred.items():
+            share = change / change.max().clamp_min(1e-12)
+            lost, gained = (share[chosen & patches] < 0.02).any(), (share[~chosen] > 0.2).any()
+            together = torch.corrcoef(torch.stack([share[patches], chosen[patches].to(share)]))[0, 1]
+            if bool(change.max() <= _STIRRED) or lost or (gained and not bool(together > 0.8)):
+                return (
+                    f"the tokens that {calls[index].name or 'a later layer'} sees aren't computed from the same "
+                    f"tokens of {calls[layers[0]].name or 'the first layer'} alone: something else than attention "
+                    "hands on what they say to all tokens, or others take their place"
+                )
+    return ""
+
+
+_STIRRED = 1e-5  # what other answers of attention must at least change, as a share of a token
+
+
 def disorder_of(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[int, int]) -> str:
     """Whether the tokens of a later layer aren't those of the first, place for place; what is to be said then."""
     first: dict[int, int] = {}
     for index in layers:
         start = first.setdefault(stream_of[index], index)
         before, after = calls[start].changes, calls[index].changes
-        if before.shape == after.shape and not _same_places(before, after):
+        if before.shape == after.shape and not same_places(before, after):
             return (
                 f"the tokens that {calls[index].name or 'a later layer'} sees aren't those of "
                 f"{calls[start].name or 'the first layer'}, place for place: they are mixed or put in another order "
@@ -95,7 +130,7 @@ def disorder_of(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dic
     return ""
 
 
-def _same_places(before: Tensor, after: Tensor) -> bool:
+def same_places(before: Tensor, after: Tensor) -> bool:
     """Whether the same tokens change. Where neighbours are mixed a little (by a convolution), others may, too."""
     strong, weak = (
         before > 0.2 * before.amax(dim=1, keepdim=True),

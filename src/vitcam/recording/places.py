@@ -7,7 +7,7 @@ guessed from numbers of tokens, so any order, any tokens of no place, crops and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, pairwise
 
@@ -27,7 +27,12 @@ _LEAK = 0.02  # of its own change: what a token may change when other places do 
 
 
 def measured_grid(
-    respond: Respond, image: Image, candidates: Sequence[tuple[int, int]], spread: Sequence[tuple[int, int]]
+    respond: Respond,
+    image: Image,
+    candidates: Sequence[tuple[int, int]],
+    spread: Sequence[tuple[int, int]],
+    *,
+    anywhere: bool = True,
 ) -> PatchGrid | None:
     """How the tokens lie over the image, or None where that couldn't be confirmed.
 
@@ -37,13 +42,14 @@ def measured_grid(
         candidates: (rows, columns) of patches that are tried first.
         spread: those that may be confirmed by tokens that see much more than their own place, in front of which
             convolutions have mixed places, as long as the order is row by row.
+        anywhere: whether patches may also stand anywhere in the image, as many as there are.
     """
     probe = _Probe(respond, image)
     for height, width in candidates:
         order = _decoded(probe, height, width)
         if order is not None:
             return grid_of(order, height, width)
-    found = _by_strips(probe)
+    found = _by_strips(probe) if anywhere else None
     if found is not None:
         return found
     for height, width in spread:
@@ -79,6 +85,27 @@ def changed_copies(image: Image, masks: Bool[Tensor, "copies height width"]) -> 
     scale = image.std(correction=0).clamp_min(0.5)
     other = torch.where(image.mean() > 0, -1.0, 1.0) * 0.5 * scale + noise * scale + image
     return torch.where(masks[:, None].to(image.device), other.to(image.dtype), image)
+
+
+def some_cells(count: int, copies: int) -> Iterator[list[bool]]:
+    """Which of some places are changed in each of some copies: about half of them, at random, never all or none."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(copies):
+        chosen = torch.rand(count, generator=generator) < 0.5
+        chosen[0], chosen[-1] = True, count == 1
+        yield chosen.tolist()
+
+
+def changed_cells(image: Image, grid: PatchGrid, chosen: Iterable[Sequence[bool]]) -> Tensor:
+    """Copies of an image, in each of which some patches are changed."""
+    places = cells(grid, (image.shape[-2], image.shape[-1]))
+    masks = []
+    for some in chosen:
+        mask = torch.zeros(image.shape[-2:], dtype=torch.bool)
+        for (rows, columns), change in zip(places, some, strict=True):
+            mask[rows, columns] |= change
+        masks.append(mask)
+    return changed_copies(image, torch.stack(masks))
 
 
 class _Probe:

@@ -22,7 +22,7 @@ from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.known import Known, agree, know, recorded_prefix
 from vitcam.recording.layerwise import LayerGradients, layer_gradients, recorded_blocks
 from vitcam.recording.layout import Overrides
-from vitcam.recording.norm import BlockNorm, recorded_norm
+from vitcam.recording.norm import BlockNorm, confirms_norm, recorded_norm
 from vitcam.recording.output import find_logits
 from vitcam.recording.passes import (
     Gradient,
@@ -249,8 +249,14 @@ class _Recorder:
         found = backward(scorer(run.output), outputs + norm, retain_graph=again) if outputs or norm else ()
         return (
             found[: len(outputs)] if outputs else None,
-            None if run.norm is None else BlockNorm(run.norm.detach(), found[-1]),
+            None if run.norm is None else BlockNorm(run.norm.detach(), found[-1], self._confirms_norm()),
         )
+
+    def _confirms_norm(self) -> bool:
+        known = self.known
+        if not known.norm:
+            known.norm.append(confirms_norm(self.model, known.layout, self.images[:1]))
+        return known.norm[0]
 
     def _layer_gradients(self, run: Pass, scorer: Scorer, need: Need) -> LayerGradients | None:
         if not self.needs & need:
