@@ -39,7 +39,7 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
 
     Raises:
         MethodError: there is no such layer, or the model uses an operation for which there is no rule, or writes
-            its attention out instead of calling torch's function.
+            its attention out instead of calling torch's function, or attends over other tokens too.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -53,6 +53,13 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
             f"lrp isn't defined for {type(recording.model).__name__}, which writes its attention out: its rules are "
             "for torch.nn.functional.scaled_dot_product_attention. attnlrp, agcam, gae and the other methods work on "
             "it"
+        )
+    others = [site.name or "the model itself" for site in recording.layout.calls if site.stream is None]
+    if others:
+        raise MethodError(
+            f"lrp isn't defined for {type(recording.model).__name__}, which makes attention calls that are no layers "
+            f"of the image's tokens (in {others[0]}): its relevance would go through them too. agcam, gae and the "
+            "other methods work on it"
         )
     number = len(recording.layout.callers)
     if not 0 <= start_layer < number:

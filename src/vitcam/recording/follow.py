@@ -21,7 +21,7 @@ from vitcam.errors import ModelError
 from vitcam.recording.call import AttentionCall
 from vitcam.recording.lineage import Lineage
 from vitcam.recording.places import Image
-from vitcam.recording.scout import Scouted
+from vitcam.recording.scout import Scouted, other_calls
 from vitcam.recording.upstream import IMAGE, Upstream
 from vitcam.recording.watch import (
     Rows,
@@ -78,12 +78,14 @@ class Followed:
         output: what the model gave for the image.
         tokens_first: whether tokens are laid out as (tokens, batch, channels) more often than not.
         lineage: how the output was made.
+        first: keys and values of the image at the first call that it reaches.
     """
 
     calls: list[SeenCall]
     output: Any
     tokens_first: bool
     lineage: Lineage
+    first: Float[Tensor, "tokens features"]
 
 
 def follow(
@@ -97,7 +99,7 @@ def follow(
         copies = torch.cat([copies, copies[-1:]])
     rows = torch.cat([image, image, copies, image])
     together = scouted.together
-    tokens_first, lineage = 0, Lineage()
+    tokens_first, lineage, first = 0, Lineage(), list[Tensor]()
     seen: list[SeenCall] = []
     allowed = tolerance(rows.dtype)
     parts: list[list[tuple[AttentionCall, Tensor, Tensor | None]]] = []
@@ -124,6 +126,8 @@ def follow(
                 output = answer_apart(call, upstream)
                 upstream.mark(output, reached | {index})
                 return output
+            if index == scouted.first and not start:
+                first.append(features[0])
             queries = query_features(call, len(features))
             own = call.query.shape[-2] != features.shape[1] // windows_of(call, len(features))
             if together:
@@ -150,7 +154,9 @@ def follow(
         tokens_first += watch.laid[scouted.tokens, len(part)] - watch.laid[len(part), scouted.tokens]
     if not together:
         seen = _compared(model, seen, parts)
-    return Followed(seen, outputs[0], tokens_first > 0, lineage)
+    if not first:
+        raise other_calls(model)
+    return Followed(seen, outputs[0], tokens_first > 0, lineage, first[0])
 
 
 def _compared(

@@ -22,7 +22,8 @@ from vitcam.recording.obstacles import (
     streams_of_calls,
 )
 from vitcam.recording.places import Image, changed_cells, measured_grid, some_cells
-from vitcam.recording.scout import Scouted, scout, tokens_at
+from vitcam.recording.scout import Scouted, other_calls, scout, tokens_at
+from vitcam.recording.watch import tolerance
 from vitcam.types import PatchGrid
 
 
@@ -143,6 +144,8 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     followed = follow(model, image, changed_cells(image, grid, some_cells(grid.tokens, 2)), scouted, chosen)
     calls = followed.calls
     reached = [index for index, call in enumerate(calls) if reaches(call)]
+    if not reached:
+        raise other_calls(model)
     blocks = _blocks(model, calls, reached, given.first_block)
     inside = frozenset(index for index in reached if any(name in blocks for name in calls[index].stack))
     # An attention behind all blocks, which pools the tokens for the head, may see some of them only.
@@ -154,7 +157,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     obstacle = obstacle or obstacle_of(calls, layers, inside) or disorder_of(calls, layers, stream_of)
     if not obstacle and certain:
         followed_on = {index: stream_of[index] for index in layers}
-        obstacle = break_of(calls, followed_on, chosen, patches)
+        obstacle = break_of(calls, followed_on, chosen, patches, tolerance(image.dtype))
     if not obstacle and len(set(stream_of.values())) > 1:
         streams, obstacle = all_streams(model, image, scouted, calls, stream_of, streams[0])
     tokens = streams[0].tokens
