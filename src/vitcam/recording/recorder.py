@@ -246,13 +246,16 @@ class _Recorder:
     def _gradients(self, run: Pass, scorer: Scorer) -> tuple[tuple[Gradient, ...] | None, BlockNorm | None]:
         """The ordinary gradients, of attention outputs and of the last block's norm, in one go."""
         outputs = [layer.output for layer in run.layers] if self.needs & Need.GRADIENT else []
-        norm = [] if run.norm is None else [run.norm]
+        by_image = run.norm is not None and len(run.norm) == len(self.images)
+        norm = [run.norm] if run.norm is not None and by_image else []
         again = bool(self.needs & _LAYERWISE)  # those go back through the same pass, later
         found = backward(scorer(run.output), outputs + norm, retain_graph=again) if outputs or norm else ()
-        return (
-            found[: len(outputs)] if outputs else None,
-            None if run.norm is None else BlockNorm(run.norm.detach(), found[-1], self._confirms_norm()),
-        )
+        block_norm = None
+        if run.norm is not None and by_image:
+            block_norm = BlockNorm(run.norm.detach(), found[-1], self._confirms_norm())
+        elif run.norm is not None:  # of something else than the images
+            block_norm = BlockNorm(run.norm.detach(), torch.zeros_like(run.norm)[:, None], False)
+        return found[: len(outputs)] if outputs else None, block_norm
 
     def _confirms_norm(self) -> bool:
         known = self.known
