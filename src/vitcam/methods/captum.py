@@ -90,7 +90,14 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
 
                 def scores(copies: Tensor, targets: Tensor = targets, place: int = place) -> Tensor:
                     scorer = recording.score.scorer(targets.expand(len(copies), -1))
-                    return scorer(model(copies))[:, place]
+                    score: Tensor = scorer(model(copies))[:, place]
+                    if torch.is_grad_enabled() and not score.requires_grad:
+                        raise ModelError(
+                            f"no gradient goes through {type(model).__name__} from the score to the image: it cuts them "
+                            "itself (torch.no_grad, detach, or a function without a gradient, such as int8 layers). "
+                            "captum:FeatureAblation and captum:ShapleyValueSampling need none"
+                        )
+                    return score
 
                 least = torch.promote_types(image.dtype, torch.float32)
                 with recording.only(index), _seeded(options.get("seed", 0), image, target):

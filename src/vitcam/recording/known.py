@@ -21,6 +21,7 @@ from vitcam.recording.output import find_logits, logits_of
 from vitcam.recording.passes import Pass, detached_pass, gradients, plain_pass, read_pass
 from vitcam.recording.replay import replay
 from vitcam.recording.score import Score, Scorer
+from vitcam.recording.watch import change_of, features_of, tolerance
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
 _REMEMBERED = 32  # states and input sizes of one model
@@ -172,13 +173,30 @@ def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> 
         with recorded_prefix(model, image, layout, inputs):
             run = plain_pass(model, image, layout)
         replayed = replay(model, image, layout, inputs[0] if inputs else None, run.layers)
-        logits = logits_of(run.output)
+        logits = _same_again(model, followed, run)
         replayed_logits = None if replayed is None else find_logits(replayed.output)
         tolerance = 1e-3 if logits.dtype == torch.float32 else 5e-2
         if replayed is not None and replayed_logits is not None and agree(logits, replayed_logits, tolerance):
             return Known(layout, True, _heads(model, image, layout, replayed, scorer), headless), False
     run = detached_pass(model, image, layout)
+    _same_again(model, followed, run)
     return Known(layout, False, _heads(model, image, layout, run, scorer), headless), False
+
+
+def _same_again(model: nn.Module, followed: Followed, run: Pass) -> Tensor:
+    """The logits of a pass of one image, if it had the same, and the same tokens, when the model was followed."""
+    logits, before = logits_of(run.output), logits_of(followed.output)
+    tokens = features_of(run.layers[0].call, 1)[0]
+    same = tokens.shape == followed.first.shape and not bool(
+        (change_of(tokens, followed.first) > 10 * tolerance(logits.dtype)).any()
+    )
+    if not same or not agree(before[:1], logits, 1e-3 if tolerance(logits.dtype) < 1e-3 else 5e-2):
+        raise ModelError(
+            f"{type(model).__name__} gives another output, or other tokens, for the same image from call to call, or "
+            "with other images beside it, so that no map would fit. Does it keep something from one call to the "
+            "next, draw at random also when it evaluates, or mix the images of a batch?"
+        )
+    return logits
 
 
 def _headless(model: nn.Module, logits: Tensor, followed: Followed) -> str:

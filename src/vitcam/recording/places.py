@@ -7,7 +7,7 @@ guessed from numbers of tokens, so any order, any tokens of no place, crops and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, pairwise
 
@@ -85,6 +85,27 @@ def changed_copies(image: Image, masks: Bool[Tensor, "copies height width"]) -> 
     scale = image.std(correction=0).clamp_min(0.5)
     other = torch.where(image.mean() > 0, -1.0, 1.0) * 0.5 * scale + noise * scale + image
     return torch.where(masks[:, None].to(image.device), other.to(image.dtype), image)
+
+
+def some_cells(count: int, copies: int) -> Iterator[list[bool]]:
+    """Which of some places are changed in each of some copies: about half of them, at random, never all or none."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(copies):
+        chosen = torch.rand(count, generator=generator) < 0.5
+        chosen[0], chosen[-1] = True, count == 1
+        yield chosen.tolist()
+
+
+def changed_cells(image: Image, grid: PatchGrid, chosen: Iterable[Sequence[bool]]) -> Tensor:
+    """Copies of an image, in each of which some patches are changed."""
+    places = cells(grid, (image.shape[-2], image.shape[-1]))
+    masks = []
+    for some in chosen:
+        mask = torch.zeros(image.shape[-2:], dtype=torch.bool)
+        for (rows, columns), change in zip(places, some, strict=True):
+            mask[rows, columns] |= change
+        masks.append(mask)
+    return changed_copies(image, torch.stack(masks))
 
 
 class _Probe:

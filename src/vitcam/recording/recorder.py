@@ -231,6 +231,7 @@ class _Recorder:
         for pairs in (of_layers, of_means):
             if pairs:
                 _check_reached((gradient for _, gradient in reversed(pairs)), targets, why)
+        _uncut(skip_gradients or ordinary or of_layers or of_means, run, why)
         logits, layout = find_logits(run.output), self.known.layout
         if layout.obstacle and norm is not None and norm.grid is not None:
             layout = replace(
@@ -304,7 +305,7 @@ class _Recorder:
         model = type(self.model).__name__
         if run.cut:
             return (
-                f"{model} runs its attention layers without gradients itself (under torch.no_grad, as for a frozen "
+                f"{model} runs attention layers without gradients itself (under torch.no_grad, as for a frozen "
                 "backbone), so that none comes back to them. Freeze weights with requires_grad_(False) instead"
             )
         if run.layers and any(layer.output.requires_grad for layer in run.layers):
@@ -315,6 +316,12 @@ class _Recorder:
                     "a function without a gradient, such as int8 layers)"
                 )
         return ""
+
+
+def _uncut(found: object, run: Pass, why: str) -> None:
+    """Makes sure that no layer was left out of the gradients because the model itself ran it without."""
+    if found and run.cut:
+        raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
 
 
 def _check_reached(
