@@ -57,8 +57,8 @@ def find_method(name: str, options: Mapping[str, Any] | None = None) -> tuple[Me
         MethodError: there is no such method or option; the message names those there are.
 
     Example:
-        >>> find_method("attention(layer=5)")[1]
-        {'layer': 5}
+        >>> find_method("rollout(head_fusion='max')")[1]
+        {'head_fusion': 'max', 'discard_ratio': 0.0}
     """
     if not isinstance(name, str):
         raise MethodError(

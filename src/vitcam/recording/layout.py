@@ -44,7 +44,7 @@ class Overrides:
         >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
         >>> given = Overrides(grid=(14, 14), prefix=1)
         >>> record(model, images, score, Need.NOTHING, given=given).layout.grid
-        PatchGrid(height=14, width=14, prefix=1)
+        PatchGrid(height=14, width=14, prefix=1, order=(), region=None)
     """
 
     grid: tuple[int, int] | None = None
