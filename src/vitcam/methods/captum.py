@@ -93,8 +93,8 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
                     score: Tensor = scorer(model(copies))[:, place]
                     if torch.is_grad_enabled() and not score.requires_grad:
                         raise ModelError(
-                            f"no gradient goes through {type(model).__name__} from the score to the image: it cuts them "
-                            "itself (torch.no_grad, detach, or a function without a gradient, such as int8 layers). "
+                            f"no gradient goes through {type(model).__name__} from the score to the image: it cuts "
+                            "them itself (torch.no_grad, detach, or int8 layers and the like). "
                             "captum:FeatureAblation and captum:ShapleyValueSampling need none"
                         )
                     return score
