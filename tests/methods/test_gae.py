@@ -68,7 +68,9 @@ def test_compare_runs_the_whole_model_once():
     rows = []
     handle = model.blocks[1].register_forward_hook(lambda module, args, output: rows.append(output.shape[1]))
     try:
-        vitcam.explain(model, images, "gradcam")  # what must be known of the model, hooks included, is known now
+        vitcam.explain(
+            model, images, "gradcam"
+        )  # what must be known of the model, hooks included, is known now
         rows.clear()
         vitcam.compare(model, images, ["agcam", "rollout", "gae", "gradsam", "gradcam"])
     finally:
