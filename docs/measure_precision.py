@@ -1,8 +1,8 @@
 """Measures how far each method's map is from float64's, and writes the table in docs/reproducibility.md.
 
-``python docs/measure_precision.py [METHOD…]``: the embedded model on the photographs that come with vitcam, in fp32,
-in bf16 and as a bf16 model, on 1 and 2 threads, in batches of 1 and 8; of all methods or those named. All take half
-an hour.
+``python docs/measure_precision.py [METHOD…]``: the embedded model on the photographs that come with vitcam, in
+fp32, in bf16 and as a bf16 model, on 1 and 2 threads, in batches of 1 and 8; of all methods or those named. All take
+half an hour.
 """
 
 from __future__ import annotations
