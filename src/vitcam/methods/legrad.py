@@ -53,9 +53,9 @@ def legrad(recording: Recording, *, pooling: str = "mean", layers: str | Sequenc
     found = recording.mean_layer_gradients if pooling == "mean" else recording.layer_gradients
     if found is None:
         raise MethodError(
-            f"legrad isn't defined for {type(recording.model).__name__}: no blocks of one size were found in "
-            "it, or its head reads more than what the last of them returns, so it can't be applied to one "
-            "layer's tokens alone. gae and gradsam work on it"
+            f"legrad isn't defined for {type(recording.model).__name__}: no blocks of one size, each called once, "
+            "were found in it, or its head reads more than what the last of them returns, so it can't be applied to "
+            "one layer's tokens alone. gae and gradsam work on it"
         )
     total = torch.zeros(
         *recording.targets.shape, recording.layout.grid.tokens, device=recording.targets.device

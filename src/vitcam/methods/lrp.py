@@ -54,7 +54,8 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
 
     Raises:
         MethodError: there is no such layer, or the model uses an operation for which there is no rule, or writes
-            its attention out instead of calling torch's function, or the precision asked for isn't "fp32".
+            its attention out instead of calling torch's function, or attends over other tokens too, or the precision
+            asked for isn't "fp32".
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -68,6 +69,13 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
             f"lrp isn't defined for {type(recording.model).__name__}, which writes its attention out: its rules are "
             "for torch.nn.functional.scaled_dot_product_attention. attnlrp, agcam, gae and the other methods work on "
             "it"
+        )
+    others = [site.name or "the model itself" for site in recording.layout.calls if site.stream is None]
+    if others:
+        raise MethodError(
+            f"lrp isn't defined for {type(recording.model).__name__}, which makes attention calls that are no layers "
+            f"of the image's tokens (in {others[0]}): its relevance would go through them too. agcam, gae and the "
+            "other methods work on it"
         )
     start_layer = first_layer("lrp", start_layer, len(recording.layout.callers))
     # One image at a time, for float64 takes memory. It costs no time. A function may expect its whole batch.

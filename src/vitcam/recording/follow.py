@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.call import AttentionCall
 from vitcam.recording.lineage import Lineage
 from vitcam.recording.places import Image
-from vitcam.recording.scout import Scouted
+from vitcam.recording.scout import Scouted, other_calls
 from vitcam.recording.upstream import IMAGE, Upstream
 from vitcam.recording.watch import (
     Rows,
@@ -50,6 +50,7 @@ class SeenCall:
         upstream: the earlier calls that it was computed from.
         written_out: whether the model wrote it out.
         changes: how much each key (with its value) changes with each changed copy, as a share of its size.
+        stirred: the same, when the answers of all calls are changed for some tokens.
         own_queries: whether the queries are other tokens than the keys.
     """
 
@@ -60,6 +61,7 @@ class SeenCall:
     upstream: frozenset[int]
     written_out: bool
     changes: Float[Tensor, "copies keys"]
+    stirred: Float[Tensor, " keys"]
     own_queries: bool
 
     @property
@@ -76,21 +78,28 @@ class Followed:
         output: what the model gave for the image.
         tokens_first: whether tokens are laid out as (tokens, batch, channels) more often than not.
         lineage: how the output was made.
+        first: keys and values of the image at the first call that it reaches.
     """
 
     calls: list[SeenCall]
     output: Any
     tokens_first: bool
     lineage: Lineage
+    first: Float[Tensor, "tokens features"]
 
 
-def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Followed:
-    """Runs the image as it is, and unmixed with changed copies of it, through the whole model."""
-    rows = torch.cat([image, image, copies])
-    if len(rows) == scouted.tokens:  # or it couldn't be told which axis is which
-        rows = torch.cat([rows, copies[-1:]])
+def follow(
+    model: nn.Module, image: Image, copies: Rows, scouted: Scouted, chosen: Bool[Tensor, " tokens"]
+) -> Followed:
+    """Runs the image as it is, and unmixed with changed copies of it, through the whole model.
+
+    Once more the image goes unmixed, while every call answers the chosen tokens otherwise.
+    """
+    if len(copies) + 3 == scouted.tokens:  # or it couldn't be told which axis is which
+        copies = torch.cat([copies, copies[-1:]])
+    rows = torch.cat([image, image, copies, image])
     together = scouted.together
-    tokens_first, lineage = 0, Lineage()
+    tokens_first, lineage, first = 0, Lineage(), list[Tensor]()
     seen: list[SeenCall] = []
     allowed = tolerance(rows.dtype)
     parts: list[list[tuple[AttentionCall, Tensor, Tensor | None]]] = []
@@ -112,25 +121,30 @@ def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Fo
         ) -> Tensor:
             reached = upstream.of(call.query, call.key, call.value, call.mask)
             if features is None:
-                changes = rows.new_zeros(len(copies), call.value.shape[-2])
+                changes = rows.new_zeros(len(copies) + 1, call.value.shape[-2])
                 seen.append(_seen(call, watch.stack, reached, changes, False, 1))
                 output = answer_apart(call, upstream)
                 upstream.mark(output, reached | {index})
                 return output
+            if index == scouted.first and not start:
+                first.append(features[0])
             queries = query_features(call, len(features))
             own = call.query.shape[-2] != features.shape[1] // windows_of(call, len(features))
             if together:
                 changes = change_of(features[2:], features[1])
                 reaches = bool(changes.max() > allowed)
-                own = own or has_own_queries(call, queries, changes)
+                own = own or has_own_queries(call, queries, changes[:-1])
                 seen.append(_seen(call, watch.stack, reached, changes, own, len(features)))
             else:
                 reaches = index >= scouted.first
                 of_part.append((call, features, queries))
                 if not start:
-                    seen.append(_seen(call, watch.stack, reached, features[:0, :, 0], own, 1))
+                    seen.append(_seen(call, watch.stack, reached, features[:1, :, 0], own, 1))
             mixed = TRUE if together else int(not start)
             output = unmixed(call, features, mixed, own) if reaches else call.run()
+            last = start + len(features) == len(rows)
+            if reaches and last and not own and output.shape[-2] == len(chosen):
+                output[-(len(output) // len(features)) :, ..., chosen, :] += output.std()
             upstream.mark(output, reached | {index})
             return output
 
@@ -140,7 +154,9 @@ def follow(model: nn.Module, image: Image, copies: Rows, scouted: Scouted) -> Fo
         tokens_first += watch.laid[scouted.tokens, len(part)] - watch.laid[len(part), scouted.tokens]
     if not together:
         seen = _compared(model, seen, parts)
-    return Followed(seen, outputs[0], tokens_first > 0, lineage)
+    if not first:
+        raise other_calls(model)
+    return Followed(seen, outputs[0], tokens_first > 0, lineage, first[0])
 
 
 def _compared(
@@ -164,8 +180,8 @@ def _compared(
         changes = change_of(torch.cat([features for _, features, _ in rows[2:]]), rows[1][1][0])
         own = call.own_queries
         if not own and not call.written_out:
-            queries = torch.cat([queries for _, _, queries in rows[1:]])
-            own = unlike(change_of(queries[1:], queries[0]), changes)
+            queries = torch.cat([queries for _, _, queries in rows[1:-1]])
+            own = unlike(change_of(queries[1:], queries[0]), changes[:-1])
         compared.append(
             SeenCall(
                 call.stack,
@@ -174,7 +190,8 @@ def _compared(
                 call.keys,
                 call.upstream,
                 call.written_out,
-                changes,
+                changes[:-1],
+                changes[-1],
                 own,
             )
         )
@@ -191,7 +208,8 @@ def _seen(
         call.value.shape[-2],
         upstream,
         call.written_out,
-        changes,
+        changes[:-1],
+        changes[-1],
         own,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +21,7 @@ from vitcam.recording.output import find_logits, logits_of
 from vitcam.recording.passes import Pass, detached_pass, gradients, plain_pass, read_pass
 from vitcam.recording.replay import replay
 from vitcam.recording.score import Score, Scorer
+from vitcam.recording.watch import change_of, features_of, tolerance
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
 _REMEMBERED = 32  # states and input sizes of one model
@@ -50,12 +51,14 @@ class Known:
             reads no other token.
         heads: what the head reads of each stream.
         headless: why what looks like logits is none; "" if it is.
+        norm: whether the tokens of the last block's first norm lie as the grid says, once that was asked.
     """
 
     layout: Layout
     replays: bool
     heads: tuple[Head, ...]
     headless: str
+    norm: list[bool] = field(default_factory=list)
 
     @property
     def head_rows(self) -> Float[Tensor, " tokens"]:
@@ -172,13 +175,30 @@ def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> 
         with recorded_prefix(model, image, layout, inputs):
             run = plain_pass(model, image, layout)
         replayed = replay(model, image, layout, inputs[0] if inputs else None, run.layers)
-        logits = logits_of(run.output)
+        logits = _same_again(model, followed, run)
         replayed_logits = None if replayed is None else find_logits(replayed.output)
         tolerance = 1e-3 if logits.dtype == torch.float32 else 5e-2
         if replayed is not None and replayed_logits is not None and agree(logits, replayed_logits, tolerance):
             return Known(layout, True, _heads(model, image, layout, replayed, scorer), headless), False
     run = detached_pass(model, image, layout)
+    _same_again(model, followed, run)
     return Known(layout, False, _heads(model, image, layout, run, scorer), headless), False
+
+
+def _same_again(model: nn.Module, followed: Followed, run: Pass) -> Tensor:
+    """The logits of a pass of one image, if it had the same, and the same tokens, when the model was followed."""
+    logits, before = logits_of(run.output), logits_of(followed.output)
+    tokens = features_of(run.layers[0].call, 1)[0]
+    same = tokens.shape == followed.first.shape and not bool(
+        (change_of(tokens, followed.first) > 10 * tolerance(logits.dtype)).any()
+    )
+    if not same or not agree(before[:1], logits, 1e-3 if tolerance(logits.dtype) < 1e-3 else 5e-2):
+        raise ModelError(
+            f"{type(model).__name__} gives another output, or other tokens, for the same image from call to call, or "
+            "with other images beside it, so that no map would fit. Does it keep something from one call to the "
+            "next, draw at random also when it evaluates, or mix the images of a batch?"
+        )
+    return logits
 
 
 def _headless(model: nn.Module, logits: Tensor, followed: Followed) -> str:

@@ -87,9 +87,12 @@ def layer_gradients(
         mean: whether the mean token of a block stands in for all of its tokens. Not where an attention pools.
 
     Returns:
-        None if the model has no recognised blocks, they return tensors of different shapes, or its head reads
-        anything but what the last of them returns.
+        None if the model has no recognised blocks, some are called twice or never, they return tensors of different
+        shapes, or its head reads anything but what the last of them returns.
     """
+    callers = [site.name for site in layout.layers if not site.pools]
+    if len(set(callers)) != len(callers) or set(run.blocks) != set(layout.blocks):
+        return None
     if not layout.blocks or len({_shape(returned) for returned in run.blocks.values()}) != 1:
         return None
     last = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])

@@ -15,13 +15,15 @@ from vitcam.recording.grid import even_grids, grids_of_convolutions
 from vitcam.recording.obstacles import (
     Stream,
     all_streams,
+    break_of,
     disorder_of,
     obstacle_of,
     reaches,
     streams_of_calls,
 )
 from vitcam.recording.places import Image, cells, changed_copies, measured_grid
-from vitcam.recording.scout import Scouted, scout, tokens_at
+from vitcam.recording.scout import Scouted, other_calls, scout, tokens_at
+from vitcam.recording.watch import tolerance
 from vitcam.types import PatchGrid
 
 
@@ -143,9 +145,14 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     """
     scouted = scout(model, image)
     grid, certain = _first_grid(model, image, scouted, given)
-    followed = follow(model, image, _copies(image, grid)[0], scouted)
+    patches = torch.zeros(scouted.tokens, dtype=torch.bool, device=image.device)
+    patches[grid.patches] = True
+    chosen = _with_half_of(patches)
+    followed = follow(model, image, _copies(image, grid)[0], scouted, chosen)
     calls = followed.calls
     reached = [index for index, call in enumerate(calls) if reaches(call)]
+    if not reached:
+        raise other_calls(model)
     blocks = _blocks(model, calls, reached, given.first_block)
     inside = frozenset(index for index in reached if any(name in blocks for name in calls[index].stack))
     # An attention behind all blocks, which pools the tokens for the head, may see some of them only.
@@ -155,6 +162,9 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     stream_of, obstacle = streams_of_calls(calls, reached)
     streams = [Stream(grid, calls[reached[0]].keys)]
     obstacle = obstacle or obstacle_of(calls, layers, inside) or disorder_of(calls, layers, stream_of)
+    if not obstacle and certain:
+        followed_on = {index: stream_of[index] for index in layers}
+        obstacle = break_of(calls, followed_on, chosen, patches, tolerance(image.dtype))
     if not obstacle and len(set(stream_of.values())) > 1:
         streams, obstacle = all_streams(model, image, scouted, calls, stream_of, streams[0])
     tokens = streams[0].tokens
@@ -164,8 +174,9 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
         raise _unconfirmed(model, image, scouted)
     if obstacle:
         tokens = calls[last].keys * calls[last].windows
-        grid = _grid_behind_obstacle(tokens, grid if certain else None, image)
-        stream_of, streams = dict.fromkeys(reached, 0), [Stream(grid, tokens)]
+        grid = _grid_behind_obstacle(tokens, grid if certain else None, scouted, image)
+        apart = len(set(stream_of.values()))
+        stream_of, streams = dict.fromkeys(reached, 0), [Stream(grid, tokens)] * apart
     sites = tuple(
         CallSite(call.name, stream_of.get(index), pools and index == last, call.queries, call.keys)
         for index, call in enumerate(calls)
@@ -246,6 +257,15 @@ def _copies(image: Image, grid: PatchGrid) -> tuple[Tensor, list[list[bool]]]:
     return changed_copies(image, masks), chosen
 
 
+def _with_half_of(patches: Tensor) -> Tensor:
+    """All tokens of no place, and half of those that have one."""
+    chosen = ~patches
+    places = patches.nonzero().flatten()
+    (half,) = some_cells(len(places), 1)
+    chosen[places[torch.tensor(half, device=places.device)]] = True
+    return chosen
+
+
 def _blocks(
     model: nn.Module, calls: Sequence[SeenCall], reached: Sequence[int], first_block: str | None
 ) -> tuple[str, ...]:
@@ -267,16 +287,22 @@ def _blocks(
     return (one_each or found or [()])[0]
 
 
-def _grid_behind_obstacle(tokens: int, measured: PatchGrid | None, image: Image) -> PatchGrid:
+def _grid_behind_obstacle(
+    tokens: int, measured: PatchGrid | None, scouted: Scouted, image: Image
+) -> PatchGrid:
     """A grid for maps at the pixels, of a model whose tokens aren't followed to the end."""
     size = (image.shape[-2], image.shape[-1])
     if measured is not None and measured.region is not None:
         return measured
     height, width = next(iter(even_grids(tokens, size)), (0, 0))
-    if height:
+    if height and tokens - height * width <= (1 if measured is None else measured.prefix):
         return PatchGrid(height, width, tokens - height * width)
     if measured is not None:
         return measured
+    if scouted.convolutions:  # their places lie over the image, whatever became of the tokens
+        height, width = scouted.convolutions[-1]
+    if height:
+        return PatchGrid(height, width, max(0, tokens - height * width))
     raise ModelError(
         f"the attention layers see {tokens} tokens at last, which are no grid of patches over an image of "
         f"{size[0]}×{size[1]}. Give images of another size"

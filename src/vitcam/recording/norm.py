@@ -114,14 +114,27 @@ def _flat_last(values: Tensor) -> Tensor:
 def recorded_norm(model: nn.Module, layout: Layout, batch: int, into: list[Tensor]) -> Iterator[None]:
     """Puts the output of the last block's first norm into ``into``, as a tensor that requires a gradient.
 
-    The pass inside the ``with`` must run with gradients enabled. Without any other tensor that requires one,
-    all that comes before the norm costs what it costs without. ``into`` stays empty if there is no such norm.
+    Where a block is called several times (a second image, layers that share weights), it is the call that makes the
+    last layer's attention call. The pass inside the ``with`` must run with gradients enabled. Without any other
+    tensor that requires one, all that comes before the norm costs what it costs without. ``into`` stays empty if
+    there is no such norm.
     """
 
     here = threading.get_ident()
+    block, norms = _norms_of_last_block(model, layout)
+    each: list[Tensor | None] = []  # of the block's calls
+
+    def enter(module: nn.Module, args: Any) -> None:
+        if threading.get_ident() == here:
+            each.append(None)
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        if threading.get_ident() != here or into or not isinstance(output, Tensor):
+        if (
+            threading.get_ident() != here
+            or not isinstance(output, Tensor)
+            or not each
+            or each[-1] is not None
+        ):
             return None
         batch_first = output.dim() != 3 or not layout.tokens_first
         activation = output if batch_first else output.transpose(0, 1)
@@ -129,17 +142,24 @@ def recorded_norm(model: nn.Module, layout: Layout, batch: int, into: list[Tenso
             return None
         if not activation.requires_grad:
             activation = activation.detach().requires_grad_()
-        into.append(activation)
+        each[-1] = activation
         return activation if batch_first else activation.transpose(0, 1)
 
     with contextlib.ExitStack() as undo:
-        for norm in _norms_of_last_block(model, layout):
+        if block is not None:
+            undo.callback(block.register_forward_pre_hook(enter).remove)
+        for norm in norms:
             undo.callback(norm.register_forward_hook(hook).remove)
         yield
+    last = max(index for index, site in enumerate(layout.calls) if site.stream is not None and not site.pools)
+    same = [index for index, site in enumerate(layout.calls) if site.name == layout.calls[last].name]
+    of_last = each[same.index(last) * len(each) // len(same)] if each else None
+    if of_last is not None:
+        into.append(of_last)
 
 
-def _norms_of_last_block(model: nn.Module, layout: Layout) -> list[nn.Module]:
-    """The norms in the innermost member of a module list, around the last attention call, that has any.
+def _norms_of_last_block(model: nn.Module, layout: Layout) -> tuple[nn.Module | None, list[nn.Module]]:
+    """The innermost member of a module list, around the last attention call, that has norms; and these.
 
     The blocks of a layout aren't used: in a hierarchical model they are its stages, or the first of them.
     """
@@ -147,13 +167,13 @@ def _norms_of_last_block(model: nn.Module, layout: Layout) -> list[nn.Module]:
     for end in range(len(parts), 0, -1):
         name, parent = ".".join(parts[:end]), ".".join(parts[: end - 1])
         if isinstance(model.get_submodule(parent), nn.ModuleList | nn.Sequential):
-            members = model.get_submodule(name).named_modules()
+            block = model.get_submodule(name)
             # A spectral or weight norm normalises weights: it is no layer.
             norms = [
                 module
-                for path, module in members
+                for path, module in block.named_modules()
                 if "norm" in type(module).__name__.lower() and "parametrizations" not in path.split(".")
             ]
             if norms:
-                return norms
-    return []
+                return block, norms
+    return None, []

@@ -80,6 +80,44 @@ def obstacle_of(calls: Sequence[SeenCall], layers: Sequence[int], inside: frozen
     return ""
 
 
+def break_of(
+    calls: Sequence[SeenCall], stream_of: dict[int, int], chosen: Tensor, patches: Tensor, allowed: float
+) -> str:
+    """Whether a later layer's tokens aren't computed from the same tokens of the layers before it.
+
+    So it is where what the tokens of one network say is handed to another network as a whole: as logits, as a mask
+    over the image, as a class token.
+
+    Args:
+        calls: of the followed pass.
+        stream_of: the stream of each call that the image reaches.
+        chosen: the tokens that every call answered otherwise.
+        patches: the tokens that have places.
+        allowed: by which share tokens may change for rounding alone.
+    """
+    for stream in set(stream_of.values()):
+        layers = [index for index, number in stream_of.items() if number == stream]
+        stirred = {
+            index: change for index in layers[1:] if (change := calls[index].stirred).shape == chosen.shape
+        }
+        strongest = max((float(change.max()) for change in stirred.values()), default=0.0)
+        if strongest <= allowed:
+            continue  # attention adds next to nothing to the tokens
+        for index, change in stirred.items():
+            share = change / change.max().clamp_min(1e-12)
+            # Where a token is much larger than others, an answer changes it little.
+            lost = (share[chosen & patches] < 1e-3).float().mean() > 0.1
+            gained = (share[~chosen] > 0.2).any()
+            together = torch.corrcoef(torch.stack([share[patches], chosen[patches].to(share)]))[0, 1]
+            if bool(change.max() < 0.01 * strongest) or lost or (gained and not bool(together > 0.8)):
+                return (
+                    f"the tokens that {calls[index].name or 'a later layer'} sees aren't computed from the same "
+                    f"tokens of {calls[layers[0]].name or 'the first layer'} alone: something else than attention "
+                    "hands on what they say to all tokens, or others take their place"
+                )
+    return ""
+
+
 def disorder_of(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[int, int]) -> str:
     """Whether the tokens of a later layer aren't those of the first, place for place; what is to be said then."""
     first: dict[int, int] = {}

@@ -119,11 +119,24 @@ def backward(
         # Images don't mix, so the gradient of the sum holds every image's own.
         total = scores[:, target].sum()
         per_target.append(
-            torch.autograd.grad(total, tensors, retain_graph=again, materialize_grads=True)
+            _gradient(total, tensors, again)
             if total.requires_grad
             else [torch.zeros_like(tensor) for tensor in tensors]
         )
     return tuple(torch.stack(tensor, dim=1) for tensor in zip(*per_target, strict=True))
+
+
+def _gradient(total: Tensor, tensors: Sequence[Tensor], again: bool) -> Sequence[Tensor]:
+    try:
+        return torch.autograd.grad(total, tensors, retain_graph=again, materialize_grads=True)
+    except RuntimeError as error:
+        if "inplace operation" not in str(error):
+            raise
+        raise ModelError(
+            "no gradient can go back through this model: it writes over values that its gradient needs (an in-place "
+            "operation such as x += …, behind which x is still needed), so it couldn't be trained either. Let it "
+            "make new tensors (x = x + …)"
+        ) from error
 
 
 def _run(

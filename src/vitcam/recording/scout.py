@@ -154,6 +154,17 @@ def tokens_at(
         return given.run() if index < scouted.first or features is None else unmixed(given, features)
 
     for part in rows.split(len(rows) if scouted.together else 1):
-        watch = Watch(model, len(part))
+        watch, before = Watch(model, len(part)), len(found)
         watch.run(part, attend)
+        if len(found) == before:
+            raise other_calls(model)
     return torch.cat(found)
+
+
+def other_calls(model: nn.Module) -> ModelError:
+    """The error for a model whose attention calls aren't the same each time."""
+    return ModelError(
+        f"{type(model).__name__} makes other attention calls each time that it runs, so that its layers can't be "
+        "told. Does it leave out layers at random (stochastic depth that evaluation doesn't switch off), or "
+        "depending on what is in an image?"
+    )

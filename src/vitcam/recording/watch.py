@@ -129,20 +129,24 @@ def change_of(
 def has_own_queries(
     call: AttentionCall, queries: Tensor | None, changes: Float[Tensor, "copies keys"]
 ) -> bool:
-    """Whether as many queries as keys aren't the keys' tokens: their changes don't go together."""
+    """Whether as many queries as keys aren't the keys' tokens: their changes don't go together.
+
+    The rows are the image twice, its changed copies, and one more.
+    """
     if not bool(changes.max() > 0):
         return False
     if queries is not None:
-        return unlike(change_of(queries[2:], queries[1]), changes)
+        return unlike(change_of(queries[2:-1], queries[1]), changes)
     # Of written-out attention S is known: where a key hasn't changed, only a change of the query changes it.
     still = changes.amax(dim=0) < 1e-3 * changes.max()
-    if call.mask is None or call.mask.dim() < 3 or not still.any() or windows_of(call, len(changes) + 2) > 1:
+    rows = len(changes) + 3
+    if call.mask is None or call.mask.dim() < 3 or not still.any() or windows_of(call, rows) > 1:
         return False
-    scores = with_head_dimension(call, len(changes) + 2).mask
+    scores = with_head_dimension(call, rows).mask
     assert scores is not None
-    if scores.shape[0] != len(changes) + 2:
+    if scores.shape[0] != rows:
         return False
-    moved = (scores[2:] - scores[1:2])[..., still].detach().float().abs()
+    moved = (scores[2:-1] - scores[1:2])[..., still].detach().float().abs()
     return unlike(moved.flatten(3).mean(dim=(1, 3)) if moved.dim() == 4 else moved.mean(dim=-1), changes)
 
 
