@@ -56,7 +56,7 @@ def test_maps_of_an_ensemble_add_up(name):
 @pytest.mark.parametrize("method", ["legrad", "gradcam", "lrp"])
 def test_what_is_defined_for_one_stream_only_says_so(method):
     text = explained(Of(ENSEMBLES["mean"], ViT(0), ViT(1)), methods=(method,))
-    refused(text, "which has 2 streams of tokens of the image")
+    refused(text, "has 2 streams of tokens of the image")
 
 
 @pytest.mark.parametrize(

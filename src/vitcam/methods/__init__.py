@@ -91,7 +91,8 @@ def obstacle_of(method: Method, layout: Layout) -> str:
     if method.plain_vit_only and layout.obstacle:
         return layout.obstacle
     if method.one_stream_only and len(layout.streams) > 1:
-        return f"it has {len(layout.streams)} streams of tokens of the image"
+        streams = f"it has {len(layout.streams)} streams of tokens of the image"
+        return f"{streams} ({layout.obstacle})" if layout.obstacle else streams
     return ""
 
 

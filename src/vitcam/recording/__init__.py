@@ -27,7 +27,6 @@ __all__ = [
     "cells",
     "fast_linear",
     "find_logits",
-    "laid_in_rows",
     "logits_of",
     "record",
     "transposed_linear",

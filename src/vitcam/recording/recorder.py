@@ -17,6 +17,7 @@ from vitcam.errors import ModelError, OneByOneError
 from vitcam.recording.attention import first_rows
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import Tokens
+from vitcam.recording.call import AttentionCall
 from vitcam.recording.fast_attention import fast_attention
 from vitcam.recording.fast_linear import fast_linear
 from vitcam.recording.interception import Linear, intercept
@@ -131,7 +132,7 @@ class _Recorder:
             run = self._forward(layout.grid.prefix, rows.record)
         targets, scorer = self._targets(run)
         if not self.needs & Need.SKIP_GRADIENT:
-            return self._recording(run, targets, scorer, None, replayed=False)
+            return self._recording(run, targets, scorer, None)
         # A model without logits has never been replayed in full, so that its replay has yet to prove itself.
         linear = F.linear if find_logits(run.output) is None else rows.answers()
         tokens = inputs[0] if inputs else None
@@ -140,7 +141,7 @@ class _Recorder:
         replayed = replay(self.model, images, layout, tokens, run.layers, linear)
         if replayed is None or not self._same(run, replayed, scorer):
             return None
-        return self._recording(run, targets, scorer, replayed_gradients(replayed, scorer), replayed=True)
+        return self._recording(run, targets, scorer, replayed_gradients(replayed, scorer), replayed=replayed)
 
     def with_all_tokens(self) -> Recording:
         """The skip gradients by a forward pass of all tokens with detached attention."""
@@ -149,11 +150,11 @@ class _Recorder:
         if wants_skip and not self.needs & _ORDINARY:
             run = detached_pass(self.model, self.images, layout)
             targets, scorer = self._targets(run)
-            return self._recording(run, targets, scorer, gradients(run, scorer), replayed=False)
+            return self._recording(run, targets, scorer, gradients(run, scorer))
         run = self._forward()
         targets, scorer = self._targets(run)
         skip = gradients(detached_pass(self.model, self.images, layout), scorer) if wants_skip else None
-        return self._recording(run, targets, scorer, skip, replayed=False)
+        return self._recording(run, targets, scorer, skip)
 
     def _forward(self, keep_rows: int | None = None, linear: Linear = F.linear) -> Pass:
         """The ordinary forward pass, with what the needs ask for and no more."""
@@ -177,7 +178,13 @@ class _Recorder:
             if keep_rows is None or needs & Need.MAPS:
                 return run(model, images, layout)
             return run(model, images, layout, partial(first_rows, rows=keep_rows))
-        with torch.enable_grad(), fast_linear(), intercept(fast_attention):
+
+        def attend(call: AttentionCall) -> Tensor:
+            output = fast_attention(call)
+            # A copy where a gradient needs it, since models write over what they are given.
+            return output.clone() if output.requires_grad else output
+
+        with torch.enable_grad(), fast_linear(), intercept(attend):
             return Pass(model(images), ())
 
     def _untracked_pass(self, linear: Linear) -> Callable[..., Pass]:
@@ -217,21 +224,22 @@ class _Recorder:
         targets: Tensor,
         scorer: Scorer,
         skip_gradients: tuple[Gradient, ...] | None,
-        replayed: bool,
+        replayed: Pass | None = None,
     ) -> Recording:
         of_layers, of_means = (
             self._layer_gradients(run, scorer, need)
             for need in (Need.LAYER_GRADIENT, Need.MEAN_LAYER_GRADIENT)
         )
         ordinary, norm = self._gradients(run, scorer)
-        why = self._why_unreached(run, scorer)
+        why = self._why_unreached(replace(replayed or run, cut=run.cut), scorer)
         for found in (skip_gradients, ordinary, norm and (norm.gradient,)):
             if found:
                 _check_reached(found, targets, why)
         for pairs in (of_layers, of_means):
             if pairs:
                 _check_reached((gradient for _, gradient in reversed(pairs)), targets, why)
-        _uncut(skip_gradients or ordinary or of_layers or of_means, run, why)
+        if run.cut and (skip_gradients or ordinary or of_layers or of_means):  # of some layers, if not of all
+            raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
         logits, layout = find_logits(run.output), self.known.layout
         if layout.obstacle and norm is not None and norm.grid is not None:
             layout = replace(
@@ -250,7 +258,7 @@ class _Recorder:
             block_norm=norm,
             layer_gradients=of_layers,
             mean_layer_gradients=of_means,
-            replayed=replayed,
+            replayed=replayed is not None,
             score=self.score,
             precision=self.precision,
             fused=self.fused,
@@ -316,12 +324,6 @@ class _Recorder:
                     "a function without a gradient, such as int8 layers)"
                 )
         return ""
-
-
-def _uncut(found: object, run: Pass, why: str) -> None:
-    """Makes sure that no layer was left out of the gradients because the model itself ran it without."""
-    if found and run.cut:
-        raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
 
 
 def _check_reached(
