@@ -49,14 +49,17 @@ def measured_grid(
         order = _decoded(probe, height, width)
         if order is not None:
             return grid_of(order, height, width)
+    centred_grid: PatchGrid | None = None
     for height, width in spread:
         sides = [_even_strips(probe, axis, parts) for axis, parts in enumerate((height, width))]
-        if anywhere and not all(map(_is_spread, sides)):
-            continue  # its patches are elsewhere, or in another order
         prefix = _prefix_of_spread(sides, height, width)
-        if prefix is not None:
+        if prefix is None:
+            continue
+        if not anywhere or all(map(_is_spread, sides)):
             return PatchGrid(height, width, prefix)
-    return _by_strips(probe) if anywhere else None
+        centred_grid = centred_grid or PatchGrid(height, width, prefix)
+    # Tokens that see little more than a patch may stand anywhere, which their own strips tell best.
+    return (_by_strips(probe) or centred_grid) if anywhere else None
 
 
 def grid_of(order: Sequence[int], height: int, width: int) -> PatchGrid:
