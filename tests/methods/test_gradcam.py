@@ -142,9 +142,7 @@ def test_norm_that_does_not_fit_the_grid():
 
     model = TokensFirst(batch_first=True)
     model.blocks = nn.Sequential(*(OfOneToken(nn.LayerNorm, batch_first=True) for _ in range(2)))
-    message = (
-        r"gradcam isn't defined for TokensFirst: .* gives \(1, 12\) per image, which doesn't fit its 4×4"
-    )
+    message = r"gradcam isn't defined for TokensFirst: .* gives \(1, 12\) per image, .* couldn't be confirmed"
     with pytest.raises(MethodError, match=message):
         vitcam.explain(model, torch.randn(1, 3, 32, 32), "gradcam")
 
@@ -152,6 +150,7 @@ def test_norm_that_does_not_fit_the_grid():
 def test_alone_it_needs_a_gradient_through_the_last_block_only():
     """No graph is kept of what comes before the norm."""
     model, images, graphs = model_of("timm vit"), images_of("timm vit", 1), []
+    vitcam.explain(model, images, "gradcam")  # measures it
     hooks = [
         block.register_forward_hook(lambda m, a, out: graphs.append(out.grad_fn)) for block in model.blocks
     ]
