@@ -85,7 +85,9 @@ def _measured_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
         same = same_places(expected, (values[1:] - values[:1]).norm(dim=-1))
         return NormSite(layout.grid if same else None)
     if len(shape) == 2:
-        candidates = [(size, False) for size in even_grids(shape[0], size)[:3]]
+        # Any token may be the only patch of an image, so that a single one confirms nothing.
+        grids = [grid for grid in even_grids(shape[0], size)[:3] if grid != (1, 1) or layout.grid.tokens == 1]
+        candidates = [(grid, False) for grid in grids]
     else:
         candidates = [((shape[0], shape[1]), False), ((shape[1], shape[2]), True)] if len(shape) == 3 else []
     for candidate, channels_first in candidates:
