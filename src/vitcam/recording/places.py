@@ -294,7 +294,9 @@ def _is_spread(changes: Float[Tensor, "strips tokens"]) -> bool:
     return float(answered) >= min(4, len(changes))
 
 
-def _prefix_of_spread(sides: Sequence[Float[Tensor, "strips tokens"]], height: int, width: int) -> int | None:
+def _prefix_of_spread(
+    sides: Sequence[Float[Tensor, "_strips tokens"]], height: int, width: int
+) -> int | None:
     """How many tokens stand in front of the patches, each of which answers most around its own place."""
     middles = []
     for changes in (side.square() for side in sides):
