@@ -36,7 +36,12 @@ class ModelError(VitcamError):
 
 
 class OneByOneError(ModelError):
-    """A model takes images one by one, and got several. ``explain`` and ``compare`` give it one after the other."""
+    """A model takes images one by one, and got several. ``explain`` and ``compare`` give it one after the other.
+
+    Example:
+        >>> issubclass(OneByOneError, ModelError)
+        True
+    """
 
 
 class TargetError(VitcamError, ValueError):

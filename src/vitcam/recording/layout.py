@@ -119,7 +119,16 @@ class Layout:
         return tuple(call for call in self.calls if call.stream is not None)
 
     def changed_copies(self, image: Image) -> tuple[Tensor, Tensor]:
-        """Copies of an image in which some places are changed, and (copies, tokens) 1 where tokens are to change."""
+        """Copies of an image in which some places are changed, and (copies, tokens) 1 where tokens are to change.
+
+        Example:
+            >>> from vitcam.recording import Need, Score, record
+            >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+            >>> layout = record(model, images, score, Need.NOTHING).layout
+            >>> copies, expected = layout.changed_copies(images[:1])
+            >>> copies.shape, expected.shape
+            (torch.Size([2, 3, 224, 224]), torch.Size([2, 197]))
+        """
         chosen = list(some_cells(self.grid.tokens, 2))
         copies = changed_cells(image, self.grid, chosen)
         expected = torch.zeros(len(copies), self.tokens, device=image.device)

@@ -171,6 +171,14 @@ class Recording:
         """Inside the ``with`` the resumed model is given some of the images, or changed copies of a single one.
 
         So that it gets the inputs that belong to them.
+
+        Example:
+            >>> from vitcam.recording import Score, record
+            >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+            >>> recording = record(model, images, score, Need.NOTHING)
+            >>> with recording.resumed() as resumed, recording.only(3):
+            ...     resumed(recording.images[3:4]).shape
+            torch.Size([1, 1000])
         """
         return bound(self.model, self.inputs.of(start, count))
 
