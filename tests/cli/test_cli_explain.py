@@ -48,7 +48,7 @@ def test_manifest_says_what_was_done(run):
     assert set(manifest["versions"]) == {"vitcam", "torch", "timm", "python"}
     assert manifest["model"] == {"spec": "embedded:photo", "input": {"width": 168, "height": 168}}
     assert [method["name"] for method in manifest["methods"]] == list(METHODS)
-    assert manifest["methods"][1]["options"] == {"layer": 3}
+    assert manifest["methods"][1]["options"] == {"layer": 3, "heads": "mean", "query": "head"}
     assert manifest["methods"][0]["paper"] == "arXiv 2402.04563"
     assert (manifest["precision"], manifest["threshold"]) == ("fp32", 0.5)
 

@@ -186,6 +186,8 @@ def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> 
 def _same_again(model: nn.Module, followed: Followed, run: Pass) -> Tensor:
     """The logits of a pass of one image, if it had the same, and the same tokens, when the model was followed."""
     logits, before = logits_of(run.output), logits_of(followed.output)
+    if not (logits.isfinite().all() and before.isfinite().all()):
+        return logits  # which is said when they are used
     tokens = features_of(run.layers[0].call, 1)[0]
     same = tokens.shape == followed.first.shape and not bool(
         (change_of(tokens, followed.first) > 10 * tolerance(logits.dtype)).any()
