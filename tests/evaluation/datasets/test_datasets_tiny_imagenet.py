@@ -84,7 +84,10 @@ def test_the_real_one():
     )
     assert dataset[0].image().size == (64, 64)
 
-    model = json.loads((SHARED / "models" / "labels.json").read_text())
+    labels = SHARED / "models" / "labels.json"
+    if not labels.exists():
+        pytest.skip(f"the shared labels of a model are not at {labels}; all that needs none of them holds")
+    model = json.loads(labels.read_text())
     match = match_classes(
         dataset.classes, [item["name"] for item in model], [item["wordnet_ids"] for item in model]
     )
