@@ -60,10 +60,10 @@ class Lineage(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         keywords = dict(kwargs or {})
-        given = list(_tensors((*args, *keywords.values())))
+        given = list(tensors_in((*args, *keywords.values())))
         result = function(*args, **keywords)
         name = getattr(function, "__name__", "")
-        for made in _tensors((result,)):
+        for made in tensors_in((result,)):
             if not any(made is tensor for tensor in given) or name.endswith("_"):
                 self._note(made, name, given)
         return result
@@ -83,11 +83,12 @@ class Lineage(TorchFunctionMode):
         memory.held[place] = _Held(weakref.ref(made), origin)
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """The tensors among some values, and in lists and mappings among them."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, tuple | list):
-            yield from _tensors(value)
+            yield from tensors_in(value)
         elif isinstance(value, Mapping):
-            yield from _tensors(value.values())
+            yield from tensors_in(value.values())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from vitcam.recording.lineage import tensors_in
 
 IMAGE = -1  # the number that stands for the image among those of the calls
 
@@ -34,7 +36,7 @@ class Upstream:
     def of(self, *values: Any) -> frozenset[int]:
         """The calls that some tensors, or tensors in lists, come from."""
         found: frozenset[int] = frozenset()
-        for tensor in _tensors(values):
+        for tensor in tensors_in(values):
             found |= self._calls.get(tensor, frozenset())
             base = _base(tensor)
             if base is not None:  # a view that was made where nothing is seen
@@ -59,11 +61,11 @@ class Upstream:
             self._written(args[0] if args else next(iter(keywords.values())), calls)
         if "out" in keywords:
             self._written(keywords["out"], calls)
-        for tensor in _tensors((result,)):
+        for tensor in tensors_in((result,)):
             self.mark(tensor, calls)
 
     def _written(self, value: Any, calls: frozenset[int]) -> None:
-        for tensor in _tensors((value,)):
+        for tensor in tensors_in((value,)):
             self.mark(tensor, calls)
             base = _base(tensor)
             if base is not None:
@@ -74,13 +76,3 @@ def _base(tensor: Tensor) -> Tensor | None:
     """What a tensor is a view of; asked without any function mode taking notice."""
     with torch._C.DisableTorchFunction():
         return tensor._base
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
-        elif isinstance(value, dict):
-            yield from _tensors(value.values())
