@@ -18,6 +18,7 @@ import torch
 from vitcam import LoadedModel
 from vitcam.evaluation import RunError, cluster, evaluate
 from vitcam.evaluation.gallery import read_pictures
+from vitcam.evaluation.interrupts import same_handler
 from vitcam.evaluation.placing import Placing, place
 from vitcam.evaluation.store import RunFolder
 
@@ -78,6 +79,33 @@ def test_a_killed_workers_batch_is_done_again(tmp_path):
     assert progress[-1].done == progress[-1].total == 36
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM")
+def test_sigterm_ends_a_run_on_a_cluster_too(tmp_path):
+    """Ray takes the signal for itself as it starts, and would keep it."""
+    pytest.importorskip("ray", reason="Ray isn't installed")
+    data, output = miniature.make_dataset(tmp_path / "data", images=35), tmp_path / "run"
+
+    def end(progress):
+        if progress.done >= 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = {"cluster": "local", "workers": 1, "batch_size": 3, "store_every": 600}
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"):
+        evaluate(
+            "localization",
+            f"folder:{data}",
+            miniature.make_model(),
+            ["center"],
+            output,
+            progress=end,
+            **settings,
+        )
+    assert RunFolder(output).read()["image"].n_unique() >= 6
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.fixture
 def cluster_of():
     """Starts a Ray cluster of nodes with these CPUs and GPUs, which Ray only counts."""
@@ -90,10 +118,11 @@ def cluster_of():
     def start(*nodes):
         (cpus, gpus), *others = nodes
         head = {"num_cpus": cpus, "num_gpus": gpus, "include_dashboard": False}
-        started.append(Cluster(initialize_head=True, head_node_args=head))
-        for cpus, gpus in others:
-            started[0].add_node(num_cpus=cpus, num_gpus=gpus)
-        ray.init(address=started[0].address, log_to_driver=False, logging_level="ERROR")
+        with same_handler():
+            started.append(Cluster(initialize_head=True, head_node_args=head))
+            for cpus, gpus in others:
+                started[0].add_node(num_cpus=cpus, num_gpus=gpus)
+            ray.init(address=started[0].address, log_to_driver=False, logging_level="ERROR")
         return started[0]
 
     yield start

@@ -12,6 +12,7 @@ from typing import Any
 from vitcam.errors import VitcamError
 from vitcam.evaluation.cluster_worker import Worker
 from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.interrupts import same_handler
 from vitcam.evaluation.placing import Placing, described, place
 from vitcam.evaluation.work import Storing
 
@@ -191,7 +192,8 @@ def _connected(address: str) -> Iterator[Any]:
         raise RunError(f"a cluster is local, auto or ray://HOST:PORT; got {address!r}")
     try:
         local = {"include_dashboard": False} if address == "local" else {}
-        ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
+        with same_handler():
+            ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         raise RunError(
             f"can't reach the cluster {address!r}: {str(error).splitlines()[0]}. For one of this machine alone "

@@ -32,5 +32,19 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def same_handler() -> Iterator[None]:
+    """Puts back what handles SIGTERM, where a library takes it for itself inside the ``with``."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None:  # of a program in C, which Python can't put back
+            signal.signal(signal.SIGTERM, before)
+
+
 def _end(number: int, frame: FrameType | None) -> NoReturn:
     raise SystemExit(STATUS)
