@@ -15,7 +15,8 @@ from vitcam.batching import AnyModel, any_targets, for_each_batch
 from vitcam.inputs import Images
 from vitcam.methods import METHODS, obstacle_of
 from vitcam.recording import CallSite, Layout, Need, Overrides, Recording
-from vitcam.recording.known import Head, know
+from vitcam.recording.heads import Head
+from vitcam.recording.known import know
 from vitcam.types import PatchGrid
 
 

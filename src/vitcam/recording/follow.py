@@ -9,8 +9,9 @@ them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
+from vitcam.recording.blocks import Tokens, block_input
 from vitcam.recording.call import AttentionCall
 from vitcam.recording.lineage import Lineage
 from vitcam.recording.places import Image
@@ -28,6 +30,7 @@ from vitcam.recording.watch import (
     Watch,
     answer_apart,
     change_of,
+    first_of,
     has_own_queries,
     query_features,
     tolerance,
@@ -79,6 +82,8 @@ class Followed:
         tokens_first: whether tokens are laid out as (tokens, batch, channels) more often than not.
         lineage: how the output was made.
         first: keys and values of the image at the first call that it reaches.
+        own: each call as the image alone makes it, with its answer; () of models that take images one by one.
+        entered: the image's tokens in front of what may be the first block, by that block's name; likewise.
     """
 
     calls: list[SeenCall]
@@ -86,6 +91,8 @@ class Followed:
     tokens_first: bool
     lineage: Lineage
     first: Float[Tensor, "tokens features"]
+    own: Sequence[tuple[AttentionCall, Tensor]]
+    entered: Mapping[str, Tensor]
 
 
 def follow(
@@ -104,6 +111,8 @@ def follow(
     allowed = tolerance(rows.dtype)
     parts: list[list[tuple[AttentionCall, Tensor, Tensor | None]]] = []
     outputs = []
+    own_calls: list[tuple[AttentionCall, Tensor]] = []
+    entered: dict[str, Tensor] = {}
     for start, part in enumerate(rows.split(len(rows) if together else 1)):
         watch, upstream = Watch(model, len(part)), Upstream()
         upstream.mark(part, {IMAGE})
@@ -125,6 +134,7 @@ def follow(
                 seen.append(_seen(call, watch.stack, reached, changes, False, 1))
                 output = answer_apart(call, upstream)
                 upstream.mark(output, reached | {index})
+                own_calls.append((call, output))
                 return output
             if index == scouted.first and not start:
                 first.append(features[0])
@@ -142,13 +152,21 @@ def follow(
                     seen.append(_seen(call, watch.stack, reached, features[:1, :, 0], own, 1))
             mixed = TRUE if together else int(not start)
             output = unmixed(call, features, mixed, own) if reaches else call.run()
+            if together:
+                own_calls.append((first_of(call, 1, len(features)), output[: len(output) // len(features)]))
             last = start + len(features) == len(rows)
             if reaches and last and not own and output.shape[-2] == len(chosen):
                 output[-(len(output) // len(features)) :, ..., chosen, :] += output.std()
             upstream.mark(output, reached | {index})
             return output
 
-        with contextlib.nullcontext() if start else lineage:
+        with contextlib.ExitStack() as watched:
+            if together:
+                for block, *_ in scouted.blocks(model):
+                    look = partial(_keep, entered, block)
+                    watched.enter_context(block_input(model, block, len(part), scouted.tokens, look))
+            if not start:
+                watched.enter_context(lineage)
             outputs.append(watch.run(part, attend, upstream.see))
         parts.append(of_part)
         tokens_first += watch.laid[scouted.tokens, len(part)] - watch.laid[len(part), scouted.tokens]
@@ -156,7 +174,13 @@ def follow(
         seen = _compared(model, seen, parts)
     if not first:
         raise other_calls(model)
-    return Followed(seen, outputs[0], tokens_first > 0, lineage, first[0])
+    return Followed(seen, outputs[0], tokens_first > 0, lineage, first[0], own_calls, entered)
+
+
+def _keep(entered: dict[str, Tensor], block: str, tokens: Tokens) -> Tokens:
+    """Keeps the tokens of the image as it is, which go into a block."""
+    entered[block] = tokens[:TRUE].clone()
+    return tokens
 
 
 def _compared(

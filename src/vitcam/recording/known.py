@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,33 +13,29 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
+from vitcam.recording.attention import Attention, with_head_dimension
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound, is_binding
 from vitcam.recording.blocks import Tokens, block_input
 from vitcam.recording.follow import Followed
 from vitcam.recording.head import check_head
+from vitcam.recording.heads import Head, heads_of
 from vitcam.recording.layout import Layout, Overrides, find_layout
 from vitcam.recording.output import find_logits, logits_of
-from vitcam.recording.passes import Pass, detached_pass, gradients, plain_pass, read_pass
+from vitcam.recording.passes import Pass, detached_pass, plain_pass
 from vitcam.recording.replay import replay
-from vitcam.recording.score import Score, Scorer
+from vitcam.recording.score import Score
+from vitcam.recording.scout import other_tokens
 from vitcam.recording.watch import change_of, features_of, tolerance
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
 _REMEMBERED = 32  # states and input sizes of one model
 
 
-@dataclass(frozen=True)
-class Head:
-    """What the head reads of one stream of tokens.
+def _nothing(run: Pass) -> None:
+    """Of a model of which all is known."""
 
-    Attributes:
-        rows: (tokens,) the share of each token: equal among those that the head reads after the last block, 0
-            elsewhere. All 0 if the output depends on none of them.
-        pools: whether it reads the tokens through an attention of its own.
-    """
 
-    rows: Float[Tensor, " tokens"]
-    pools: bool
+_NO_PASS = Pass(None, ())
 
 
 @dataclass(frozen=True)
@@ -51,12 +48,14 @@ class Known:
             reads no other token.
         heads: what the head reads of each stream.
         headless: why what looks like logits is none; "" if it is.
+        confirm: to be called with the next pass, where :func:`know` was told that there is one.
     """
 
     layout: Layout
     replays: bool
     heads: tuple[Head, ...]
     headless: str
+    confirm: Callable[[Pass], None] = _nothing
 
     @property
     def head_rows(self) -> Float[Tensor, " tokens"]:
@@ -75,10 +74,13 @@ def know(
     score: Score,
     given: Overrides,
     inputs: Inputs = NO_INPUTS,
+    *,
+    confirmed: bool = True,
 ) -> Known:
     """Measures, or remembers, what must be known about a model, that is given these inputs besides the images.
 
-    Models without logits are looked at anew each time, since what counts as their head is in the score.
+    Models without logits are looked at anew each time, since what counts as their head is in the score. That the
+    image gives the same once more is checked here, or, not ``confirmed`` yet, by ``confirm`` of what is returned.
     """
     key = (images.shape[1:], images.device, images.dtype, given, state_of(model), inputs.key)
     remembered = _memory.setdefault(model, {})
@@ -87,12 +89,20 @@ def know(
     # The first image alone is looked at, with inputs of its own.
     with torch.autocast(images.device.type, enabled=False), bound(model, inputs.of(0, 1)):
         known, depends_on_score = _learn(model, images, score, given)
-    # A head of zeros may be trained.
-    if not depends_on_score and all(head.pools or bool(head.rows.any()) for head in known.heads):
-        while len(remembered) >= _REMEMBERED:
-            remembered.pop(next(iter(remembered)))
-        remembered[key] = known
-    return known
+        # A head of zeros may be trained.
+        lasts = not depends_on_score and all(head.pools or bool(head.rows.any()) for head in known.heads)
+
+        def confirm(run: Pass) -> None:
+            known.confirm(run)
+            while len(remembered) >= _REMEMBERED:
+                remembered.pop(next(iter(remembered)))
+            if lasts:
+                remembered[key] = replace(known, confirm=_nothing)
+
+        if not confirmed:
+            return replace(known, confirm=confirm)
+        confirm(plain_pass(model, images[:1], known.layout) if known.confirm is not _nothing else _NO_PASS)
+    return replace(known, confirm=_nothing)
 
 
 def state_of(model: nn.Module) -> int:
@@ -164,41 +174,53 @@ def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> 
     if logits is None:
         run = detached_pass(model, images if layout.together else image, layout)
         scorer = score.scorer(score.targets(run.output, len(images) if layout.together else 1))
-        return Known(layout, _may_replay(layout), _heads(model, image, layout, run, scorer), headless), True
+        return Known(layout, _may_replay(layout), heads_of(model, image, layout, run, scorer), headless), True
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(logits.shape[1], generator=generator).to(logits)
     scorer = Score(function=lambda output: logits_of(output) @ direction).scorer(None)
     if _may_replay(layout):
-        inputs: list[Tokens] = []
-        with recorded_prefix(model, image, layout, inputs):
-            run = plain_pass(model, image, layout)
-        replayed = replay(model, image, layout, inputs[0] if inputs else None, run.layers)
-        logits = _same_again(model, followed, run)
+        tokens = followed.entered.get(layout.blocks[0])
+        prefix = None if tokens is None else tokens[:, : layout.grid.prefix]
+        replayed = replay(model, image, layout, prefix, _own_layers(layout, followed))
         replayed_logits = None if replayed is None else find_logits(replayed.output)
-        tolerance = 1e-3 if logits.dtype == torch.float32 else 5e-2
-        if replayed is not None and replayed_logits is not None and agree(logits, replayed_logits, tolerance):
-            return Known(layout, True, _heads(model, image, layout, replayed, scorer), headless), False
+        allowed = 1e-3 if logits.dtype == torch.float32 else 5e-2
+        if (
+            replayed is not None
+            and replayed_logits is not None
+            and agree(logits[:1], replayed_logits, allowed)
+        ):
+            heads = heads_of(model, image, layout, replayed, scorer)
+            return Known(layout, True, heads, headless, partial(_check_same, model, followed)), False
     run = detached_pass(model, image, layout)
-    _same_again(model, followed, run)
-    return Known(layout, False, _heads(model, image, layout, run, scorer), headless), False
+    _check_same(model, followed, run)
+    return Known(layout, False, heads_of(model, image, layout, run, scorer), headless), False
 
 
-def _same_again(model: nn.Module, followed: Followed, run: Pass) -> Tensor:
-    """The logits of a pass of one image, if it had the same, and the same tokens, when the model was followed."""
-    logits, before = logits_of(run.output), logits_of(followed.output)
+def _own_layers(layout: Layout, followed: Followed) -> list[Attention]:
+    """The layers of the image as it is, as they were seen when the model was followed."""
+    layers = []
+    for site, (call, answer) in zip(layout.calls, followed.own, strict=True):
+        if site.stream is not None:
+            by_head = with_head_dimension(call, 1)
+            output = answer.reshape(*by_head.query.shape[:-1], answer.shape[-1])
+            layers.append(Attention(site.name, site.pools, by_head, output, stream=site.stream))
+    return layers
+
+
+def _check_same(model: nn.Module, followed: Followed, run: Pass) -> None:
+    """Makes sure that a pass gives its first image what it was given, and the same tokens, when it was followed."""
+    logits, before = logits_of(run.output), logits_of(followed.output)[:1]
     if not (logits.isfinite().all() and before.isfinite().all()):
-        return logits  # which is said when they are used
-    tokens = features_of(run.layers[0].call, 1)[0]
-    same = tokens.shape == followed.first.shape and not bool(
-        (change_of(tokens, followed.first) > 10 * tolerance(logits.dtype)).any()
-    )
-    if not same or not agree(before[:1], logits, 1e-3 if tolerance(logits.dtype) < 1e-3 else 5e-2):
-        raise ModelError(
-            f"{type(model).__name__} gives another output, or other tokens, for the same image from call to call, or "
-            "with other images beside it, so that no map would fit. Does it keep something from one call to the "
-            "next, draw at random also when it evaluates, or mix the images of a batch?"
-        )
-    return logits
+        return  # which is said when they are used
+    same = agree(before, logits[:1], 1e-3 if tolerance(logits.dtype) < 1e-3 else 5e-2)
+    if run.layers:
+        # What is kept of a layer may leave out its keys; its values it doesn't.
+        values = features_of(replace(run.layers[0].call, written_out=True), len(logits))[0]
+        first = followed.first[:, -values.shape[1] :]
+        same = same and values.shape == first.shape
+        same = same and not bool((change_of(values, first) > 10 * tolerance(logits.dtype)).any())
+    if not same:
+        raise other_tokens(model)
 
 
 def _headless(model: nn.Module, logits: Tensor, followed: Followed) -> str:
@@ -240,61 +262,3 @@ def recorded_prefix(
 
     block = layout.blocks[0] if layout.blocks else None
     return block_input(model, block, images.shape[0], layout.tokens, look, tokens_first=layout.tokens_first)
-
-
-def _heads(model: nn.Module, image: Tensor, layout: Layout, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
-    """What the head reads of each stream, by the gradient that comes back from it."""
-    reached = [
-        (layer, (gradient != 0).any(dim=-1).flatten(0, 2).any(dim=0))
-        for layer, gradient in zip(run.layers, gradients(run, scorer), strict=True)
-    ]
-    heads = []
-    for number, stream in enumerate(layout.streams):
-        of_stream = [(layer, rows) for layer, rows in reached if layer.stream == number]
-        last = [rows for layer, rows in of_stream if not layer.pooling][-1]
-        shares = torch.zeros(stream.tokens, device=last.device)
-        shares[: len(last)] = last.float()
-        pools = any(bool(rows.any()) for layer, rows in of_stream if layer.pooling)
-        if not shares.any() and not pools:
-            # The gradient is cut on the way, or the output depends on nothing: what is read shows without it, too.
-            shares = _read_without_gradient(model, image, layout, number, scorer)
-        heads.append(Head(shares / shares.sum().clamp_min(1e-12), pools))
-    return tuple(heads)
-
-
-def _read_without_gradient(
-    model: nn.Module, image: Tensor, layout: Layout, stream: int, scorer: Scorer
-) -> Float[Tensor, " tokens"]:
-    """Which tokens of a stream the head reads: those whose last answer can't be changed without changing the output.
-
-    Raises:
-        ModelError: it reads some patches and not others.
-    """
-    tokens, grid = layout.streams[stream].tokens, layout.streams[stream].grid
-    patches = torch.zeros(tokens, dtype=torch.bool)
-    patches[grid.patches] = True
-    shares = torch.zeros(tokens, device=image.device)
-    for changed in _sets(patches):
-        outputs = [scorer(read_pass(model, image, layout, stream, some)) for some in (None, changed)]
-        difference = (outputs[0] - outputs[1]).abs().max()
-        if difference > 1e-5 * outputs[0].abs().max():
-            shares[changed] = 1.0
-    read = shares[patches].sum()
-    if 0 < read < patches.sum():
-        raise ModelError(
-            f"which tokens the head of {type(model).__name__} reads couldn't be told: no gradient comes back to "
-            "them, and it reads some patches and not others"
-        )
-    return shares
-
-
-def _sets(patches: Tensor) -> Iterator[Tensor]:
-    """Each token of no place alone, and the patches in four parts."""
-    for token in (~patches).nonzero().flatten():
-        alone = torch.zeros_like(patches)
-        alone[token] = True
-        yield alone
-    numbers = patches.cumsum(0) % 4
-    for part in range(4):
-        if bool((some := patches & (numbers == part)).any()):
-            yield some

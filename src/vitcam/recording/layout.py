@@ -22,8 +22,8 @@ from vitcam.recording.obstacles import (
     streams_of_calls,
 )
 from vitcam.recording.places import Image, changed_cells, measured_grid, some_cells
-from vitcam.recording.scout import Scouted, other_calls, scout, tokens_at
-from vitcam.recording.watch import tolerance
+from vitcam.recording.scout import Scouted, other_calls, other_tokens, scout, tokens_at
+from vitcam.recording.watch import Rows, change_of, tolerance
 from vitcam.types import PatchGrid
 
 
@@ -154,11 +154,14 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
             couldn't be confirmed.
     """
     scouted = scout(model, image)
-    grid, certain = _first_grid(model, image, scouted, given)
+    before: list[Tensor] = []
+    grid, certain = _first_grid(model, image, scouted, given, before)
     patches = torch.zeros(scouted.tokens, dtype=torch.bool, device=image.device)
     patches[grid.patches] = True
     chosen = _with_half_of(patches)
     followed = follow(model, image, changed_cells(image, grid, some_cells(grid.tokens, 1)), scouted, chosen)
+    if any((change_of(tokens, followed.first) > 10 * tolerance(image.dtype)).any() for tokens in before):
+        raise other_tokens(model)
     calls = followed.calls
     reached = [index for index, call in enumerate(calls) if reaches(call)]
     if not reached:
@@ -206,14 +209,23 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     return layout, followed
 
 
-def _first_grid(model: nn.Module, image: Image, scouted: Scouted, given: Overrides) -> tuple[PatchGrid, bool]:
-    """How the tokens of the first attention call lie over the image, and whether that is certain."""
+def _first_grid(
+    model: nn.Module, image: Image, scouted: Scouted, given: Overrides, seen: list[Tensor]
+) -> tuple[PatchGrid, bool]:
+    """How the tokens of the first attention call lie over the image, and whether that is certain.
+
+    What the image itself gave each time is appended to ``seen``.
+    """
+
+    def respond(copies: Rows) -> Tensor:
+        tokens = tokens_at(model, copies, scouted, scouted.first)
+        seen.append(tokens[0])
+        return tokens
+
     size = (image.shape[-2], image.shape[-1])
     convolutions = grids_of_convolutions(scouted.tokens, scouted.convolutions)
     candidates = list(dict.fromkeys([*convolutions, *even_grids(scouted.tokens, size)]))
-    grid = measured_grid(
-        lambda copies: tokens_at(model, copies, scouted, scouted.first), image, candidates, convolutions
-    )
+    grid = measured_grid(respond, image, candidates, convolutions)
     wanted = given.grid and (int(given.grid[0]), int(given.grid[1]))
     if grid is None:
         if wanted is not None and given.prefix is not None:

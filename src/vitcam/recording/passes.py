@@ -53,7 +53,8 @@ def plain_pass(
 ) -> Pass:
     """A forward pass without gradients, unless a hook puts in a tensor that requires one.
 
-    ``keep`` says what is kept of each layer, as soon as it ran; ``linear`` computes the linear layers.
+    ``keep`` says what is kept of each layer, as soon as it ran, itself or copies; ``linear`` computes the linear
+    layers.
     """
     return _run(model, images, layout, lambda call, site: fast_attention(call), keep, linear)
 
@@ -161,9 +162,11 @@ def _run(
             by_head = with_head_dimension(call, images.shape[0])
             output = attend(by_head, site)
             seen = among_all_tokens(by_head, layout.tokens, layout.grid.patches) if site.pools else by_head
-            layers.append(keep(Attention(site.name, site.pools, _detached(seen), output, stream=site.stream)))
-            # A copy, since models write over what they are given: gates, biases added in place.
-            return output.clone().reshape(*call.query.shape[:-1], output.shape[-1])
+            layer = keep(Attention(site.name, site.pools, _detached(seen), output, stream=site.stream))
+            layers.append(layer)
+            # A copy of what is kept, since models write over what they are given: gates, biases added in place.
+            given = output.clone() if layer.output is output else output
+            return given.reshape(*call.query.shape[:-1], output.shape[-1])
 
         with (
             torch.enable_grad(),

@@ -97,7 +97,7 @@ def record(
             running(model, images.device, precision, fused=way.fused, compile=compile),
             bound(model, more),
         ):
-            known = know(model, taken, score, given, more)
+            known = know(model, taken, score, given, more, confirmed=precision != "fp32")
             if not known.layout.together and len(images) > 1:
                 raise OneByOneError(
                     f"{type(model).__name__} takes images one by one: of a batch it can't be told what belongs to "
@@ -195,6 +195,7 @@ class _Recorder:
         return compiled_pass
 
     def _targets(self, run: Pass) -> tuple[Int[Tensor, "batch targets"], Scorer]:
+        self.known.confirm(run)
         logits = find_logits(run.output)
         if self.known.headless and self.score.choose is not None:
             raise ModelError(self.known.headless)

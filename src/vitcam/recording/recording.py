@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
-from vitcam.recording.known import Head
+from vitcam.recording.heads import Head
 from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import Layout
 from vitcam.recording.norm import BlockNorm

@@ -88,6 +88,8 @@ def replay(
         # Whatever a model raises that can't run on a few tokens (a reshape sized for all of them): the answer
         # is no, and all tokens are used.
         return None
+    if len(leaves) != len(recorded):  # a model that leaves out layers now and then
+        return None
     layers = [replace(layer, output=leaf) for layer, leaf in zip(recorded, leaves, strict=True)]
     return Pass(output, tuple(layers))
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
+from vitcam.recording.blocks import find_blocks
 from vitcam.recording.call import AttentionCall
 from vitcam.recording.places import Image, changed_copies
 from vitcam.recording.suitable import explain_failure
@@ -34,12 +35,18 @@ class Scouted:
         together: whether several images go through the model at once, each as if it were alone.
         convolutions: (rows, columns) of what convolutions in front of that call gave.
         tokens: how many keys that call has.
+        stack: the modules that make it, outermost first, where images go through together.
     """
 
     first: int
     together: bool
     convolutions: tuple[tuple[int, int], ...]
     tokens: int
+    stack: tuple[str, ...] = ()
+
+    def blocks(self, model: nn.Module) -> list[tuple[str, ...]]:
+        """Siblings one of which makes that call: what may be the transformer blocks."""
+        return [found for name in self.stack if (found := find_blocks(model, [name]))]
 
 
 def scout(model: nn.Module, image: Image) -> Scouted:
@@ -75,7 +82,9 @@ def _scout_together(model: nn.Module, rows: Rows) -> Scouted:
         if again:
             raise NotTogetherError
         if changed:
-            found.append(Scouted(index, True, tuple(watch.convolutions), features.shape[1]))
+            found.append(
+                Scouted(index, True, tuple(watch.convolutions), features.shape[1], tuple(watch.stack))
+            )
             raise ReachedError
         return call.run()
 
@@ -167,4 +176,13 @@ def other_calls(model: nn.Module) -> ModelError:
         f"{type(model).__name__} makes other attention calls each time that it runs, so that its layers can't be "
         "told. Does it leave out layers at random (stochastic depth that evaluation doesn't switch off), or "
         "depending on what is in an image?"
+    )
+
+
+def other_tokens(model: nn.Module) -> ModelError:
+    """The error for a model that makes something else of the same image each time."""
+    return ModelError(
+        f"{type(model).__name__} gives another output, or other tokens, for the same image from call to call, or "
+        "with other images beside it, so that no map would fit. Does it keep something from one call to the "
+        "next, draw at random also when it evaluates, or mix the images of a batch?"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -170,7 +171,7 @@ def unmixed(call: AttentionCall, features: Tensor, mixed: int = 0, own: bool | N
         own: whether the queries are other tokens than the keys; None: told by their number.
     """
     rows = len(features)
-    output = call.run() if mixed else None
+    output = first_of(call, mixed, rows).run() if mixed else None
     value = call.value
     if call.enable_gqa:
         value = value.repeat_interleave(call.query.shape[-3] // value.shape[-3], dim=-3)
@@ -180,8 +181,19 @@ def unmixed(call: AttentionCall, features: Tensor, mixed: int = 0, own: bool | N
     value = value.expand(shape)
     if output is None:
         return value.clone()
-    kept = mixed * (shape[0] // rows)
-    return torch.cat([output[:kept], value[kept:]])
+    return torch.cat([output, value[len(output) :]])
+
+
+def first_of(call: AttentionCall, images: int, rows: int) -> AttentionCall:
+    """The call of the first images alone, of all that are its rows."""
+
+    def cut(tensor: Tensor) -> Tensor:
+        return tensor[: images * (tensor.shape[0] // rows)]
+
+    mask = call.mask
+    if mask is not None and mask.dim() == call.query.dim() and mask.shape[0] == call.query.shape[0]:
+        mask = cut(mask)
+    return replace(call, query=cut(call.query), key=cut(call.key), value=cut(call.value), mask=mask)
 
 
 def answer_apart(call: AttentionCall, upstream: Upstream) -> Tensor:

@@ -1,0 +1,87 @@
+"""Which tokens a model's head reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vitcam.errors import ModelError
+from vitcam.recording.layout import Layout
+from vitcam.recording.passes import Pass, gradients, read_pass
+from vitcam.recording.score import Scorer
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the head reads of one stream of tokens.
+
+    Attributes:
+        rows: (tokens,) the share of each token: equal among those that the head reads after the last block, 0
+            elsewhere. All 0 if the output depends on none of them.
+        pools: whether it reads the tokens through an attention of its own.
+    """
+
+    rows: Float[Tensor, " tokens"]
+    pools: bool
+
+
+def heads_of(model: nn.Module, image: Tensor, layout: Layout, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
+    """What the head reads of each stream, by the gradient that comes back from it."""
+    reached = [
+        (layer, (gradient != 0).any(dim=-1).flatten(0, 2).any(dim=0))
+        for layer, gradient in zip(run.layers, gradients(run, scorer), strict=True)
+    ]
+    heads = []
+    for number, stream in enumerate(layout.streams):
+        of_stream = [(layer, rows) for layer, rows in reached if layer.stream == number]
+        last = [rows for layer, rows in of_stream if not layer.pooling][-1]
+        shares = torch.zeros(stream.tokens, device=last.device)
+        shares[: len(last)] = last.float()
+        pools = any(bool(rows.any()) for layer, rows in of_stream if layer.pooling)
+        if not shares.any() and not pools:
+            # The gradient is cut on the way, or the output depends on nothing: what is read shows without it, too.
+            shares = _read_without_gradient(model, image, layout, number, scorer)
+        heads.append(Head(shares / shares.sum().clamp_min(1e-12), pools))
+    return tuple(heads)
+
+
+def _read_without_gradient(
+    model: nn.Module, image: Tensor, layout: Layout, stream: int, scorer: Scorer
+) -> Float[Tensor, " tokens"]:
+    """Which tokens of a stream the head reads: those whose last answer can't be changed without changing the output.
+
+    Raises:
+        ModelError: it reads some patches and not others.
+    """
+    tokens, grid = layout.streams[stream].tokens, layout.streams[stream].grid
+    patches = torch.zeros(tokens, dtype=torch.bool)
+    patches[grid.patches] = True
+    shares = torch.zeros(tokens, device=image.device)
+    for changed in _sets(patches):
+        outputs = [scorer(read_pass(model, image, layout, stream, some)) for some in (None, changed)]
+        difference = (outputs[0] - outputs[1]).abs().max()
+        if difference > 1e-5 * outputs[0].abs().max():
+            shares[changed] = 1.0
+    read = shares[patches].sum()
+    if 0 < read < patches.sum():
+        raise ModelError(
+            f"which tokens the head of {type(model).__name__} reads couldn't be told: no gradient comes back to "
+            "them, and it reads some patches and not others"
+        )
+    return shares
+
+
+def _sets(patches: Tensor) -> Iterator[Tensor]:
+    """Each token of no place alone, and the patches in four parts."""
+    for token in (~patches).nonzero().flatten():
+        alone = torch.zeros_like(patches)
+        alone[token] = True
+        yield alone
+    numbers = patches.cumsum(0) % 4
+    for part in range(4):
+        if bool((some := patches & (numbers == part)).any()):
+            yield some
