@@ -207,10 +207,23 @@ def frozen_in_part(x, net):
     return net.read(x)
 
 
-@pytest.mark.parametrize("forward", [frozen, detached, frozen_in_part])
+def frozen_in_inference_mode(x, net):
+    with torch.inference_mode():
+        features = net.through(net.tokens(x))
+    return net.read(features.clone())
+
+
+@pytest.mark.parametrize("forward", [frozen, detached, frozen_in_part, frozen_in_inference_mode])
 def test_gradients_cut_inside(forward):
     model = Of(forward, ViT())
     refused(explained(model, methods=WITH_GRADIENTS), "without gradients itself", "cuts gradients")
+    refused(explained(model, methods=("lrp", "attnlrp")), "cuts gradients")
+    # The last block's norm may lie behind the cut; its map is right then.
+    last = explained(model, methods=("gradcam",))
+    if forward is frozen_in_part:
+        assert_same(last, explained(ViT(), methods=("gradcam",)))
+    else:
+        refused(last, "without gradients itself", "cuts gradients")
     assert_same(explained(model, methods=FORWARD_ONLY), explained(ViT(), methods=FORWARD_ONLY))
 
 

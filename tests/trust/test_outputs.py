@@ -192,3 +192,13 @@ def test_flat_one_hot_label_of_a_single_image():
 def test_indices_that_are_0_and_1_stay_indices(head, targets):
     e = vitcam.explain(HomemadeViT(head=nn.Linear(24, head)), IMAGES, "gae", targets=targets)
     assert e.targets.tolist() == targets
+
+
+@pytest.mark.parametrize("method", ["agcam", "gae", "gradcam", "legrad", "lrp", "attnlrp"])
+def test_targets_that_were_made_in_inference_mode(method):
+    model = HomemadeViT().eval()
+    with torch.inference_mode():
+        targets = model(IMAGES).argmin(dim=1)
+    found = vitcam.explain(model, IMAGES, method, targets=targets)
+    expected = vitcam.explain(model, IMAGES, method, targets=targets.tolist())
+    torch.testing.assert_close(found.heatmaps, expected.heatmaps)

@@ -17,8 +17,9 @@ def gradsam(recording: Recording, *, rows: str = "all") -> TokenMap:
 
         map_j = mean_l mean_h mean_i  ReLU(∂y/∂A_ij) · A_ij
 
-    with the ordinary gradient, ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩. i runs over all query rows of a layer, as the mean over the
-    tokens does in the paper.
+    with the ordinary gradient, ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩. i runs over all query rows of a layer: the paper's mean is
+    over all tokens, and no row is special. Public implementations differ in the axis that is left: some sum each row
+    over its keys instead, which says how much a token takes and not how much is taken from it.
 
     The paper is about language models. An attention that pools the tokens for the head (SigLIP) is one more layer,
     with its own rows.

@@ -179,13 +179,17 @@ class _Recorder:
                 return run(model, images, layout)
             return run(model, images, layout, partial(first_rows, rows=keep_rows))
 
+        cut = False
+
         def attend(call: AttentionCall) -> Tensor:
+            nonlocal cut
+            cut = cut or not torch.is_grad_enabled()
             output = fast_attention(call)
             # A copy where a gradient needs it, since models write over what they are given.
             return output.clone() if output.requires_grad else output
 
         with torch.enable_grad(), fast_linear(), intercept(attend):
-            return Pass(model(images), ())
+            return Pass(model(images), (), cut=cut)
 
     def _untracked_pass(self, linear: Linear) -> Callable[..., Pass]:
         if not self.compile or self.needs & Need.BLOCK_NORM:
@@ -317,7 +321,8 @@ class _Recorder:
                 f"{model} runs attention layers without gradients itself (under torch.no_grad, as for a frozen "
                 "backbone), so that none comes back to them. Freeze weights with requires_grad_(False) instead"
             )
-        if run.layers and any(layer.output.requires_grad for layer in run.layers):
+        reached = [*(layer.output for layer in run.layers), *([] if run.norm is None else [run.norm])]
+        if any(tensor.requires_grad for tensor in reached):
             scores = scorer(run.output)
             if not scores.requires_grad:
                 return (

@@ -40,7 +40,9 @@ class Score:
     def targets(self, output: Any, batch: int) -> Int[Tensor, "batch targets"]:
         """The class indices; -1 where a function gives the scores."""
         if self.choose is not None:
-            return self.choose(logits_of(output))
+            chosen = self.choose(logits_of(output))
+            # autograd takes no tensor that was made in inference mode, but a copy of it
+            return chosen.clone() if chosen.is_inference() else chosen
         scores = self.scorer(None)(output)
         if scores.shape[0] != batch:
             raise TargetError(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from vitcam.errors import MethodError
 from vitcam.methods.relevance.attention import AttentionLayer
@@ -55,6 +56,13 @@ class Trace:
 
     def _backward(self, scores: Tensor, at: Sequence[Tensor], ordinary: bool) -> tuple[Tensor, ...]:
         if not scores.requires_grad:
+            leaves = [leaf for leaf in tree_leaves(self.output) if isinstance(leaf, Tensor)]
+            if leaves and not any(leaf.requires_grad for leaf in leaves):
+                raise MethodError(
+                    "the model cuts gradients between the images and its output itself (torch.no_grad, detach, or a "
+                    "function without a gradient, such as int8 layers), so that no relevance comes back to them. "
+                    "attention and rollout need none and work on it"
+                )
             raise MethodError(
                 "the scores aren't connected to the trace's output; compute them from it with gradients enabled "
                 "(not under torch.no_grad), and from what depends on the images"
