@@ -178,8 +178,8 @@ def follow(
 
 
 def _keep(entered: dict[str, Tensor], block: str, tokens: Tokens) -> Tokens:
-    """Keeps the tokens of the image as it is, which go into a block."""
-    entered[block] = tokens[:TRUE].clone()
+    """Keeps the tokens of the image as it is, which go into a block first."""
+    entered.setdefault(block, tokens[:TRUE].clone())
     return tokens
 
 
