@@ -27,7 +27,7 @@ from vitcam.recording import Need, Score, find_logits, record
 from vitcam.recording.blocks import block_input
 from vitcam.targets import score_of
 
-SECONDS = 300
+SECONDS = 900
 
 
 def main(patterns: Sequence[str]) -> None:

@@ -88,8 +88,12 @@ def _measured_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
         # Any token may be the only patch of an image, so that a single one confirms nothing.
         grids = [grid for grid in even_grids(shape[0], size)[:3] if grid != (1, 1) or layout.grid.tokens == 1]
         candidates = [(grid, False) for grid in grids]
+    elif len(shape) == 3:
+        either = [((shape[0], shape[1]), False), ((shape[1], shape[2]), True)]
+        # Where channels were taken for rows, "patches" are stripes; to look for them takes a pass for each.
+        candidates = [each for each in either if _oblong(each[0], size) <= 4]
     else:
-        candidates = [((shape[0], shape[1]), False), ((shape[1], shape[2]), True)] if len(shape) == 3 else []
+        candidates = []
     for candidate, channels_first in candidates:
         flat = _flat_first if channels_first else _flat_last
         grid = measured_grid(
@@ -102,6 +106,12 @@ def _measured_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
         if grid is not None and not grid.order:
             return NormSite(grid, channels_first)
     return NormSite(None)
+
+
+def _oblong(grid: tuple[int, int], size: tuple[int, int]) -> float:
+    """How many times longer than wide, or wider than long, a patch is."""
+    ratio = size[0] * grid[1] / (size[1] * grid[0])
+    return max(ratio, 1 / ratio)
 
 
 def _flat_first(values: Tensor) -> Tensor:
