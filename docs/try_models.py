@@ -142,17 +142,19 @@ def close(one: Tensor, other: Tensor) -> bool:
 
 
 def without_replay(model: nn.Module, images: Tensor, score: Any) -> Tensor:
-    """agcam with all tokens taking part."""
-    chosen = score_of(score or [[0, 3], [5, 1]], len(images), None)
-    recording = record(model, images, chosen, Need.SKIP_GRADIENT, allow_replay=False)
-    return to_grid(agcam.agcam(recording), recording.layout.grid)
+    """agcam with all tokens taking part, of one image at a time, as some models want it."""
+    maps = []
+    for image, targets in zip(images.split(1), ([[0, 3]], [[5, 1]]), strict=True):
+        chosen = score_of(score or targets, 1, None)
+        recording = record(model, image, chosen, Need.SKIP_GRADIENT, allow_replay=False)
+        maps.append(to_grid(agcam.agcam(recording), recording.layout.grid))
+    return torch.cat(maps)
 
 
 def layout(model: nn.Module, images: Tensor, score: Any) -> dict[str, Any]:
     """What was found about the model, and whether its tokens lie where they are said to lie."""
     chosen = Score(function=score) if score else Score(lambda logits: logits.argmax(1, True))
-    needs = Need.MAPS
-    recording = record(model, images, chosen, needs)
+    recording = record(model, images[:1], chosen, Need.MAPS)
     found = recording.layout
     grid = found.grid
     result: dict[str, Any] = {
