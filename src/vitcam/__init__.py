@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vitcam.decomposing import Decomposition, decompose
     from vitcam.errors import VitcamError
     from vitcam.explaining import compare, explain
-    from vitcam.explanation import Explanation
+    from vitcam.explanation import Explanation, load
     from vitcam.inspecting import Inspection, inspect
     from vitcam.models import LoadedModel, Preprocessing, load_model
     from vitcam.single_heads import attention_heads
@@ -36,6 +36,7 @@ __all__ = [
     "decompose",
     "explain",
     "inspect",
+    "load",
     "load_model",
 ]
 
@@ -48,6 +49,7 @@ __getattr__, __dir__ = lazy_names(
         "Decomposition": "vitcam.decomposing",
         "explain": "vitcam.explaining",
         "Explanation": "vitcam.explanation",
+        "load": "vitcam.explanation",
         "inspect": "vitcam.inspecting",
         "Inspection": "vitcam.inspecting",
         "LoadedModel": "vitcam.models",

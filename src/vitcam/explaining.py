@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from vitcam.arguments import MoreInputs
 from vitcam.batching import AnyModel, for_each_batch
 from vitcam.errors import MethodError
 from vitcam.explanation import Explanation
+from vitcam.explanation.explanation import join
 from vitcam.heatmap import to_grid
-from vitcam.inputs import Batch, Images, Pictures
+from vitcam.inputs import Batch, Images
 from vitcam.methods import Method, canonical_name, compute_map, find_method
 from vitcam.models.loaded import LoadedModel
 from vitcam.recording import Need, Overrides, Precision, Recording
@@ -161,7 +162,9 @@ def _explain(
 
     needs = reduce(Need.__or__, (method.needs(options) for method, options in methods))
     parts = for_each_batch(explained, model, images, targets, needs, **options)
-    return [_joined(of_one_method) for of_one_method in zip(*parts, strict=True)]
+    explanations = [join(of_one_method) for of_one_method in zip(*parts, strict=True)]
+    photographs = explanations[0].photographs  # the same of all, and known to be
+    return [replace(each, photographs=photographs) for each in explanations]
 
 
 def _explanation(
@@ -181,19 +184,4 @@ def _explanation(
         class_names=loaded.class_names if loaded is not None else None,
         multi_label=loaded is not None and loaded.multi_label,
         region=recording.layout.grid.region,
-    )
-
-
-def _joined(parts: Sequence[Explanation]) -> Explanation:
-    if len(parts) == 1:
-        return parts[0]
-    logits = [part.logits for part in parts if part.logits is not None]
-    return replace(
-        parts[0],
-        heatmaps=torch.cat([part.heatmaps for part in parts]),
-        targets=torch.cat([part.targets for part in parts]),
-        logits=torch.cat(logits) if logits else None,
-        photographs=Pictures(
-            [partial(part.photographs.__getitem__, i) for part in parts for i in range(len(part.photographs))]
-        ),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,34 @@ def open_image(
         f"Expected an image's path, a PIL image or a numpy array, got {type(source).__name__}. PIL.Image.open reads "
         "open files; normalised tensors are stacked into one by torch.stack."
     )
+
+
+class Pictures(Sequence[Image.Image]):
+    """Pictures that are made, each time, when asked for: a thousand photographs need no memory.
+
+    Args:
+        makers: a function per picture.
+
+    Example:
+        >>> pictures = Pictures([lambda: open_image("photo.jpg")] * 1000)
+        >>> len(pictures[10:])  # no file is opened
+        990
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], Image.Image]]) -> None:
+        self._makers = makers
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def __getitem__(self, index: Any) -> Any:
+        made = self._makers[index]
+        return Pictures(made) if isinstance(made, Sequence) else made()
+
+    @classmethod
+    def chained(cls, several: Sequence[Sequence[Image.Image]]) -> Pictures:
+        """The pictures of several sequences, one after the other. None is made."""
+        return cls([partial(each.__getitem__, i) for each in several for i in range(len(each))])
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitcam.errors import ImageError
-from vitcam.images import open_image
+from vitcam.images import Pictures, open_image
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
 from vitcam.threads import map_ahead
@@ -39,24 +39,6 @@ class Batch:
     start: int
     tensor: Float[Tensor, "batch channels height width"]
     photographs: Sequence[Image.Image]
-
-
-class Pictures(Sequence[Image.Image]):
-    """Pictures that are made, each time, when asked for: a thousand photographs need no memory.
-
-    Args:
-        makers: a function per picture.
-    """
-
-    def __init__(self, makers: Sequence[Callable[[], Image.Image]]) -> None:
-        self._makers = makers
-
-    def __len__(self) -> int:
-        return len(self._makers)
-
-    def __getitem__(self, index: Any) -> Any:
-        made = self._makers[index]
-        return [make() for make in made] if isinstance(made, Sequence) else made()
 
 
 def count(images: Images) -> int:

@@ -1,0 +1,6 @@
+"""The answer to "where did it look?", and what one makes of it: pictures, boxes, a folder on disk."""
+
+from vitcam.explanation.explanation import Explanation
+from vitcam.explanation.storing import load
+
+__all__ = ["Explanation", "load"]
