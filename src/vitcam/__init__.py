@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vitcam.decomposing import Decomposition, decompose
     from vitcam.errors import VitcamError
     from vitcam.explaining import compare, explain
-    from vitcam.explanation import Explanation, load
+    from vitcam.explanation import Comparison, Explanation, figure, load
     from vitcam.inspecting import Inspection, inspect
     from vitcam.models import LoadedModel, Preprocessing, load_model
     from vitcam.single_heads import attention_heads
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Box",
+    "Comparison",
     "Decomposition",
     "Explanation",
     "Inspection",
@@ -35,6 +36,7 @@ __all__ = [
     "compare",
     "decompose",
     "explain",
+    "figure",
     "inspect",
     "load",
     "load_model",
@@ -49,6 +51,8 @@ __getattr__, __dir__ = lazy_names(
         "Decomposition": "vitcam.decomposing",
         "explain": "vitcam.explaining",
         "Explanation": "vitcam.explanation",
+        "Comparison": "vitcam.explanation",
+        "figure": "vitcam.explanation",
         "load": "vitcam.explanation",
         "inspect": "vitcam.inspecting",
         "Inspection": "vitcam.inspecting",

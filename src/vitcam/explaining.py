@@ -12,7 +12,7 @@ import torch
 from vitcam.arguments import MoreInputs
 from vitcam.batching import AnyModel, for_each_batch
 from vitcam.errors import MethodError
-from vitcam.explanation import Explanation
+from vitcam.explanation import Comparison, Explanation
 from vitcam.explanation.explanation import join
 from vitcam.heatmap import to_grid
 from vitcam.inputs import Batch, Images
@@ -108,7 +108,7 @@ def compare(
     grid: tuple[int, int] | None = None,
     prefix: int | None = None,
     first_block: str | None = None,
-) -> dict[str, Explanation]:
+) -> Comparison:
     """Several methods on the same images; they share the forward pass and the gradients.
 
     Args:
@@ -117,7 +117,8 @@ def compare(
             for :func:`explain`.
 
     Returns:
-        From each method's canonical name to its explanation, in the order of ``methods``.
+        From each method's canonical name to its explanation, in the order of ``methods``: a dictionary that draws
+        itself, see :class:`vitcam.Comparison`.
 
     Raises:
         MethodError: no methods were given, or one twice; else as for :func:`explain`.
@@ -147,7 +148,7 @@ def compare(
         given=Overrides(grid, prefix, first_block),
         compile=compile,
     )
-    return dict(zip(names, explanations, strict=True))
+    return Comparison(zip(names, explanations, strict=True))
 
 
 def _explain(

@@ -35,7 +35,8 @@ PER_IMAGE = {"per image": True}
 class Explanation:
     """Heatmaps of a batch of images by one method.
 
-    It is a sequence of explanations of one image each: ``len(e)``, ``e[3]``, ``e[:4]``, ``for one in e``.
+    It is a sequence of explanations of one image each: ``len(e)``, ``e[3]``, ``e[:4]``, ``for one in e``. In a
+    notebook it shows itself as a picture.
 
     Attributes:
         heatmaps: (batch, targets, h, w) float32, raw values on the patch grid, as the method's paper defines
@@ -106,6 +107,16 @@ class Explanation:
             f"Explanation({self.method}, {_counted(images, 'image')} × {_counted(targets, 'target')}, "
             f"maps of {height}×{width}{where})"
         )
+
+    def _repr_html_(self) -> str:
+        from vitcam.explanation.notebook import as_html
+
+        return as_html(self)
+
+    def _repr_png_(self) -> bytes | None:
+        from vitcam.explanation.notebook import as_png
+
+        return as_png(self)
 
     def to(self, device: str | torch.device) -> Explanation:
         """The same with its tensors on a device, such as "cuda", or "auto" for the best there is.
