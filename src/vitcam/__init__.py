@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vitcam.explaining import compare, explain
     from vitcam.explanation import Comparison, Explanation, figure, load
     from vitcam.inspecting import Inspection, inspect
-    from vitcam.models import LoadedModel, Preprocessing, load_model
+    from vitcam.models import LoadedModel, Preprocessing, load_model, wrap
     from vitcam.single_heads import attention_heads
     from vitcam.types import Box, PatchGrid
 
@@ -40,6 +40,7 @@ __all__ = [
     "inspect",
     "load",
     "load_model",
+    "wrap",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -59,6 +60,7 @@ __getattr__, __dir__ = lazy_names(
         "LoadedModel": "vitcam.models",
         "Preprocessing": "vitcam.models",
         "load_model": "vitcam.models",
+        "wrap": "vitcam.models",
         "Box": "vitcam.types",
         "PatchGrid": "vitcam.types",
         "VitcamError": "vitcam.errors",
