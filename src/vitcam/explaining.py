@@ -43,8 +43,10 @@ def explain(
     Args:
         model: a loaded model, or any ``nn.Module`` that returns logits (a tensor, something with ``logits``,
             or a tuple's first). It is left exactly as it was.
-        images: a normalised float tensor (batch, 3, height, width) of any size the model takes; or paths, PIL
-            images or arrays, one or a list, which a loaded model preprocesses itself. A dictionary such as a Hugging
+        images: a normalised float tensor (batch, 3, height, width) of any size the model takes; or paths, open
+            files, their bytes, PIL images or arrays, one or a list, which a loaded model preprocesses itself. The
+            path of a folder means all images in it and below it, a pattern (``"photos/*.jpg"``) its matches,
+            sorted; ``Explanation.names`` says which image is which. A dictionary such as a Hugging
             Face ``BatchFeature`` will do: its ``pixel_values``, or its one tensor of images, are explained, and its
             other entries are inputs.
         method: the name of a method, see ``vitcam.methods.METHODS``; options may stand in brackets.
@@ -185,4 +187,5 @@ def _explanation(
         class_names=loaded.class_names if loaded is not None else None,
         multi_label=loaded is not None and loaded.multi_label,
         region=recording.layout.grid.region,
+        names=batch.names,
     )
