@@ -21,7 +21,8 @@ def is_open_file(source: Any) -> TypeGuard[OpenFile]:
     """Whether it can be read from. PIL's images can't.
 
     Example:
-        >>> is_open_file(io.BytesIO()), is_open_file("photo.jpg")
+        >>> with open("things/cat/0.jpg", "rb") as file:
+        ...     is_open_file(file), is_open_file("photo.jpg")
         (True, False)
     """
     return isinstance(source, OpenFile)
@@ -34,9 +35,9 @@ def content_of(file: Any) -> bytes:
         ImageError: it is closed, a file of text, can't be read, or has more than ``MAX_BYTES``.
 
     Example:
-        >>> file = io.BytesIO(b"photograph")
-        >>> content_of(file), content_of(file)
-        (b'photograph', b'photograph')
+        >>> with open("things/cat/0.jpg", "rb") as file:
+        ...     content_of(file) == content_of(file) == Path("things/cat/0.jpg").read_bytes()
+        True
     """
     name = name_of(file)
     try:
@@ -63,8 +64,9 @@ def name_of(file: Any) -> str:
     """What an open file is called, for messages.
 
     Example:
-        >>> name_of(io.BytesIO())
-        'the open BytesIO'
+        >>> with open("things/cat/0.jpg", "rb") as file:
+        ...     name_of(file)
+        'things/cat/0.jpg'
     """
     name = getattr(file, "name", None)
     return name if isinstance(name, str) and name else f"the open {type(file).__name__}"

@@ -136,7 +136,12 @@ class Explanation:
         return replace(self, **moved)
 
     def cpu(self) -> Explanation:
-        """The same with its tensors in the computer's own memory."""
+        """The same with its tensors in the computer's own memory.
+
+        Example:
+            >>> vitcam.explain(photo_model, photo).cpu().targets.device
+            device(type='cpu')
+        """
         return self.to("cpu")
 
     def save(self, folder: str | os.PathLike[str]) -> None:
