@@ -34,9 +34,7 @@ def predicted(model: vitcam.LoadedModel) -> Image.Image:
     pictures = []
     for name in PHOTOS:
         e = vitcam.explain(model, photo_path(name))
-        share = f"{100 * float(e.probabilities.max()):.1f} %"
-        cell = Cell(e.upsampled()[0, 0], f"{e.label()}\n{share}")
-        pictures.append(panel(e.photographs[0], [[cell]], photo_label=f"{name}.jpg"))
+        pictures.append(vitcam.figure(e, photo_label=f"{name}.jpg"))
     return one_above_the_other([side_by_side(pictures[:2]), side_by_side(pictures[2:])])
 
 
@@ -45,12 +43,7 @@ def methods(model: vitcam.LoadedModel, groups: Sequence[Sequence[str]]) -> Image
     pictures = []
     for group in groups:
         found = vitcam.compare(model, photo_path("cat_and_cup"), list(group), targets=["cat", "cup"])
-        first = next(iter(found.values()))
-        maps = [e.upsampled()[0] for e in found.values()]
-        cells = [[Cell(of_method[t]) for of_method in maps] for t in range(2)]
-        pictures.append(
-            panel(first.photographs[0], cells, row_labels=["cat", "cup"], column_labels=list(found))
-        )
+        pictures.append(found.figure(photo_label="photograph"))
     return one_above_the_other(pictures)
 
 

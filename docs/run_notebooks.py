@@ -33,9 +33,8 @@ def executed(path: Path, folder: Path) -> NotebookNode:
 
 
 def _small(output: NotebookNode) -> NotebookNode:
-    if "image/jpeg" in output.get(
-        "data", {}
-    ):  # Pillow gives photographs in both, and PNG is ten times as large
+    # Pillow gives photographs as JPEG too, and explanations have one in their HTML; PNG is ten times as large
+    if {"image/jpeg", "text/html"} & output.get("data", {}).keys():
         output.data.pop("image/png", None)
     return output
 

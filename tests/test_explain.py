@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -13,6 +17,7 @@ from PIL import Image
 import vitcam
 from families import images_of, model_of
 from vitcam.errors import ImageError, TargetError, VitcamError
+from vitcam.images import open_image
 from vitcam.photos import photo_path
 
 
@@ -234,3 +239,121 @@ def test_gradients_that_the_caller_switched_off_do_not_matter(off, method):
     with off():
         torch.testing.assert_close(vitcam.explain(model, images + 0, method).heatmaps, expected.heatmaps)
         assert not torch.is_grad_enabled()
+
+
+def save_photos(folder):
+    for name, target in (("cat", "b/2.jpg"), ("cup", "a.jpg"), ("astronaut", "b/1.JPG")):
+        (folder / target).parent.mkdir(exist_ok=True, parents=True)
+        (folder / target).write_bytes(photo_path(name).read_bytes())
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.jpg").write_bytes(photo_path("cat").read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("as_path", [str, Path])
+def test_a_folder_is_all_images_in_it(photo, tmp_path, as_path):
+    folder = save_photos(tmp_path / "photos")
+    e = vitcam.explain(photo, as_path(folder), batch_size=2)
+    assert e.names == tuple(str(folder / name) for name in ("a.jpg", "b/1.JPG", "b/2.jpg"))
+    assert [one.label() for one in e] == ["cup", "face", "cat"]
+    assert [one.photographs[0].size for one in e] == [one.size for one in e.photographs]
+    assert e[1].names == (str(folder / "b/1.JPG"),)
+
+
+def test_patterns_and_mixed_lists(photo, tmp_path, monkeypatch):
+    save_photos(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    assert vitcam.explain(photo, "photos/**/*.jp*g").names == ("photos/a.jpg", "photos/b/2.jpg")
+    picture = Image.open(photo_path("cup"))
+    e = vitcam.explain(photo, ["photos/b", picture, Path("photos/a.jpg"), "photos/a.jpg"])
+    assert e.names == ("photos/b/1.JPG", "photos/b/2.jpg", "", "photos/a.jpg", "photos/a.jpg")
+    labels = [["face"], ["cat"], ["cup"], ["cup"], ["cup"]]
+    e = vitcam.explain(photo, ["photos/b", picture, "photos/a.jpg", "photos/a.jpg"], targets=labels)
+    assert [one.label() for one in e] == ["face", "cat", "cup", "cup", "cup"]
+    both = vitcam.compare(photo, "photos", ["agcam", "center"], batch_size=2)
+    assert both["center"].names == both["agcam"].names
+    assert len(vitcam.decompose(photo, "photos").maps) == 3
+
+
+def test_a_file_with_signs_of_a_pattern_is_a_file(photo, tmp_path):
+    path = tmp_path / "cat[1]*.jpg"
+    path.write_bytes(photo_path("cat").read_bytes())
+    (tmp_path / "cat1.jpg").write_bytes(b"")
+    assert vitcam.explain(photo, str(path)).names == (str(path),)
+
+
+def test_folders_without_images_and_files_that_are_none(photo, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    for what, reason in (
+        (tmp_path / "empty", "there is no image here"),
+        (tmp_path / "*.png", "there is no image here"),
+        (tmp_path / "gone.jpg", "there is no such file"),
+        (tmp_path, r"bad\.jpg is not an image that Pillow can read"),
+        ("https://example.org/cat.jpg", "is an address; nothing is downloaded"),
+        ("", "An image's path is empty"),
+        ([tmp_path / "empty", photo_path("cat")], "there is no image here"),
+    ):
+        for path in (what, str(what)) if isinstance(what, Path) else (what,):
+            with pytest.raises(ImageError, match=reason):
+                vitcam.explain(photo, path)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, io.BytesIO])
+def test_bytes_and_open_files(photo, kind):
+    content = kind(photo_path("cup").read_bytes())
+    expected = vitcam.explain(photo, photo_path("cup"))
+    for images in (content, [content, content]):
+        e = vitcam.explain(photo, images)
+        torch.testing.assert_close(e.heatmaps, expected.heatmaps.expand(len(e), -1, -1, -1))
+        assert e.photographs[0].tobytes() == expected.photographs[0].tobytes()
+        assert set(e.names) == {""}
+    torch.testing.assert_close(photo.preprocess(content), photo.preprocess(photo_path("cup")))
+
+
+def test_an_open_file_is_read_from_its_beginning_and_left_where_it_was(photo):
+    expected = vitcam.explain(photo, photo_path("cup"))
+    with photo_path("cup").open("rb") as file:
+        file.seek(100)
+        e = vitcam.explain(photo, file)
+        assert file.tell() == 100
+    torch.testing.assert_close(e.heatmaps, expected.heatmaps)
+    assert e.overlay().tobytes() == expected.overlay().tobytes()  # though it is closed by now
+
+
+def test_a_stream_that_cannot_be_wound_back(photo):
+    with zipfile.ZipFile(archive := io.BytesIO(), "w") as made:
+        made.writestr("cup.jpg", photo_path("cup").read_bytes())
+    with zipfile.ZipFile(archive) as made, made.open("cup.jpg") as file:
+        file.seekable = lambda: False
+        assert vitcam.explain(photo, file).label() == "cup"
+
+
+def test_open_files_that_hold_no_photograph(photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call it
+    text = tmp_path / "text.txt"
+    text.write_text("no image")
+    with text.open() as file:
+        for opened in (file, io.StringIO("text")):
+            with pytest.raises(ImageError, match=r"is open for reading text: open it by open\(path, 'rb'\)"):
+                open_image(opened)
+    closed = text.open("rb")
+    closed.close()
+    for images, reason in (
+        (closed, r"text\.txt can't be read: .*closed file"),
+        (io.BytesIO(), r"empty \(0 bytes\)"),
+        (b"", r"the image of 0 bytes is empty"),
+        (b"no image", "the image of 8 bytes is not an image that Pillow can read"),
+        (photo_path("cup").read_bytes()[:9000], "the image of 9,000 bytes can't be decoded.*truncated"),
+        (io.BytesIO(b"no image"), "the image of 8 bytes is not an image"),
+    ):
+        with pytest.raises(ImageError, match=reason):
+            vitcam.explain(photo, images)
+    monkeypatch.setattr("vitcam.open_files.MAX_BYTES", 100)
+    with pytest.raises(ImageError, match="the open BytesIO has more than 100 bytes"):
+        vitcam.explain(photo, io.BytesIO(bytes(101)))
+
+
+def test_a_bare_module_takes_no_folder(photo, tmp_path):
+    with pytest.raises(ImageError, match=r"a bare nn\.Module takes a normalised float tensor"):
+        vitcam.explain(photo.module, save_photos(tmp_path))

@@ -135,8 +135,16 @@ def test_options_of_wrong_types(options, error, message):
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (None, ImageError, "images must be a tensor, or a path, PIL image or array, or a list .* got None"),
-        (b"\xff\xd8", ImageError, "or a list of these; got b'"),
+        (
+            None,
+            ImageError,
+            r"images must be a tensor, or a path .*, a PIL image or array, or a list .* got None",
+        ),
+        (
+            b"\xff\xd8",
+            ImageError,
+            r"a bare nn\.Module takes a normalised float tensor .* vitcam\.wrap\(model",
+        ),
         ((path for path in ["cat.jpg"]), ImageError, "or a list of these; got <generator"),
         (IMAGES.to("meta"), ImageError, "images are on the meta device"),
         (IMAGES[:, :1], ModelError, r"itself failed on images of shape \(1, 32, 32\)"),

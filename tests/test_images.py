@@ -175,7 +175,10 @@ def test_arrays_that_are_no_images_are_refused(array: np.ndarray, message: str) 
 
 
 def test_other_objects_are_refused() -> None:
-    with pytest.raises(ImageError, match="Expected an image's path, a PIL image or a numpy array, got list"):
+    with pytest.raises(
+        ImageError,
+        match="Expected an image's path, its bytes or an open file, a PIL image or a numpy array, got list",
+    ):
         inspect.unwrap(open_image)([1, 2])  # past the type checks that tests run with
 
 

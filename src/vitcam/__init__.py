@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from vitcam.decomposing import Decomposition, decompose
     from vitcam.errors import VitcamError
     from vitcam.explaining import compare, explain
-    from vitcam.explanation import Explanation
+    from vitcam.explanation import Comparison, Explanation, figure, load
     from vitcam.inspecting import Inspection, inspect
-    from vitcam.models import LoadedModel, Preprocessing, load_model
+    from vitcam.models import LoadedModel, Preprocessing, load_model, wrap
     from vitcam.single_heads import attention_heads
     from vitcam.types import Box, PatchGrid
 
@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Box",
+    "Comparison",
     "Decomposition",
     "Explanation",
     "Inspection",
@@ -35,8 +36,11 @@ __all__ = [
     "compare",
     "decompose",
     "explain",
+    "figure",
     "inspect",
+    "load",
     "load_model",
+    "wrap",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -48,11 +52,15 @@ __getattr__, __dir__ = lazy_names(
         "Decomposition": "vitcam.decomposing",
         "explain": "vitcam.explaining",
         "Explanation": "vitcam.explanation",
+        "Comparison": "vitcam.explanation",
+        "figure": "vitcam.explanation",
+        "load": "vitcam.explanation",
         "inspect": "vitcam.inspecting",
         "Inspection": "vitcam.inspecting",
         "LoadedModel": "vitcam.models",
         "Preprocessing": "vitcam.models",
         "load_model": "vitcam.models",
+        "wrap": "vitcam.models",
         "Box": "vitcam.types",
         "PatchGrid": "vitcam.types",
         "VitcamError": "vitcam.errors",

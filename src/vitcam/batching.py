@@ -12,7 +12,7 @@ from torch import nn
 
 from vitcam.arguments import MoreInputs, inputs_of, unpacked
 from vitcam.errors import ModelError, OneByOneError, TargetError
-from vitcam.inputs import Batch, Images, batches, count
+from vitcam.inputs import Batch, Images, batches, listed
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
 from vitcam.recording import Inputs, Need, Recording, Score, record
@@ -65,7 +65,8 @@ def for_each_batch(
             "from a specification"
         )
     images, name, came_along = unpacked(images)
-    total = count(images)
+    images = listed(images)
+    total = len(images)
     if loaded is not None and loaded.promptable and (_is_prompts(targets) or not loaded.class_names):
         loaded, targets = _with_prompts(loaded, targets, total)
         module = loaded.module
@@ -117,7 +118,12 @@ def _recorded(
         yield batch, recorded(batch)
     except OneByOneError:
         for index in range(len(batch.tensor)):
-            single = Batch(batch.start + index, batch.tensor[index : index + 1], [batch.photographs[index]])
+            single = Batch(
+                batch.start + index,
+                batch.tensor[index : index + 1],
+                batch.photographs[index : index + 1],
+                batch.names[index : index + 1],
+            )
             yield single, recorded(single)
 
 

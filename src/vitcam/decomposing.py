@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from vitcam.arguments import MoreInputs, unpacked
 from vitcam.batching import AnyModel, for_each_batch
 from vitcam.errors import MethodError
 from vitcam.heatmap import to_grid
-from vitcam.inputs import Images, count
+from vitcam.inputs import Images, count, listed
 from vitcam.methods.by_head import agcam_by_head
 from vitcam.recording import Need, Precision, Recording
 from vitcam.targets import Targets
@@ -100,6 +101,8 @@ def decompose(
         >>> vitcam.decompose(model, images).maps.shape
         torch.Size([8, 1, 12, 12, 14, 14])
     """
+    if not isinstance(images, Mapping):
+        images = listed(images)  # once: what is in a folder may change
     (decomposition,) = for_each_batch(
         _decomposition,
         model,

@@ -54,6 +54,26 @@ class TargetError(VitcamError, ValueError):
     """
 
 
+class NoSuchImageError(VitcamError, IndexError):
+    """An explanation has no image of this number.
+
+    Example:
+        >>> vitcam.explain(photo_model, photo)[1]
+        Traceback (most recent call last):
+        vitcam.errors.NoSuchImageError: there is no image 1: this explanation has 1, counted from 0
+    """
+
+
+class StoredError(VitcamError):
+    """A folder isn't one that an explanation was saved in, or its files are missing, damaged or not its own.
+
+    Example:
+        >>> vitcam.load("things")
+        Traceback (most recent call last):
+        vitcam.errors.StoredError: there is no explanation in things: ...
+    """
+
+
 class MethodError(VitcamError, ValueError):
     """A method doesn't exist, has no such option, or isn't defined for this model.
 

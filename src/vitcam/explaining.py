@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial, reduce
+from functools import reduce
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ import torch
 from vitcam.arguments import MoreInputs
 from vitcam.batching import AnyModel, for_each_batch
 from vitcam.errors import MethodError
-from vitcam.explanation import Explanation
+from vitcam.explanation import Comparison, Explanation
+from vitcam.explanation.explanation import join
 from vitcam.heatmap import to_grid
-from vitcam.inputs import Batch, Images, Pictures
+from vitcam.inputs import Batch, Images
 from vitcam.methods import Method, canonical_name, compute_map, find_method
 from vitcam.models.loaded import LoadedModel
 from vitcam.recording import Need, Overrides, Precision, Recording
@@ -42,8 +43,10 @@ def explain(
     Args:
         model: a loaded model, or any ``nn.Module`` that returns logits (a tensor, something with ``logits``,
             or a tuple's first). It is left exactly as it was.
-        images: a normalised float tensor (batch, 3, height, width) of any size the model takes; or paths, PIL
-            images or arrays, one or a list, which a loaded model preprocesses itself. A dictionary such as a Hugging
+        images: a normalised float tensor (batch, 3, height, width) of any size the model takes; or paths, open
+            files, their bytes, PIL images or arrays, one or a list, which a loaded model preprocesses itself. The
+            path of a folder means all images in it and below it, a pattern (``"photos/*.jpg"``) its matches,
+            sorted; ``Explanation.names`` says which image is which. A dictionary such as a Hugging
             Face ``BatchFeature`` will do: its ``pixel_values``, or its one tensor of images, are explained, and its
             other entries are inputs.
         method: the name of a method, see ``vitcam.methods.METHODS``; options may stand in brackets.
@@ -107,7 +110,7 @@ def compare(
     grid: tuple[int, int] | None = None,
     prefix: int | None = None,
     first_block: str | None = None,
-) -> dict[str, Explanation]:
+) -> Comparison:
     """Several methods on the same images; they share the forward pass and the gradients.
 
     Args:
@@ -116,7 +119,8 @@ def compare(
             for :func:`explain`.
 
     Returns:
-        From each method's canonical name to its explanation, in the order of ``methods``.
+        From each method's canonical name to its explanation, in the order of ``methods``: a dictionary that draws
+        itself, see :class:`vitcam.Comparison`.
 
     Raises:
         MethodError: no methods were given, or one twice; else as for :func:`explain`.
@@ -146,7 +150,7 @@ def compare(
         given=Overrides(grid, prefix, first_block),
         compile=compile,
     )
-    return dict(zip(names, explanations, strict=True))
+    return Comparison(zip(names, explanations, strict=True))
 
 
 def _explain(
@@ -161,7 +165,9 @@ def _explain(
 
     needs = reduce(Need.__or__, (method.needs(options) for method, options in methods))
     parts = for_each_batch(explained, model, images, targets, needs, **options)
-    return [_joined(of_one_method) for of_one_method in zip(*parts, strict=True)]
+    explanations = [join(of_one_method) for of_one_method in zip(*parts, strict=True)]
+    photographs = explanations[0].photographs  # the same of all, and known to be
+    return [replace(each, photographs=photographs) for each in explanations]
 
 
 def _explanation(
@@ -181,19 +187,5 @@ def _explanation(
         class_names=loaded.class_names if loaded is not None else None,
         multi_label=loaded is not None and loaded.multi_label,
         region=recording.layout.grid.region,
-    )
-
-
-def _joined(parts: Sequence[Explanation]) -> Explanation:
-    if len(parts) == 1:
-        return parts[0]
-    logits = [part.logits for part in parts if part.logits is not None]
-    return replace(
-        parts[0],
-        heatmaps=torch.cat([part.heatmaps for part in parts]),
-        targets=torch.cat([part.targets for part in parts]),
-        logits=torch.cat(logits) if logits else None,
-        photographs=Pictures(
-            [partial(part.photographs.__getitem__, i) for part in parts for i in range(len(part.photographs))]
-        ),
+        names=batch.names,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vitcam.errors import ImageError
+from vitcam.open_files import OpenFile, content_of, is_open_file, name_of
 from vitcam.walking import kind_of_no_file, matches, walk
 
 IMAGE_SUFFIXES = frozenset(
@@ -26,9 +29,11 @@ MAX_ASPECT = 1000
 """How many times longer than wide an image may be. No photograph is; resizing one takes memory by its length."""
 
 
-def open_image(
-    source: str | Path | Image.Image | NDArray[Any], *, max_pixels: int = MAX_PIXELS
-) -> Image.Image:
+ImageSource = str | Path | Image.Image | NDArray[Any] | bytes | bytearray | OpenFile
+"""Whatever a photograph can come from."""
+
+
+def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Opens a photograph as an upright 8-bit RGB image.
 
     Grey, palette, CMYK and 16-bit images are converted (16 bits are scaled, not clipped), transparent ones
@@ -36,8 +41,9 @@ def open_image(
     passed in is left as it was.
 
     Args:
-        source: a file's path, a PIL image, or an array (height, width), (height, width, 1), (…, 3) or
-            (…, 4): ``uint8``, or floating point from 0 to 1.
+        source: a file's path, a PIL image, the bytes of a file, a file open for reading bytes (read from its
+            beginning, and left where it was, if it can be), or an array (height, width), (height, width, 1),
+            (…, 3) or (…, 4): ``uint8``, or floating point from 0 to 1.
         max_pixels: images with more pixels are refused before they are decoded.
 
     Raises:
@@ -56,10 +62,42 @@ def open_image(
         return _open_pil(source, name, max_pixels)
     if isinstance(source, np.ndarray):
         return _open_array(source, max_pixels)
+    if is_open_file(source):
+        return _open_bytes(content_of(source), name_of(source), max_pixels)
+    if isinstance(source, bytes | bytearray):
+        return _open_bytes(bytes(source), f"the image of {len(source):,} bytes", max_pixels)
     raise ImageError(
-        f"Expected an image's path, a PIL image or a numpy array, got {type(source).__name__}. PIL.Image.open reads "
-        "open files; normalised tensors are stacked into one by torch.stack."
+        f"Expected an image's path, its bytes or an open file, a PIL image or a numpy array, got "
+        f"{type(source).__name__}. Normalised tensors are stacked into one by torch.stack."
     )
+
+
+class Pictures(Sequence[Image.Image]):
+    """Pictures that are made, each time, when asked for: a thousand photographs need no memory.
+
+    Args:
+        makers: a function per picture.
+
+    Example:
+        >>> pictures = Pictures([lambda: open_image("photo.jpg")] * 1000)
+        >>> len(pictures[10:])  # no file is opened
+        990
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], Image.Image]]) -> None:
+        self._makers = makers
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def __getitem__(self, index: Any) -> Any:
+        made = self._makers[index]
+        return Pictures(made) if isinstance(made, Sequence) else made()
+
+    @classmethod
+    def chained(cls, several: Sequence[Sequence[Image.Image]]) -> Pictures:
+        """The pictures of several sequences, one after the other. None is made."""
+        return cls([partial(each.__getitem__, i) for each in several for i in range(len(each))])
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
@@ -129,22 +167,33 @@ def _is_visible_image(file: Path) -> bool:
 
 def _open_file(path: Path, max_pixels: int) -> Image.Image:
     _check_file(path)
+    return _opened(path, str(path), max_pixels)
+
+
+def _open_bytes(content: bytes, name: str, max_pixels: int) -> Image.Image:
+    if not content:
+        raise ImageError(f"{name} is empty (0 bytes); expected an image file.")
+    return _opened(io.BytesIO(content), name, max_pixels)
+
+
+def _opened(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
+    """By Pillow, whose errors are put into words."""
     try:
-        with Image.open(path) as image:
-            return _open_pil(image, str(path), max_pixels)
+        with Image.open(file) as image:
+            return _open_pil(image, name, max_pixels)
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not an image that Pillow can read.") from error
+        raise ImageError(f"{name} is not an image that Pillow can read.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{path} is too large to be opened: {error}") from error
+        raise ImageError(f"{name} is too large to be opened: {error}") from error
     except ImageError:
         raise
     except MemoryError as error:
-        raise ImageError(f"{path}: there isn't enough memory to open it.") from error
+        raise ImageError(f"{name}: there isn't enough memory to open it.") from error
     except Exception as error:  # on a broken file, Pillow's decoders raise nearly anything
         if isinstance(error, OSError) and error.errno:  # the system's, not Pillow's
-            raise ImageError(f"{path} can't be read: {error.strerror}.") from error
+            raise ImageError(f"{name} can't be read: {error.strerror}.") from error
         raise ImageError(
-            f"{path} can't be read as an image ({error}): it is truncated or damaged."
+            f"{name} can't be read as an image ({error}): it is truncated or damaged."
         ) from error
 
 

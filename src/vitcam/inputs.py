@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,13 +19,13 @@ from PIL import Image
 from torch import Tensor
 
 from vitcam.errors import ImageError
-from vitcam.images import open_image
+from vitcam.images import ImageSource, Pictures, find_images, open_image
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
+from vitcam.open_files import content_of, is_open_file
 from vitcam.threads import map_ahead
 
-OneImage = str | Path | Image.Image | np.ndarray
-Images = Tensor | OneImage | Sequence[OneImage] | Mapping[str, Any]
+Images = Tensor | ImageSource | Sequence[ImageSource] | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,29 +36,40 @@ class Batch:
         start: the place of the first of them among all images.
         tensor: normalised.
         photographs: at the photographs' own resolution, cut to what the model sees; made when asked for.
+        names: the paths of their files; "" of what is from none; () of tensors.
     """
 
     start: int
     tensor: Float[Tensor, "batch channels height width"]
     photographs: Sequence[Image.Image]
+    names: tuple[str, ...] = ()
 
 
-class Pictures(Sequence[Image.Image]):
-    """Pictures that are made, each time, when asked for: a thousand photographs need no memory.
+def listed(images: Any) -> Tensor | list[Any]:
+    """A tensor as it is; of all else a list, with the images of folders and patterns in the place of these.
 
-    Args:
-        makers: a function per picture.
+    Raises:
+        ImageError: there are none, or a tensor has the wrong shape or type.
+
+    Example:
+        >>> [path.name for path in listed(["things/cat", "things/cup/1.jpg"])]
+        ['0.jpg', '1.jpg', '2.jpg', '3.jpg', '1.jpg']
     """
+    if isinstance(images, Tensor):
+        _check_tensor(images)
+        return images
+    return [each for source in _as_list(images) for each in _found(source)]
 
-    def __init__(self, makers: Sequence[Callable[[], Image.Image]]) -> None:
-        self._makers = makers
 
-    def __len__(self) -> int:
-        return len(self._makers)
-
-    def __getitem__(self, index: Any) -> Any:
-        made = self._makers[index]
-        return [make() for make in made] if isinstance(made, Sequence) else made()
+def _found(source: Any) -> list[Any]:
+    if not isinstance(source, str | Path):
+        return [source]
+    text = str(source)
+    if os.path.lexists(text) and not Path(text).is_dir():
+        return [Path(text)]
+    if glob.has_magic(text) or Path(text).is_dir():
+        return list(find_images([text]))
+    return [source]  # whoever opens it says that it isn't there, or no path
 
 
 def count(images: Images) -> int:
@@ -65,10 +78,7 @@ def count(images: Images) -> int:
     Raises:
         ImageError: none, or a tensor of the wrong shape or type.
     """
-    if isinstance(images, Tensor):
-        _check_tensor(images)
-        return len(images)
-    return len(_as_list(images))
+    return len(listed(images))
 
 
 def batches(
@@ -100,29 +110,38 @@ def batches(
         raise ImageError(
             "a bare nn.Module takes a normalised float tensor (batch, 3, height, width): only a loaded model "
             "knows how to preprocess photographs. Use vitcam.load_model, or wrap yours: "
-            "vitcam.LoadedModel(model, vitcam.Preprocessing(...))"
+            "vitcam.wrap(model, vitcam.Preprocessing(...))"
         )
-    sources = _as_list(images)
+    sources = listed(images)
     step = batch_size or 8
-    # What is no file is opened here: two threads must not load the same PIL image.
-    files = (source if isinstance(source, str | Path) else open_image(source) for source in sources)
+    files = map(_for_a_thread, sources)
     with closing(map_ahead(partial(_prepared, loaded.preprocessing), files, ahead=step)) as prepared:
         for start in range(0, len(sources), step):
             pixels, makers = zip(*islice(prepared, step), strict=True)
-            yield Batch(start, torch.stack(pixels), Pictures(makers))
+            names = tuple(str(s) if isinstance(s, str | Path) else "" for s in sources[start : start + step])
+            yield Batch(start, torch.stack(pixels), Pictures(makers), names)
+
+
+def _for_a_thread(source: Any) -> str | Path | bytes | Image.Image:
+    """What another thread may open: two of them must not load the same PIL image, nor read the same open file."""
+    if is_open_file(source):
+        return content_of(source)
+    if isinstance(source, bytearray):
+        return bytes(source)
+    return source if isinstance(source, str | Path | bytes) else open_image(source)
 
 
 def _prepared(
-    preprocessing: Preprocessing, source: str | Path | Image.Image
+    preprocessing: Preprocessing, source: str | Path | bytes | Image.Image
 ) -> tuple[Float[Tensor, "3 height width"], Callable[[], Image.Image]]:
-    """A model's input, and what makes a picture of it: a file is read again then, to spare the memory."""
+    """A model's input, and what makes its picture: a file, or its bytes, is read again then, to spare memory."""
     if isinstance(source, Image.Image):
         return preprocessing(source), partial(Image.Image.copy, preprocessing.seen(source))
     return preprocessing(open_image(source)), partial(_seen_in_file, preprocessing, source)
 
 
-def _seen_in_file(preprocessing: Preprocessing, path: str | Path) -> Image.Image:
-    return preprocessing.seen(open_image(path))
+def _seen_in_file(preprocessing: Preprocessing, file: str | Path | bytes) -> Image.Image:
+    return preprocessing.seen(open_image(file))
 
 
 def _stretched(tensor: Float[Tensor, "channels height width"]) -> Image.Image:
@@ -134,12 +153,13 @@ def _stretched(tensor: Float[Tensor, "channels height width"]) -> Image.Image:
     return Image.fromarray(pixels.round().byte().permute(1, 2, 0).contiguous().numpy())
 
 
-def _as_list(images: Any) -> list[OneImage]:
-    if isinstance(images, str | Path | Image.Image | np.ndarray):
+def _as_list(images: Any) -> list[Any]:
+    if isinstance(images, str | Path | Image.Image | np.ndarray | bytes | bytearray) or is_open_file(images):
         return [images]
-    if not isinstance(images, Sequence) or isinstance(images, bytes):
+    if not isinstance(images, Sequence):
         raise ImageError(
-            f"images must be a tensor, or a path, PIL image or array, or a list of these; got {images!r:.100}"
+            "images must be a tensor, or a path (of a file or folder), an open file or its bytes, a PIL image or "
+            f"array, or a list of these; got {images!r:.100}"
         )
     listed = list(images)
     if not listed:

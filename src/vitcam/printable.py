@@ -1,4 +1,4 @@
-"""Text of others, such as the names of files and classes, made harmless for a terminal."""
+"""Text for people: that of others, such as names of files and classes, made harmless for a terminal; and shares."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ def one_line(text: str) -> str:
         'cat␊.jpg'
     """
     return printable(text).replace("\n", "␊").replace("\t", "␉")
+
+
+def percent(share: float) -> str:
+    """A share of one, for people.
+
+    Example:
+        >>> percent(0.4567), percent(0.0004)
+        ('45.7 %', '<0.1 %')
+    """
+    return "<0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
 
 
 def _sign(found: re.Match[str]) -> str:

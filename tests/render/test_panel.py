@@ -142,3 +142,19 @@ def test_thumbnail_has_the_area_of_its_tile_and_white_where_the_photograph_is_tr
     assert thumbnail(Image.new("RGB", (600, 300)), tile=80).size == (113, 57)
     assert small.mode == "RGB"
     assert small.getextrema() == ((255, 255),) * 3
+
+
+def test_a_photograph_for_each_row():
+    photos = [Image.new("RGB", (60, 40), "red"), Image.new("RGB", (40, 60), "blue")]
+    picture = panel(photos, GRID, photo_label=["first", "second"])
+    colours = {colour for _, colour in picture.getcolors(picture.width * picture.height) or []}
+    assert {(255, 0, 0), (0, 0, 255)} <= colours
+    assert panel([PHOTO, PHOTO], GRID).tobytes() == panel(PHOTO, GRID).tobytes()
+    assert panel(photos, GRID, photo_label=["first", ""]).tobytes() != picture.tobytes()
+
+
+def test_photographs_and_their_labels_must_fit_the_rows():
+    with pytest.raises(VitcamError, match=r"2 row\(s\) takes one photograph, or one per row; got 3"):
+        panel([PHOTO] * 3, GRID)
+    with pytest.raises(VitcamError, match=r"2 row\(s\) takes one photograph label, or one per row; got 1"):
+        panel(PHOTO, GRID, photo_label=["cat"])

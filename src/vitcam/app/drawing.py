@@ -14,9 +14,10 @@ from vitcam.app.answering import Answer
 from vitcam.app.photograph import reduced
 from vitcam.boxes import boxes_from_heatmap
 from vitcam.decomposing import Decomposition
-from vitcam.explanation import Explanation
+from vitcam.explanation import Explanation, figure
+from vitcam.explanation.figures import is_blind
 from vitcam.heatmap import normalize, upsample
-from vitcam.render import Cell, overlay, panel
+from vitcam.render import Cell, overlay
 from vitcam.render.overlay import DEFAULT_OPACITY
 
 
@@ -35,40 +36,15 @@ class Look:
     threshold: float = 0.5
 
 
-def percent(share: float) -> str:
-    """For people.
-
-    Example:
-        >>> percent(0.4567), percent(0.0004)
-        ('45.7 %', '<0.1 %')
-    """
-    return "<0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
-
-
 def grid(answer: Answer, look: Look) -> Image.Image:
     """The maps over their photograph: methods across, classes down."""
-    columns = [_cells(explanation, look) for explanation in answer.explanations.values()]
-    return panel(
-        answer.first.photographs[0],
-        list(zip(*columns, strict=True)),
-        row_labels=row_labels(answer),
-        column_labels=list(answer.explanations),
+    return figure(
+        answer.explanations,
+        boxes=look.threshold if look.boxes else False,
         photo_label=answer.subject.photograph.name,
-        footer=footer(answer),
+        notes=[answer.subject.spec],
         opacity=look.opacity,
     )
-
-
-def row_labels(answer: Answer) -> list[str]:
-    """Each class with its probability."""
-    return [
-        f"{name}\n{percent(share)}" for name, share in zip(answer.names, answer.probabilities, strict=True)
-    ]
-
-
-def footer(answer: Answer) -> str:
-    """What stands below the maps."""
-    return " · ".join([answer.subject.spec, *notes(answer)])
 
 
 def overlays(answer: Answer, look: Look, tile: int = 320) -> list[list[Image.Image]]:
@@ -106,11 +82,5 @@ def _cells(explanation: Explanation, look: Look) -> list[Cell]:
 
 def notes(answer: Answer) -> list[str]:
     """What a visitor should know about the maps."""
-    blind = [name for name, explanation in answer.explanations.items() if _is_blind(explanation)]
+    blind = [name for name, explanation in answer.explanations.items() if is_blind(explanation)]
     return [f"The same map for every class: {', '.join(blind)}."] if blind else []
-
-
-def _is_blind(explanation: Explanation) -> bool:
-    """Whether the maps of several classes are one and the same."""
-    maps = explanation.heatmaps[0]
-    return len(maps) > 1 and bool((maps == maps[:1]).all())

@@ -9,10 +9,11 @@ from html import escape
 from PIL import Image
 
 from vitcam.app.answering import Answer
-from vitcam.app.drawing import Look, kept_overlay, layer_overlays, notes, overlays, percent
+from vitcam.app.drawing import Look, kept_overlay, layer_overlays, notes, overlays
 from vitcam.app.heads import Heads
 from vitcam.app.photograph import reduced
 from vitcam.decomposing import Decomposition
+from vitcam.printable import percent
 
 
 def maps_html(answer: Answer, look: Look) -> str:

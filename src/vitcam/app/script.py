@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vitcam import __version__
 from vitcam.app.answering import Answer
-from vitcam.app.drawing import Look, footer, row_labels
+from vitcam.app.drawing import Look
 from vitcam.app.heads import Heads
 
 _SCRIPT = '''\
@@ -16,16 +16,8 @@ photograph = {photograph}
 model = {model}
 explanations = vitcam.compare(model, photograph, methods={methods}, targets=[{classes}])  # {names}
 
-first, *_ = explanations.values()
-targets = range(first.targets.shape[1])
-panel(
-    first.photographs[0],
-    [[{cell} for e in explanations.values()] for t in targets],
-    row_labels={rows},
-    column_labels=list(explanations),
-    photo_label={photo_label},
-    footer={footer},
-    opacity={opacity!r},
+vitcam.figure(
+    explanations, {boxes}photo_label={photo_label}, notes=[{spec!r}], opacity={opacity!r}
 ).save("panel.png")
 np.savez_compressed("maps.npz", **{{name: e.heatmaps[0].numpy() for name, e in explanations.items()}})
 '''
@@ -54,16 +46,14 @@ def script(answer: Answer, look: Look) -> str:
     It holds what visitors typed and what their files are called only as quoted strings, so that running it runs
     nothing of theirs.
     """
-    boxes = f", boxes=e.boxes({look.threshold!r})[0][t]" if look.boxes else ""
     return _SCRIPT.format(
-        **_source(answer, ["numpy as np"], ["vitcam.render import Cell, panel"]),
+        **_source(answer, ["numpy as np"], []),
         methods=repr(list(answer.explanations)),
         classes=answer.classes,
         names=", ".join(map(repr, answer.names)),
-        cell=f"Cell(e.upsampled()[0, t].numpy(){boxes})",
-        rows=repr(row_labels(answer)),
+        boxes=f"boxes={look.threshold!r}, " if look.boxes else "",
         photo_label=repr(answer.subject.photograph.name),
-        footer=repr(footer(answer)),
+        spec=answer.subject.spec,
         opacity=look.opacity,
     )
 

@@ -8,8 +8,9 @@ from typing import Any
 import gradio as gr
 
 from vitcam.app.answering import Answer
-from vitcam.app.drawing import Look, percent
+from vitcam.app.drawing import Look
 from vitcam.app.ranking import Ranking, Subject
+from vitcam.printable import percent
 
 HINT = '<p class="vitcam-hint">The maps will be here. Choose a photograph, then press <b>Explain</b>.</p>'
 NO_PHOTOGRAPH = "They are listed once there is a photograph."

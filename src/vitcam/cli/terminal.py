@@ -68,16 +68,6 @@ def progress_bar(console: Console, enabled: bool) -> Progress:
     )
 
 
-def percent(probability: float) -> str:
-    """For people.
-
-    Example:
-        >>> percent(0.4567)
-        '45.7 %'
-    """
-    return f"{100 * probability:.1f} %"
-
-
 def counted(number: int, thing: str) -> str:
     """For people.
 

@@ -17,7 +17,8 @@ from vitcam.cli.options import (
     MultiLabel,
     read_data_options,
 )
-from vitcam.cli.terminal import counted, percent, progress_bar, stderr, stdout
+from vitcam.cli.terminal import counted, progress_bar, stderr, stdout
+from vitcam.printable import percent
 
 
 def train_head(

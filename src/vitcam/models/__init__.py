@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vitcam.models.load import load_model
     from vitcam.models.loaded import LoadedModel
     from vitcam.models.preprocessing import Preprocessing
+    from vitcam.models.wrapping import wrap
 
 __all__ = [
     "LoadedModel",
@@ -21,6 +22,7 @@ __all__ = [
     "describe_models",
     "load_model",
     "parse_spec",
+    "wrap",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -29,5 +31,6 @@ __getattr__, __dir__ = lazy_names(
         "LoadedModel": "vitcam.models.loaded",
         "Preprocessing": "vitcam.models.preprocessing",
         "load_model": "vitcam.models.load",
+        "wrap": "vitcam.models.wrapping",
     },
 )

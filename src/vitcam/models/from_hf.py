@@ -21,6 +21,7 @@ from vitcam.models.loaded import LoadedModel
 from vitcam.models.processor import processor_preprocessing
 from vitcam.models.promptable import ImageTower
 from vitcam.models.spec import Spec
+from vitcam.models.wrapping import Known
 
 _DUAL_ENCODERS = {"clip": transformers.CLIPModel, "siglip": transformers.SiglipModel}
 
@@ -54,7 +55,6 @@ def _classifier(spec: Spec, config: Any, pretrained: bool, num_classes: int | No
     preprocessing = processor_preprocessing(spec, _processor(spec))
     if num_classes is not None:
         config.num_labels = num_classes
-    names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
     module = (
         _trained(spec, transformers.AutoModelForImageClassification, config)
         if pretrained
@@ -63,11 +63,46 @@ def _classifier(spec: Spec, config: Any, pretrained: bool, num_classes: int | No
     return LoadedModel(
         module,
         preprocessing,
-        class_names=None if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names,
-        wordnet_ids=imagenet_wordnet_ids(names),
+        class_names=_class_names(config),
+        wordnet_ids=imagenet_wordnet_ids(_class_names(config) or ()),
         spec=str(spec),
-        multi_label=config.problem_type == "multi_label_classification",
+        multi_label=_is_multi_label(config),
     )
+
+
+def known_of_hf(model: Any, tokenizer: Any) -> Known:
+    """What the configuration of a model in memory says of it; its image processor and tokenizer are files beside it.
+
+    Raises:
+        ModelError: it compares images with texts, and comes without a tokenizer.
+    """
+    config = model.config
+    folder = getattr(config, "_name_or_path", "") or "ID"
+    remedy = f"preprocessing=transformers.AutoImageProcessor.from_pretrained({folder!r})"
+    if isinstance(model, tuple(_DUAL_ENCODERS.values())):
+        if tokenizer is None:
+            raise ModelError(
+                f"{type(model).__name__} compares images with texts, and doesn't have its tokenizer: pass "
+                f"tokenizer=transformers.AutoTokenizer.from_pretrained({folder!r}), or the processor that has it, "
+                f"preprocessing=transformers.AutoProcessor.from_pretrained({folder!r})"
+            )
+        encode = _text_encoder(model, tokenizer)
+        return Known(_image_tower(model), text_encoder=encode, remedy=remedy)
+    if "ForImageClassification" not in type(model).__name__:
+        return Known(model, remedy=remedy)
+    names = _class_names(config)
+    ids = imagenet_wordnet_ids(names or ())
+    return Known(model, None, names, ids, _is_multi_label(config), remedy=remedy)
+
+
+def _class_names(config: Any) -> tuple[str, ...] | None:
+    """Those of a configuration; None if they are placeholders."""
+    names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
+    return None if all(re.fullmatch(r"LABEL_\d+", name) for name in names) else names
+
+
+def _is_multi_label(config: Any) -> bool:
+    return bool(config.problem_type == "multi_label_classification")
 
 
 def _dual_encoder(
@@ -78,12 +113,16 @@ def _dual_encoder(
     preprocessing = processor_preprocessing(spec, _processor(spec))
     tokenizer = transformers.AutoTokenizer.from_pretrained(spec.name, trust_remote_code=False)
     model = (_trained(spec, dual, config) if pretrained else dual(config)).eval()
-    tower = ImageTower(
+    encode = _text_encoder(model, tokenizer)
+    return LoadedModel(_image_tower(model), preprocessing, text_encoder=encode, spec=str(spec))
+
+
+def _image_tower(model: Any) -> ImageTower:
+    return ImageTower(
         _VisionTower(model.vision_model, getattr(model, "visual_projection", nn.Identity())),
         model.logit_scale.exp(),
         getattr(model, "logit_bias", None),
     )
-    return LoadedModel(tower, preprocessing, text_encoder=_text_encoder(model, tokenizer), spec=str(spec))
 
 
 class _VisionTower(nn.Module):
@@ -109,7 +148,7 @@ def _text_encoder(model: Any, tokenizer: Any) -> Callable[[Sequence[str]], Tenso
         tokens = tokenizer(
             list(texts), padding=padding, max_length=length, truncation=True, return_tensors="pt"
         )
-        features = model.get_text_features(**tokens)
+        features = model.get_text_features(**tokens.to(model.logit_scale.device))
         features = getattr(features, "pooler_output", features)  # a tensor before transformers 5
         return nn.functional.normalize(features, dim=-1)
 

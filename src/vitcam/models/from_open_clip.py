@@ -19,6 +19,7 @@ from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
 from vitcam.models.promptable import ImageTower
 from vitcam.models.spec import Spec, unknown_name
+from vitcam.models.wrapping import Known
 
 
 def load_open_clip(spec: Spec, *, pretrained: bool) -> LoadedModel:
@@ -47,9 +48,36 @@ def load_open_clip(spec: Spec, *, pretrained: bool) -> LoadedModel:
             model = open_clip.create_model(architecture, pretrained=tag)
     model.eval()
     preprocessing = open_clip_preprocessing(open_clip.get_model_preprocess_cfg(model))
-    tower = ImageTower(model.visual, model.logit_scale.exp(), model.logit_bias)
-    encode = _text_encoder(spec, architecture, model)
-    return LoadedModel(tower, preprocessing, text_encoder=encode, spec=str(spec))
+    encode = _text_encoder(model, _tokenizer(spec, architecture))
+    return LoadedModel(_image_tower(model), preprocessing, text_encoder=encode, spec=str(spec))
+
+
+def known_of_open_clip(model: Any, tokenizer: Any) -> Known:
+    """What a dual encoder in memory says of itself: its preprocessing.
+
+    Raises:
+        ModelError: it is no dual encoder, or comes without its tokenizer, which it doesn't name.
+    """
+    if not all(hasattr(model, part) for part in ("visual", "encode_text", "logit_scale")):
+        return Known(model)
+    if tokenizer is None:
+        raise ModelError(
+            f"{type(model).__name__} compares images with texts, and doesn't say by which tokenizer: pass "
+            "tokenizer=open_clip.get_tokenizer(ARCHITECTURE)"
+        )
+    declared = getattr(model.visual, "preprocess_cfg", None)
+    return Known(
+        _image_tower(model),
+        preprocessing=open_clip_preprocessing(open_clip.get_model_preprocess_cfg(model))
+        if declared
+        else None,
+        text_encoder=_text_encoder(model, lambda: tokenizer),
+        remedy="preprocessing=, the transform that open_clip.create_model_and_transforms gives for validation",
+    )
+
+
+def _image_tower(model: Any) -> ImageTower:
+    return ImageTower(model.visual, model.logit_scale.exp(), getattr(model, "logit_bias", None))
 
 
 def open_clip_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
@@ -91,16 +119,23 @@ def _from_checkpoint(spec: Spec, architecture: str) -> Any:
     return model
 
 
-def _text_encoder(spec: Spec, architecture: str, model: Any) -> Callable[[Sequence[str]], Tensor]:
+def _tokenizer(spec: Spec, architecture: str) -> Callable[[], Any]:
+    """What makes an architecture's tokenizer, the first time that it is asked to."""
+
     @cache
     def tokenizer() -> Any:
         from_hub = "hf_tokenizer_name" in open_clip.get_model_config(architecture)["text_cfg"]
         with hugging_face(spec, local="its tokenizer in the local cache") if from_hub else nullcontext():
             return open_clip.get_tokenizer(architecture)
 
+    return tokenizer
+
+
+def _text_encoder(model: Any, tokenizer: Callable[[], Any]) -> Callable[[Sequence[str]], Tensor]:
     @torch.no_grad()
     def encode(texts: Sequence[str]) -> Tensor:
-        features: Tensor = model.encode_text(tokenizer()(list(texts)), normalize=True)
+        tokens = tokenizer()(list(texts)).to(model.logit_scale.device)
+        features: Tensor = model.encode_text(tokens, normalize=True)
         return features
 
     return encode

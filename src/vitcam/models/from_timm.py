@@ -17,6 +17,7 @@ from vitcam.models.imagenet import imagenet_classes, imagenet_wordnet_ids
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing, ResizeMode
 from vitcam.models.spec import Spec, unknown_name
+from vitcam.models.wrapping import Known
 
 _RESIZE_MODES: dict[str, ResizeMode] = {"center": "shortest", "squash": "squash", "border": "longest"}
 
@@ -70,16 +71,36 @@ def timm_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
     )
 
 
+def known_of_timm(module: Any) -> Known:
+    """What the ``pretrained_cfg`` of a model in memory says of it.
+
+    It holds for the classes that the model was trained for: with another number of them by now, they are unknown.
+    """
+    config = getattr(module, "pretrained_cfg", None)
+    if not config:
+        return Known(module)
+    classes = getattr(module, "num_classes", None)
+    names, ids = _classes(config, classes) if classes == config.get("num_classes") else (None, None)
+    preprocessing = timm_preprocessing(timm.data.resolve_model_data_config(module))
+    return Known(module, preprocessing, class_names=names, wordnet_ids=ids)
+
+
 def _loaded(spec: Spec, module: Any) -> LoadedModel:
-    config = module.pretrained_cfg
-    class_names, wordnet_ids = imagenet_classes(module.num_classes) or (None, None)
-    labels = config.get("label_names") or ()
-    if len(labels) == module.num_classes:
-        descriptions = config.get("label_descriptions") or {}
-        class_names = tuple(descriptions.get(label, label) for label in labels)
-        wordnet_ids = imagenet_wordnet_ids(class_names)
+    class_names, wordnet_ids = _classes(module.pretrained_cfg, module.num_classes)
     preprocessing = timm_preprocessing(timm.data.resolve_model_data_config(module))
     return LoadedModel(module, preprocessing, class_names, wordnet_ids, spec=str(spec))
+
+
+def _classes(
+    config: Mapping[str, Any], count: int
+) -> tuple[tuple[str, ...] | None, tuple[tuple[str, ...], ...] | None]:
+    """(class names, WordNet ids) of a model with so many classes, as far as they are known."""
+    labels = config.get("label_names") or ()
+    if len(labels) != count:
+        return imagenet_classes(count) or (None, None)
+    descriptions = config.get("label_descriptions") or {}
+    class_names = tuple(descriptions.get(label, label) for label in labels)
+    return class_names, imagenet_wordnet_ids(class_names)
 
 
 def _check_name(spec: Spec) -> None:

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from torchvision import models
 
+from vitcam.errors import ModelError
 from vitcam.models.checkpoint import misfit, read_checkpoint
 from vitcam.models.hub import download
 from vitcam.models.imagenet import imagenet_wordnet_ids
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
 from vitcam.models.spec import Spec, unknown_name
+from vitcam.models.wrapping import Known
 
 
 def load_torchvision(spec: Spec, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
@@ -47,6 +49,32 @@ def load_torchvision(spec: Spec, *, pretrained: bool, num_classes: int | None) -
         class_names,
         imagenet_wordnet_ids(class_names),
         spec=str(spec),
+    )
+
+
+def known_of_torchvision(module: nn.Module, weights: Any) -> Known:
+    """What the weights of a model in memory say of it, a member of one of torchvision's enums; without them, nothing.
+
+    Raises:
+        ModelError: the weights are no such member.
+    """
+    if weights is None:
+        remedy = (
+            "weights=, the member of torchvision's enum that it was made with, such as "
+            "torchvision.models.ViT_B_16_Weights.IMAGENET1K_V1; or preprocessing= (and class_names=)"
+        )
+        return Known(module, remedy=remedy)
+    if not isinstance(weights, models.WeightsEnum):
+        raise ModelError(
+            "weights must be a member of one of torchvision's enums, such as "
+            f"torchvision.models.ViT_B_16_Weights.IMAGENET1K_V1; got {weights!r:.80}"
+        )
+    names = weights.meta.get("categories")
+    return Known(
+        module,
+        preprocessing=weights.transforms(),
+        class_names=tuple(names) if names else None,
+        wordnet_ids=imagenet_wordnet_ids(names) if names else None,
     )
 
 

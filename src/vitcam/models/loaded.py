@@ -9,17 +9,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError, TargetError
-from vitcam.images import open_image
+from vitcam.images import ImageSource, open_image
 from vitcam.models.adopted import Adopted, adopted_preprocessing
 from vitcam.models.classes import find_class
 from vitcam.models.promptable import ImageTower
-
-ImageSource = str | Path | Image.Image | NDArray[Any]
+from vitcam.open_files import is_open_file
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,8 @@ class LoadedModel:
         """The module's input for one image or several, on the module's device.
 
         Args:
-            images: a path, PIL image or array, as ``open_image`` takes them, or a sequence of such.
+            images: a path, PIL image, array, open file or its bytes, as ``open_image`` takes them, or a sequence
+                of such.
 
         Raises:
             ImageError: one of them can't be opened; the message names it.
@@ -114,7 +113,8 @@ class LoadedModel:
             >>> photo_model.preprocess([photo_path("cat"), photo_path("cup")]).shape
             torch.Size([2, 3, 168, 168])
         """
-        one = isinstance(images, (str, Path, Image.Image)) or hasattr(images, "dtype")
+        one = isinstance(images, (str, Path, Image.Image, bytes, bytearray)) or hasattr(images, "dtype")
+        one = one or is_open_file(images)
         sources: Sequence[Any] = [images] if one else images  # type: ignore[assignment]  # narrowed by `one`
         inputs = [self.preprocessing(open_image(source)) for source in sources]
         if not inputs:

@@ -64,31 +64,31 @@ def thumbnail(photo: Image.Image, tile: int = TILE) -> Image.Image:
 
 
 def panel(
-    photo: Image.Image,
+    photo: Image.Image | Sequence[Image.Image],
     cells: Sequence[Sequence[Cell]],
     *,
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
-    photo_label: str = "photograph",
+    photo_label: str | Sequence[str] = "photograph",
     title: str = "",
     footer: str = "",
     tile: int = TILE,
     opacity: float = DEFAULT_OPACITY,
     colormap: str = DEFAULT_COLORMAP,
 ) -> Image.Image:
-    """Draw the photograph and its overlays as one labelled figure.
+    """Draw a photograph, or several, and the overlays as one labelled figure.
 
-    Each row begins with the photograph. For one method, give one row with a cell per class, the class as the
+    Each row begins with its photograph. For one method, give one row with a cell per class, the class as the
     cell's label; for several, a row per class and a column per method, with row and column labels. All labels
     have their first line in bold; what doesn't fit ends with an ellipsis. Below stands the scale that all
     overlays share.
 
     Args:
-        photo: any 8-bit mode, any size and shape, upright; left as it is.
+        photo: any 8-bit mode, any size and shape, upright; left as it is. Of several, one per row.
         cells: rows of cells; they may differ in length.
         row_labels: one per row, at its left.
         column_labels: one per column of cells, at the top.
-        photo_label: the label of the photograph.
+        photo_label: the label of the photograph; one per row, where each is to have its own.
         title: at the top left.
         footer: at the bottom left, such as the model and the method.
         tile: the side in pixels of a square photograph's tile; other shapes get about the same area. Type and
@@ -100,26 +100,31 @@ def panel(
 
     Raises:
         ImageError: a map isn't one finite map in 0..1.
-        VitcamError: there are no cells, or the numbers of labels don't fit.
+        VitcamError: there are no cells, or the numbers of photographs or labels don't fit.
 
     Example:
         >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
         >>> row = [Cell(e.upsampled()[0, t], e.label(t=t)) for t in range(2)]
         >>> panel(e.photographs[0], [row], title=photo.name, footer=e.method).save("panel.png")
     """
-    _check(cells, row_labels, column_labels)
+    photos = [photo] * len(cells) if isinstance(photo, Image.Image) else photo
+    labelled = [] if isinstance(photo_label, str) else list(photo_label)
+    _check(cells, row_labels, column_labels, photos, labelled)
     em = max(9, round(tile / 20))
     gap = em
-    small = thumbnail(photo, tile)
-    side = max(small.width, 7 * em)
+    made = {id(each): thumbnail(each, tile) for each in {id(each): each for each in photos}.values()}
+    smalls = [made[id(each)] for each in photos]
+    side = max(7 * em, *(small.width for small in smalls))
 
     def tiled(picture: Image.Image, text: str) -> Image.Image:
         return above([label(text, em, side), _edged(picture)], gap=em // 3)
 
-    heads = [label(text, em, side) for text in _level([photo_label, *column_labels])] if column_labels else []
+    above_all = photo_label if isinstance(photo_label, str) else ""
+    heads = [label(text, em, side) for text in _level([above_all, *column_labels])] if column_labels else []
     rows = []
-    for number, row in enumerate(cells):
-        texts = _level(["" if heads or number else photo_label, *(cell.label for cell in row)])
+    for number, (small, row) in enumerate(zip(smalls, cells, strict=True)):
+        of_photo = labelled[number] if labelled else "" if heads or number else above_all
+        texts = _level([of_photo, *(cell.label for cell in row)])
         overlays = [
             overlay(small, cell.heat, opacity=opacity, colormap=colormap, boxes=cell.boxes) for cell in row
         ]
@@ -129,7 +134,7 @@ def panel(
         heads = heads and [blank(margin, 0), *heads]
         rows = [
             [label(text, em, margin, height=small.height), *row]
-            for text, row in zip(row_labels, rows, strict=True)
+            for text, small, row in zip(row_labels, smalls, rows, strict=True)
         ]
     grid = above([beside(row, gap) for row in rows], gap)
     if heads:
@@ -141,10 +146,24 @@ def panel(
     return framed(body, margin=round(1.5 * em))
 
 
-def _check(cells: Sequence[Sequence[Cell]], row_labels: Sequence[str], column_labels: Sequence[str]) -> None:
+def _check(
+    cells: Sequence[Sequence[Cell]],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    photos: Sequence[Image.Image],
+    photo_labels: Sequence[str],
+) -> None:
     columns = max((len(row) for row in cells), default=0)
     if not columns:
         raise VitcamError("A panel needs at least one cell, such as [[Cell(heat)]]; it got none.")
+    if len(photos) != len(cells):
+        raise VitcamError(
+            f"A panel with {len(cells)} row(s) takes one photograph, or one per row; got {len(photos)}."
+        )
+    if photo_labels and len(photo_labels) != len(cells):
+        raise VitcamError(
+            f"A panel with {len(cells)} row(s) takes one photograph label, or one per row; got {len(photo_labels)}."
+        )
     for name, labels, number in (("row", row_labels, len(cells)), ("column", column_labels, columns)):
         if labels and len(labels) != number:
             raise VitcamError(

@@ -93,16 +93,7 @@ def _explained(batch: Sequence[_Ready], run: Run) -> Iterable[Result]:
         compile=run.compile,
     )
     for i, one in enumerate(batch):
-        alone = {name: _only(of_all, i, one.small) for name, of_all in explanations.items()}
+        alone = {
+            name: replace(of_all[i].cpu(), photographs=[one.small]) for name, of_all in explanations.items()
+        }
         yield Result(one.photograph, one.size, alone)
-
-
-def _only(explanation: Explanation, i: int, picture: Image.Image) -> Explanation:
-    """Image ``i`` of a batch by itself, in the computer's own memory."""
-    return replace(
-        explanation,
-        heatmaps=explanation.heatmaps[i : i + 1].cpu(),
-        targets=explanation.targets[i : i + 1].cpu(),
-        logits=None if explanation.logits is None else explanation.logits[i : i + 1].cpu(),
-        photographs=[picture],
-    )

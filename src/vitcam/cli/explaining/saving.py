@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
 
 from vitcam.cli.explaining.batches import Result
 from vitcam.cli.explaining.boxes import to_photograph
-from vitcam.cli.explaining.figure import Boxes, figure
 from vitcam.cli.explaining.manifest import Entry, Explained, Failed, Score, Target
 from vitcam.cli.explaining.run import Run
 from vitcam.errors import ImageError
-from vitcam.explanation import Explanation
+from vitcam.explanation import Explanation, figure
 from vitcam.types import Box
 from vitcam.writing import write_whole
 
@@ -24,6 +23,9 @@ PNG = {"compress_type": zlib.Z_RLE, "compress_level": 1}
 
 PREDICTED = 5
 """Classes that are listed for each photograph."""
+
+Boxes = Mapping[str, Sequence[Sequence[Box]]]
+"""By the methods' names: per target the boxes, in pixels of what the model saw."""
 
 
 def save(result: Result, run: Run) -> Entry:
@@ -42,10 +44,10 @@ def save(result: Result, run: Run) -> Entry:
         boxes = _boxes(explanations, run.threshold)
         panel = figure(
             explanations,
-            boxes,
+            boxes=False if run.threshold is None else run.threshold,
             title=path.name,
             photo_label="photograph" if region == whole else "what the model sees",
-            notes=[run.model.spec, *([f"boxes: above {run.threshold:g}"] if boxes else [])],
+            notes=[run.model.spec],
         )
     except ImageError as error:
         return Failed(str(path), f"{path}: {error}")

@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitcam.cli.explaining.manifest import Explained, Score, Target
-from vitcam.cli.terminal import percent
-from vitcam.printable import one_line
+from vitcam.printable import one_line, percent
 
 MARK = "●"
 

@@ -1,0 +1,306 @@
+"""The answer to "where did it look?": heatmaps, and what one makes of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vitcam import heatmap
+from vitcam.boxes import boxes_from_heatmap
+from vitcam.errors import NoSuchImageError, TargetError, VitcamError
+from vitcam.images import Pictures
+from vitcam.models.device import find_device
+from vitcam.probability import to_probabilities
+from vitcam.render.colors import DEFAULT_COLORMAP
+from vitcam.render.overlay import DEFAULT_OPACITY
+from vitcam.types import Box
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PER_IMAGE = {"per image": True}
+"""Marks a field that has a row for each image: all that takes an explanation apart, or joins several, goes by it."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """Heatmaps of a batch of images by one method.
+
+    It is a sequence of explanations of one image each: ``len(e)``, ``e[3]``, ``e[:4]``, ``for one in e``. In a
+    notebook it shows itself as a picture.
+
+    Attributes:
+        heatmaps: (batch, targets, h, w) float32, raw values on the patch grid, as the method's paper defines
+            them.
+        targets: (batch, targets) int64 class indices; -1 where a function gave the score.
+        logits: (batch, classes) float32; None if the model gives none.
+        method: the method's canonical name, parameters included.
+        image_size: (height, width) of what the model saw, in pixels.
+        photographs: per image what the model saw of it, as a picture at the photograph's own resolution. Those
+            given as files are read again whenever they are asked for.
+        class_names: in the order of the logits; None if the model has none.
+        multi_label: whether an image can have several of the classes.
+        region: (top, left, bottom, right), the part of what the model saw that the patches cover, in its pixels,
+            where that isn't the whole of it; see :class:`vitcam.PatchGrid`. Maps are laid over this part.
+        names: per image the path of its file, "" where it came from none; () if nothing is known of any.
+
+    Example:
+        >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
+        >>> e.label(0, 1), e.heatmaps.shape, e.upsampled().shape
+        ('cup', torch.Size([1, 2, 12, 12]), torch.Size([1, 2, 168, 168]))
+        >>> e.boxes(threshold=0.5)[0][1][0]  # the first image's second target: its largest box
+        Box(left=19, top=88, right=107, bottom=168)
+        >>> e.overlay(t=1, boxes=0.5).save("cup.png")
+        >>> e
+        Explanation(agcam, 1 image × 2 targets, maps of 12×12)
+    """
+
+    heatmaps: Float[Tensor, "batch targets h w"] = field(metadata=PER_IMAGE)
+    targets: Int[Tensor, "batch targets"] = field(metadata=PER_IMAGE)
+    logits: Float[Tensor, "batch classes"] | None = field(metadata=PER_IMAGE)
+    method: str
+    image_size: tuple[int, int]
+    photographs: Sequence[Image] = field(metadata=PER_IMAGE)
+    class_names: tuple[str, ...] | None = None
+    multi_label: bool = False
+    region: tuple[float, float, float, float] | None = None
+    names: tuple[str, ...] = field(default=(), metadata=PER_IMAGE)
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.heatmaps)
+
+    def __getitem__(self, which: SupportsIndex | slice) -> Explanation:
+        """The explanation of one image, or of some: its heatmaps are views of these.
+
+        Raises:
+            NoSuchImageError: there is no such image.
+            TypeError: ``which`` is neither a number nor a slice.
+        """
+        rows = which if isinstance(which, slice) else self._row(index(which))
+        if rows.step is not None and rows.step < 0:  # which tensors don't take
+            numbers = list(range(len(self)))[rows]
+            return join([self[number] for number in numbers]) if numbers else self[:0]
+        values = {name: getattr(self, name) for name in _names_per_image()}
+        some: dict[str, Any] = {
+            name: value if value is None else value[rows] for name, value in values.items()
+        }
+        return replace(self, **some)
+
+    def __iter__(self) -> Iterator[Explanation]:
+        """The explanations of the images, one by one."""
+        return (self[number] for number in range(len(self)))
+
+    def __repr__(self) -> str:
+        images, targets, height, width = self.heatmaps.shape
+        where = "" if self.heatmaps.device.type == "cpu" else f", on {self.heatmaps.device}"
+        return (
+            f"Explanation({self.method}, {_counted(images, 'image')} × {_counted(targets, 'target')}, "
+            f"maps of {height}×{width}{where})"
+        )
+
+    def _repr_html_(self) -> str:
+        from vitcam.explanation.notebook import as_html
+
+        return as_html(self)
+
+    def _repr_png_(self) -> bytes | None:
+        from vitcam.explanation.notebook import as_png
+
+        return as_png(self)
+
+    def to(self, device: str | torch.device) -> Explanation:
+        """The same with its tensors on a device, such as "cuda", or "auto" for the best there is.
+
+        Raises:
+            ModelError: there is no such device on this machine.
+
+        Example:
+            >>> vitcam.explain(photo_model, photo).to("cpu").heatmaps.device
+            device(type='cpu')
+        """
+        where = find_device(device)
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        moved: dict[str, Any] = {
+            name: value.to(where) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def cpu(self) -> Explanation:
+        """The same with its tensors in the computer's own memory.
+
+        Example:
+            >>> vitcam.explain(photo_model, photo).cpu().targets.device
+            device(type='cpu')
+        """
+        return self.to("cpu")
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes it into a folder, to be read again by :func:`vitcam.load`.
+
+        ``tensors.….safetensors`` holds the tensors, ``photographs`` what the model saw, as PNG, and
+        ``explanation.json`` the rest. The last of these is written last: an explanation that was there before is
+        replaced at once, and stays whole if this is interrupted. Other files in the folder are left alone.
+
+        Raises:
+            ImageError: a photograph can't be read any more.
+            VitcamError: a file can't be written.
+
+        Example:
+            >>> vitcam.explain(photo_model, photo).save("explained")
+            >>> vitcam.load("explained")
+            Explanation(agcam, 1 image × 1 target, maps of 12×12)
+        """
+        from vitcam.explanation.storing import save
+
+        save(self, folder)
+
+    @property
+    def probabilities(self) -> Float[Tensor, "batch classes"]:
+        """Softmax of the logits; their sigmoid where an image can have several classes, or there is a single logit.
+
+        Raises:
+            VitcamError: the model gave no logits.
+        """
+        if self.logits is None:
+            raise VitcamError("this model gave no logits, so there are no probabilities")
+        return to_probabilities(self.logits, self.multi_label)
+
+    def label(self, i: int = 0, t: int = 0) -> str:
+        """The name of image ``i``'s target ``t``; its index where the model has no names."""
+        i, t = self._indices(i, t)
+        target = int(self.targets[i, t])
+        if target < 0:
+            return f"score {t}"
+        return self.class_names[target] if self.class_names else f"class {target}"
+
+    def upsampled(
+        self, size: tuple[int, int] | None = None, normalize: bool = True
+    ) -> Float[Tensor, "batch targets height width"]:
+        """The heatmaps in pixels: bilinear (``align_corners=False``), then min-max to 0..1 per map.
+
+        Pixels that no patch covers have the lowest value of their map.
+
+        Args:
+            size: (height, width); the size of what the model saw if None.
+            normalize: False leaves the raw values. A constant map is normalised to zeros.
+        """
+        maps = heatmap.upsample(self.heatmaps, size or self.image_size, self.region, self.image_size)
+        return heatmap.normalize(maps) if normalize else maps
+
+    def boxes(self, threshold: float = 0.5, size: tuple[int, int] | None = None) -> list[list[list[Box]]]:
+        """Per image, per target: the bounding boxes of the areas above a threshold.
+
+        Args:
+            threshold: of the map normalised to 0..1; pixels strictly above it count.
+            size: (height, width) whose pixels the boxes are in; what the model saw if None.
+
+        Raises:
+            VitcamError: the threshold isn't within 0..1.
+        """
+        if not 0 <= threshold <= 1:
+            raise VitcamError(f"the threshold must be within 0..1, the range of the maps; got {threshold}")
+        maps = self.upsampled(size).cpu().numpy()
+        return [[boxes_from_heatmap(one, threshold) for one in image] for image in maps]
+
+    def overlay(
+        self,
+        i: int = 0,
+        t: int = 0,
+        *,
+        opacity: float = DEFAULT_OPACITY,
+        colormap: str = DEFAULT_COLORMAP,
+        boxes: bool | float | Sequence[Box] = False,
+    ) -> Image:
+        """Image ``i`` under the heatmap of its target ``t``, at the photograph's own resolution.
+
+        Args:
+            i: the image.
+            t: the target.
+            opacity: of the colour at the hottest point, 0 to 1.
+            colormap: "inferno", "magma", "plasma", "viridis" or "cividis".
+            boxes: to outline: True for the areas above 0.5, a number for those above this threshold, or boxes in
+                pixels of what the model saw, as :meth:`boxes` gives them.
+
+        Raises:
+            TargetError: there is no such image or target.
+            VitcamError: the opacity or the threshold isn't within 0..1, or there is no such colour map.
+        """
+        from vitcam.render import overlay
+
+        i, t = self._indices(i, t)
+        photograph = self.photographs[i]
+        one, size = self.heatmaps[i : i + 1, t : t + 1], (photograph.height, photograph.width)
+        maps = heatmap.upsample(one, size, self.region, self.image_size)
+        heat = np.asarray(heatmap.normalize(maps)[0, 0].cpu())
+        y, x = (there / here for there, here in zip(size, self.image_size, strict=True))
+        outlined = [
+            Box(x * left, y * top, x * right, y * bottom)
+            for left, top, right, bottom in self._chosen(boxes, i, t)
+        ]
+        return overlay(photograph, heat, opacity=opacity, colormap=colormap, boxes=outlined)
+
+    def _chosen(self, boxes: bool | float | Sequence[Box], i: int, t: int) -> Sequence[Box]:
+        if boxes is False:
+            return ()
+        if isinstance(boxes, int | float):
+            threshold = 0.5 if boxes is True else boxes
+            return self[i].boxes(threshold)[0][t]
+        return boxes
+
+    def _row(self, i: int) -> slice:
+        if not -len(self) <= i < len(self):
+            raise NoSuchImageError(f"there is no image {i}: this explanation has {len(self)}, counted from 0")
+        return slice(i % len(self), i % len(self) + 1)
+
+    def _indices(self, i: int, t: int) -> tuple[int, int]:
+        batch, targets = self.targets.shape
+        if not (-batch <= i < batch and -targets <= t < targets):
+            raise TargetError(
+                f"there is no image {i} with target {t}: this explanation has {batch} images with {targets} "
+                "targets each, counted from 0"
+            )
+        return i % batch, t % targets
+
+
+def join(parts: Sequence[Explanation]) -> Explanation:
+    """One explanation of all images of several, which are by one method and of one model.
+
+    Example:
+        >>> e = vitcam.explain(photo_model, [photo, photo_path("cat")])
+        >>> join([e[1], e[0]]).label(0)
+        'cat'
+    """
+    if len(parts) == 1:
+        return parts[0]
+    values = {name: _joined([getattr(part, name) for part in parts]) for name in _names_per_image()}
+    return replace(parts[0], **values)
+
+
+def _names_per_image() -> list[str]:
+    return [each.name for each in fields(Explanation) if each.metadata == PER_IMAGE]
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """Of one field."""
+    first = values[0]
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return torch.cat(list(values))
+    if isinstance(first, tuple):
+        return tuple(chain.from_iterable(values))
+    return Pictures.chained(values)
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
