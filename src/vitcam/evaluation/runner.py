@@ -15,9 +15,9 @@ from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.local import check_local
 from vitcam.evaluation.lock import locked
+from vitcam.evaluation.measure import Protocol, Task
 from vitcam.evaluation.plan import Plan, make_plan
-from vitcam.evaluation.protocol import Protocol, not_measured, protocol_preprocessing
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.protocol import not_measured, protocol_preprocessing
 from vitcam.evaluation.settings import Settings, check_same, describe_run, with_controls
 from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, verify_photographs
 from vitcam.evaluation.store import RunFolder
@@ -90,7 +90,7 @@ def evaluate(
         output: the run's folder.
         protocol: "paper" (arXiv 2402.04563, to the pixel), or "vitcam": the model's own preprocessing, masks
             where there are any, thresholds swept, all perturbation tests.
-        tests: which of the protocol's tests are run, such as ["road", "saco"] (``protocol.TESTS``); none for
+        tests: which of the protocol's tests are run, such as ["road", "saco"] (``measures.MEASURES``); none for
             all.
         threshold: above which a heatmap's pixels count, in 0..1.
         limit: how many images, drawn from the whole dataset; None for all.

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from vitcam.evaluation.gallery import read_pictures
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.measure import Task
 from vitcam.render.overlay import overlay
 from vitcam.report.run import Run
 from vitcam.report.scores import Scores
