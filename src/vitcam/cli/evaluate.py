@@ -25,7 +25,7 @@ from vitcam.cli.options import (
 )
 from vitcam.cli.terminal import counted, stderr, stdout
 from vitcam.evaluation.measure import TASKS
-from vitcam.evaluation.measures import measures_of
+from vitcam.evaluation.measures import MEASURES, measures_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vitcam.evaluation import Progress
     from vitcam.evaluation.measure import Task as TaskName
 
-_TESTS = "; ".join(", ".join(each.name for each in measures_of(task)) for task in TASKS)
+_TESTS = "; ".join(", ".join(name for name in MEASURES.ours if MEASURES[name].task == task) for task in TASKS)
 
 
 class Task(str, Enum):
@@ -64,7 +64,8 @@ def evaluate(
             "--method",
             metavar="NAME",
             show_default="agcam",
-            help="See `vitcam methods`; repeat it. The controls random and center always run along.",
+            help="See `vitcam methods`, or MODULE:OBJECT; repeat it. The controls random and center always run "
+            "along.",
         ),
     ] = None,
     protocol: Annotated[
@@ -77,7 +78,7 @@ def evaluate(
             "--test",
             metavar="NAME",
             show_default="all",
-            help=f"Of the vitcam protocol; repeat it. {_TESTS}.",
+            help=f"Of the vitcam protocol; repeat it. {_TESTS}. Or MODULE:OBJECT, or one of an installed package.",
         ),
     ] = None,
     threshold: Threshold = 0.5,

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from jaxtyping import Bool
 
+from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.measures import numbers_together
 from vitcam.evaluation.rows import COLUMNS
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.together import Array

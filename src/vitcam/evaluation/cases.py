@@ -12,9 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vitcam.errors import VitcamError
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.measure import Measure, resolved
+from vitcam.evaluation.measures import MEASURES
+from vitcam.evaluation.memory import is_out_of_memory
 from vitcam.recording import Precision
 from vitcam.types import Box
 
@@ -132,13 +135,27 @@ def measured(measures: Iterable[Measure], case: LocalizationCase | PerturbationC
     """
     numbers: dict[str, list[Any]] = {}
     for measure in measures:
-        given = resolved(measure.compute)(case)
+        given = _computed(measure, case)
         if not isinstance(given, Mapping):
             raise _wrong(measure, f"returns a {type(given).__name__}: expected its columns by name")
         for key, values in given.items():
             listed = values.tolist() if isinstance(values, (Tensor, np.ndarray)) else list(values)
             numbers[key] = _checked(measure, key, listed, len(case.heatmaps))
     return numbers
+
+
+def _computed(measure: Measure, case: LocalizationCase | PerturbationCase) -> Any:
+    compute = resolved(measure.compute)
+    if MEASURES.is_ours(measure):
+        return compute(case)
+    try:
+        return compute(case)
+    except (VitcamError, MemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _wrong(measure, f"failed: {type(error).__name__}: {error}") from error
 
 
 def _checked(measure: Measure, key: str, values: list[Any], count: int) -> list[Any]:

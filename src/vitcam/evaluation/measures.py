@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Any
 
-from vitcam.evaluation.measure import Curve, Measure, Number, Protocol, Task, resolved
-
-if TYPE_CHECKING:
-    from vitcam.evaluation.together import Together
+from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.measure import TASKS, Curve, Measure, Number, Protocol, Task
+from vitcam.registry import Registry, is_reference
 
 _OURS: tuple[Protocol, ...] = ("vitcam",)
 _BOTH: tuple[Protocol, ...] = ("paper", "vitcam")
@@ -308,39 +307,39 @@ _PERTURBATION = (
     ),
 )
 
-MEASURES: dict[str, Measure] = {measure.name: measure for measure in (*_LOCALIZATION, *_PERTURBATION)}
-"""By name; of each task, what stands first matters most."""
+
+def _as_measure(name: str, given: Any) -> Measure:
+    if not isinstance(given, Measure) or given.task not in TASKS:
+        what = f"of the task {given.task!r}" if isinstance(given, Measure) else f"a {type(given).__name__}"
+        tasks = " or ".join(TASKS)
+        raise RunError(
+            f"the measure {name} is {what}: expected a vitcam.evaluation.measure.Measure of the task {tasks}"
+        )
+    numbers = set(given.numbers)
+    for other in MEASURES.values():
+        shared = {*given.columns} & {*other.columns} if other.name != name else set()
+        if shared and not numbers <= set(other.numbers):
+            raise RunError(
+                f"the measure {name} has a column {min(shared)!r}, as {other.name} has: name it otherwise"
+            )
+    if given.name == name:
+        return given
+    return replace(given, name=name, protocols=() if is_reference(name) else given.protocols)
+
+
+MEASURES: Registry[Measure] = Registry(
+    "measure",
+    "vitcam.measures",
+    {measure.name: measure for measure in (*_LOCALIZATION, *_PERTURBATION)},
+    _as_measure,
+    RunError,
+)
+"""By name: vitcam's, those of installed packages (entry points ``vitcam.measures``), and what is added.
+
+Of each task, what stands first matters most.
+"""
 
 
 def measures_of(task: Task) -> list[Measure]:
     """The measures of a task."""
     return [measure for measure in MEASURES.values() if measure.task == task]
-
-
-def main_number(task: Task) -> str:
-    """What images and classes are ordered by."""
-    return measures_of(task)[0].numbers[0].key
-
-
-def numbers_of(task: Task, columns: Iterable[str]) -> list[Number]:
-    """A task's numbers, in the order of their declarations; then those that aren't known, titled by their keys."""
-    present = list(columns)
-    known = [number for each in measures_of(task) for number in each.numbers if number.key in present]
-    keys = {number.key for number in known}
-    unknown = [Number(key, key, "As the run stored it.", None) for key in present if key not in keys]
-    return known + unknown
-
-
-def numbers_together() -> dict[str, Together]:
-    """The numbers of all rows together, by the names that they have in summaries and reports."""
-    return {
-        number.key: resolved(number.together)
-        for measure in MEASURES.values()
-        for number in measure.numbers
-        if number.together is not None
-    }
-
-
-def drawn_curves(task: Task) -> frozenset[str]:
-    """The columns that are drawn."""
-    return frozenset(curve.key for each in measures_of(task) for curve in each.curves if curve.plot)

@@ -9,6 +9,7 @@ from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.measure import PROTOCOLS, Protocol, Task
 from vitcam.evaluation.measures import MEASURES, measures_of
 from vitcam.models import Preprocessing
+from vitcam.registry import is_reference
 
 
 def tests_in(protocol: Protocol, task: Task) -> tuple[str, ...]:
@@ -33,6 +34,9 @@ def protocol_tests(
         >>> protocol_tests("vitcam", ["perturbation"], ["saco", "road"])
         {'perturbation': ('road', 'saco')}
     """
+    for name in asked:
+        if name not in MEASURES and (is_reference(name) or name in MEASURES.broken):
+            MEASURES.find(name)
     present = {task: tests_in(protocol, task) for task in tasks}
     if not asked:
         return present

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset
+from vitcam.evaluation.datasets.kinds import split_spec
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import Job
@@ -143,7 +144,7 @@ def evaluate(
     )
     check_local(output, "a run's folder", RunError)
     if isinstance(data, str):
-        check_local(data.partition(":")[2], "a dataset", DatasetError)
+        check_local(split_spec(data)[1], "a dataset", DatasetError)
     if cluster is not None:  # before anything is loaded or written
         from vitcam.evaluation.cluster import find_ray
 
@@ -219,7 +220,7 @@ def _from_anywhere(data: str | Dataset) -> str | Dataset:
     """A dataset's specification that holds in other folders too, where a cluster's workers and reports start."""
     if not isinstance(data, str) or ":" not in data:
         return data
-    kind, _, path = data.partition(":")
+    kind, path = split_spec(data)
     home = os.path.expanduser(path)  # noqa: PTH111  Path.expanduser raises for the home of nobody known
     return f"{kind}:{Path(home).absolute()}" if path else data
 

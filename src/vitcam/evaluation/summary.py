@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.measures import numbers_together
 from vitcam.evaluation.statistics import interval_of_sums
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.sums import Sums, sum_up

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from vitcam.evaluation.arrays import arrays_of, number_columns, of_different_lengths, scored_rows
+from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.measures import numbers_together
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.together import Array
 

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vitcam.evaluation.arrays import arrays_of, number_columns, scored_rows
+from vitcam.evaluation.columns import drawn_curves, numbers_together
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.measures import drawn_curves, numbers_together
 from vitcam.evaluation.sums import Sums, Weights, method_numbers, sum_up, weighted, weights_together
 from vitcam.report.run import Run, as_report_errors
 

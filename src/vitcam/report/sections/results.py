@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vitcam.evaluation.columns import main_number
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.measures import main_number
 from vitcam.report.figures import interval, p_value, plain, signed, signed_interval, titled
 from vitcam.report.grids import overview
 from vitcam.report.markup import Markup, element
