@@ -166,6 +166,18 @@ def test_what_a_measure_gives_is_checked(monkeypatch, tmp_path, compute, problem
         evaluate("localization", dataset(), miniature.make_model(), ["center"], tmp_path / "run", **settings)
 
 
+@pytest.mark.parametrize("form", [torch.Tensor.bool, lambda maps: maps.bool().numpy(), torch.Tensor.tolist])
+def test_forms_of_numbers(monkeypatch, tmp_path, form):
+    measure = Measure(
+        "spread", "localization", lambda case: {"spread": form(case.heatmaps[:, 0, 0])}, ADDED.numbers
+    )
+    monkeypatch.setitem(MEASURES, "spread", measure)
+    settings = {"protocol": "vitcam", "tests": ["spread"], "batch_size": 6, "workers": 0}
+    model, folder = miniature.make_model(), tmp_path / "run"
+    summary = evaluate("localization", dataset(), model, ["center"], folder, **settings)
+    assert 0 < summary["localization"]["center"]["spread"] <= 1
+
+
 def test_what_is_not_measured_is_said(monkeypatch):
     monkeypatch.setitem(MEASURES, "spread", ADDED)
     assert not_measured(["spread"], {"iou": 0.5}) == [

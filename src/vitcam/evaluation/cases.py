@@ -139,8 +139,9 @@ def measured(measures: Iterable[Measure], case: LocalizationCase | PerturbationC
         if not isinstance(given, Mapping):
             raise _wrong(measure, f"returns a {type(given).__name__}: expected its columns by name")
         for key, values in given.items():
-            listed = values.tolist() if isinstance(values, (Tensor, np.ndarray)) else list(values)
-            numbers[key] = _checked(measure, key, listed, len(case.heatmaps))
+            if isinstance(values, (Tensor, np.ndarray)):
+                values = (values * 1.0 if values.dtype in (torch.bool, np.bool_) else values).tolist()
+            numbers[key] = _checked(measure, key, list(values), len(case.heatmaps))
     return numbers
 
 
