@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from vitcam.evaluation.measure import TASKS, Shape, Task
 from vitcam.evaluation.protocol import Protocol
-from vitcam.evaluation.rows import COLUMNS, TASKS, Shape, Task
+from vitcam.evaluation.rows import COLUMNS
 from vitcam.evaluation.store import RunFolder
 
 METHODS = [f"method{i:02d}" for i in range(8)] + ["agcam", "center", "random"]
@@ -182,14 +183,10 @@ def image_name(i: int) -> str:
 
 def columns_of(task: Task, protocol: Protocol) -> dict[str, Shape]:
     """The columns of a task's rows."""
-    from vitcam.evaluation.localizing import localization_columns
-    from vitcam.evaluation.perturbing import perturbation_columns
     from vitcam.evaluation.settings import Settings
 
     settings = Settings("all", protocol, tuple(METHODS), 0.5, 10, None, 8, "fp32", 0)
-    if task == "localization":
-        return dict(localization_columns(settings, masks=True))
-    return dict(perturbation_columns(settings))
+    return settings.columns(task, masks=True)
 
 
 def made_up(task: Task, images: range, protocol: Protocol) -> pl.DataFrame:

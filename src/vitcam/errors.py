@@ -84,6 +84,15 @@ class MethodError(VitcamError, ValueError):
     """
 
 
+class MapError(MethodError):
+    """A method's map isn't finite.
+
+    Example:
+        >>> issubclass(MapError, MethodError)
+        True
+    """
+
+
 class DatasetError(VitcamError):
     """A dataset isn't where it was said to be, lacks files, or has files that can't be read.
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import vitcam as library
+from vitcam.evaluation.datasets import KINDS
 from vitcam.methods import METHODS
 from vitcam.models import describe_models
 
@@ -63,6 +64,12 @@ def test_methods_lists_every_method_with_its_options(vitcam, monkeypatch):
     assert agcam.split()[-3:] == ["yes", "plain", "ViTs"]
     (center,) = [line for line in text.splitlines() if line.split()[:1] == ["center"]]
     assert center.split()[-2:] == ["no", "any"]
+
+
+def test_the_help_names_every_kind_of_dataset(vitcam, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    listed = vitcam("evaluate", "--help").stdout.partition("KIND is ")[2].partition(";")[0]
+    assert set(listed.replace(" or ", ", ").split(", ")) == set(KINDS.ours)
 
 
 def test_models_lists_every_source(vitcam):

@@ -18,6 +18,7 @@ from doc_pages import PAGES, Block, blocks_of
 from typer.testing import CliRunner
 
 from vitcam.cli.program import program
+from vitcam.evaluation.measures import MEASURES
 from vitcam.methods import METHODS
 
 PLAIN = {"", "output", "text", "csv", "json", "bibtex", "toml", "html"}  # nothing that could be run
@@ -29,13 +30,14 @@ STAND_INS = {
 
 @pytest.fixture(autouse=True)
 def _like_a_process_of_its_own():
-    before = dict(METHODS)
+    before = dict(METHODS), dict(MEASURES)
     with pytest.MonkeyPatch.context() as patch:
         # as a reader runs it: without the tests' check of annotations, which a traced model can't pass
         patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
         yield
-    METHODS.clear()
-    METHODS.update(before)
+    for registry, entries in zip((METHODS, MEASURES), before, strict=True):
+        registry.clear()
+        registry.update(entries)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])

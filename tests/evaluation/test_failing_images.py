@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from vitcam.errors import ModelError
 from vitcam.evaluation import RunError, loading, memory
 from vitcam.evaluation.store import RunFolder
+from vitcam.methods import METHODS
 
 WHITE = "hen/white.png"
 
@@ -190,3 +191,19 @@ def test_other_errors_of_preparing_are_raised(run, data, monkeypatch):
     monkeypatch.setattr(loading, "find_truth", broken)
     with pytest.raises(RuntimeError, match="shapes don't match"):
         run(data=f"folder:{data}")
+
+
+@pytest.mark.parametrize("task", ["localization", "perturbation"])
+def test_an_image_that_a_method_from_elsewhere_gives_no_finite_map_for(
+    tmp_path, run, data, monkeypatch, task
+):
+    def brightness(model, images, targets):
+        white = (images > 0.99).flatten(1).all(dim=1)
+        return images.mean(dim=1).where(~white[:, None, None], torch.nan)
+
+    monkeypatch.setitem(METHODS, "brightness", brightness)
+    summary = run(task, data=f"folder:{data}", methods=["brightness"], steps=2)[task]["brightness"]
+    assert summary["images"] + summary["skipped_wrong"] == 11
+    (failed,) = RunFolder(tmp_path / "run").read().filter(pl.col("error").is_not_null()).to_dicts()
+    assert failed["image"] == WHITE
+    assert "brightness gives NaN or infinite values, first for image 0 of the batch" in failed["error"]

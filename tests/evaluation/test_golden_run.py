@@ -72,7 +72,7 @@ def test_localization(tmp_path, monkeypatch, threshold):
     )
     monkeypatch.setattr(localizing, "compare", answer)
     job = job_of(torch.nn.Linear(1, 1), "localization", threshold=threshold)
-    columns = localizing.localization_columns(job.settings, masks=False)
+    columns = job.settings.columns("localization", masks=False)
     rows, summary = stored(batch_rows(items, job, "localization"), columns, "localization", tmp_path)
     for name in NUMBERS:
         golden = [case[name] for case in cases]
@@ -95,7 +95,7 @@ def test_perturbation(tmp_path, monkeypatch):
     items = [Item(f"{i}", image, {int(targets[i]): int(targets[i])}, {}) for i, image in enumerate(images)]
     monkeypatch.setattr(perturbing, "compare", answer_with(golden["heatmaps"], targets))
     job = job_of(module, "perturbation")
-    columns = perturbing.perturbation_columns(job.settings)
+    columns = job.settings.columns("perturbation", masks=False)
     rows, summary = stored(batch_rows(items, job, "perturbation"), columns, "perturbation", tmp_path)
     for curve in ("lerf", "morf"):
         assert torch.tensor(rows[curve].to_list()).sub(golden[curve]).abs().max() < 1e-3

@@ -236,6 +236,36 @@ def test_no_file_outside_the_dataset_is_read(tmp_path):
         assert find_photograph(run, image) is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "image", "file"),
+    [
+        ("cub", "001.Albatross/a.jpg", "CUB_200_2011/images/001.Albatross/a.jpg"),
+        ("voc", "2008_000001", "VOC2012/JPEGImages/2008_000001.jpg"),
+        ("tiny-imagenet", "val_0.JPEG", "val/images/val_0.JPEG"),
+        ("coco", "000000000001", "val2017/000000000001.jpg"),
+        ("imagenet", "ILSVRC2012_val_00000001", "Data/CLS-LOC/val/ILSVRC2012_val_00000001.JPEG"),
+    ],
+)
+def test_photographs_of_every_layout_are_found(tmp_path, kind, image, file):
+    path = tmp_path / "data" / file
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(path, "JPEG")
+    (run,) = read_runs([write_run(tmp_path / "run", rows_of(), data=f"{kind}:{tmp_path / 'data'}")])
+    assert find_photograph(run, image) == path
+
+
+def test_a_report_imports_nothing_that_a_run_names(tmp_path, monkeypatch):
+    (tmp_path / "vt_evil.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "data").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data, names = (
+        f"vt_evil:KIND:{tmp_path / 'data'}",
+        {"methods": ["vt_evil:METHOD"], "tests": ["vt_evil:MEASURE"]},
+    )
+    folder = write_run(tmp_path / "run", rows_of(), data=data, **names)
+    assert "photo_001.jpg" in page_of(folder)
+
+
 def test_best_median_and_worst(tmp_path):
     values = [0.3, 0.9, 0.1, 0.5, 0.7]
     rows = [row("localization", str(i), "agcam", value) for i, value in enumerate(values)]

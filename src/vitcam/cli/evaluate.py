@@ -24,11 +24,16 @@ from vitcam.cli.options import (
     read_data_options,
 )
 from vitcam.cli.terminal import counted, stderr, stdout
+from vitcam.evaluation.measure import TASKS
+from vitcam.evaluation.measures import MEASURES, measures_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from vitcam.evaluation import Progress
+    from vitcam.evaluation.measure import Task as TaskName
+
+_TESTS = "; ".join(", ".join(name for name in MEASURES.ours if MEASURES[name].task == task) for task in TASKS)
 
 
 class Task(str, Enum):
@@ -59,7 +64,8 @@ def evaluate(
             "--method",
             metavar="NAME",
             show_default="agcam",
-            help="See `vitcam methods`; repeat it. The controls random and center always run along.",
+            help="See `vitcam methods`, or MODULE:OBJECT; repeat it. The controls random and center always run "
+            "along.",
         ),
     ] = None,
     protocol: Annotated[
@@ -72,8 +78,7 @@ def evaluate(
             "--test",
             metavar="NAME",
             show_default="all",
-            help="Of the vitcam protocol; repeat it. iou, max-box-accuracy, pixel-ap, pointing, energy, mask; "
-            "abpc, insertion-deletion, road, token-dropping, saco.",
+            help=f"Of the vitcam protocol; repeat it. {_TESTS}. Or MODULE:OBJECT, or one of an installed package.",
         ),
     ] = None,
     threshold: Threshold = 0.5,
@@ -168,8 +173,9 @@ def evaluate(
             progress=show,
             tell=lambda sentence: console.print(sentence, soft_wrap=True),
         )
-    for name, methods in summary.items():
-        _print_summary(stdout(), name, methods)
+    for name in TASKS:
+        if name in summary:
+            _print_summary(stdout(), name, summary[name])
     stdout().print(
         f"Rows and intervals are in {output}; `vitcam report {output}` makes tables and a page",
         soft_wrap=True,
@@ -223,36 +229,14 @@ def _progress(console: Console) -> Iterator[_Show]:
         yield show
 
 
-_SHOWN = (
-    ("pixel_accuracy", "Pixel acc."),
-    ("iou", "IoU"),
-    ("dice", "Dice"),
-    ("precision", "Precision"),
-    ("recall", "Recall"),
-    ("max_box_accuracy", "MaxBoxAcc"),
-    ("pxap", "PxAP"),
-    ("pixel_ap", "Pixel AP"),
-    ("pointing", "Pointing"),
-    ("energy", "Energy"),
-    ("mask_iou", "Mask IoU"),
-    ("auc_lerf", "LeRF"),
-    ("auc_morf", "MoRF"),
-    ("abpc", "ABPC"),
-    ("auc_insertion_blur", "Ins. blur"),
-    ("auc_deletion_blur", "Del. blur"),
-    ("auc_insertion_mean", "Ins. mean"),
-    ("auc_deletion_mean", "Del. mean"),
-    ("road_abpc", "ROAD"),
-    ("token_abpc", "Tokens"),
-    ("saco", "SaCo"),
-)
-
-
-def _print_summary(console: Console, task: str, methods: Mapping[str, Mapping[str, Any]]) -> None:
+def _print_summary(console: Console, task: TaskName, methods: Mapping[str, Mapping[str, Any]]) -> None:
     from rich import box
     from rich.table import Table
 
-    shown = [(key, title) for key, title in _SHOWN if any(key in numbers for numbers in methods.values())]
+    declared = (
+        (number.key, number.short or number.title) for each in measures_of(task) for number in each.in_brief
+    )
+    shown = [(key, title) for key, title in declared if any(key in numbers for numbers in methods.values())]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Method", no_wrap=True)
     for _, title in shown:

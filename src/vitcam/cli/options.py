@@ -41,7 +41,8 @@ DataSpec = Annotated[
     typer.Option(
         "--data",
         metavar="KIND:PATH",
-        help="KIND is imagenet, voc, cub, tiny-imagenet, imagenet-seg, coco or folder.",
+        help="KIND is imagenet, voc, cub, tiny-imagenet, imagenet-seg, coco or folder; or MODULE:OBJECT, or one "
+        "of an installed package.",
     ),
 ]
 

@@ -7,11 +7,13 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from jaxtyping import Bool
 
+from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.rows import COLUMNS, Task
+from vitcam.evaluation.measure import Task
+from vitcam.evaluation.rows import COLUMNS
 from vitcam.evaluation.stored_rows import StoredRows
-from vitcam.evaluation.together import TOGETHER, Array
+from vitcam.evaluation.together import Array
 
 
 def number_columns(rows: StoredRows) -> list[str]:
@@ -32,13 +34,13 @@ def scored_rows(rows: pl.DataFrame, task: Task) -> pl.DataFrame:
 def arrays_of(
     rows: pl.DataFrame, columns: Collection[str]
 ) -> Iterator[tuple[str, Array, Bool[np.ndarray, " rows"]]]:
-    """Columns as arrays (rows,) or (rows, points), then the points of ``TOGETHER``, and which rows have them.
+    """Columns as arrays (rows,) or (rows, points), then the points of ``numbers_together``, and which rows have them.
 
     Raises:
         RunError: curves have different lengths.
     """
     curves: dict[str, tuple[Array, Bool[np.ndarray, " rows"]]] = {}
-    needed = {curve for number in TOGETHER.values() for curve in number.curves}
+    needed = {curve for number in numbers_together().values() for curve in number.curves}
     for key in columns:
         if key not in rows.columns:
             continue
@@ -51,7 +53,7 @@ def arrays_of(
             if key in needed:
                 curves[key] = values, present
             yield key, values, present
-    for name, number in TOGETHER.items():
+    for name, number in numbers_together().items():
         if not all(curve in curves for curve in number.curves):
             continue
         own = [curves[curve] for curve in number.curves]

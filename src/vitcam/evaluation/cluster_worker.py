@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from vitcam.evaluation.gallery import Picture
     from vitcam.evaluation.job import Job
     from vitcam.evaluation.loading import Failed, Item
-    from vitcam.evaluation.rows import Row, Task
+    from vitcam.evaluation.measure import Task
+    from vitcam.evaluation.rows import Row
 
 
 class Worker:

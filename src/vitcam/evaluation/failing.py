@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vitcam.errors import ImageError, ModelError, VitcamError
+from vitcam.errors import ImageError, MapError, ModelError, VitcamError
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Item
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.probabilities import class_probabilities
-from vitcam.evaluation.rows import Row, Task, failed_row
+from vitcam.evaluation.rows import Row, failed_row
 
-OF_IMAGES = (ImageError, MetricError)
+OF_IMAGES = (ImageError, MapError, MetricError)
 """Errors that are an image's own: its maps aren't finite, say."""
 
 

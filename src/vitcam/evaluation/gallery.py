@@ -13,8 +13,9 @@ from PIL import Image
 
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.parts import Parts, damaged
-from vitcam.evaluation.rows import KEY, Row, Task
+from vitcam.evaluation.rows import KEY, Row
 
 FOLDER = "gallery"
 """Of a run; its files are named like those of its rows."""

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
-from vitcam.evaluation.rows import Row, Task
+from vitcam.evaluation.measure import Task
+from vitcam.evaluation.rows import Row
 from vitcam.evaluation.settings import Settings
 from vitcam.explanation import Explanation
 from vitcam.models import LoadedModel

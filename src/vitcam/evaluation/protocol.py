@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 from vitcam.evaluation.errors import RunError
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.measure import PROTOCOLS, Protocol, Task
+from vitcam.evaluation.measures import MEASURES, measures_of
 from vitcam.models import Preprocessing
+from vitcam.registry import is_reference
 
-Protocol = Literal["paper", "vitcam"]
 
-TESTS: Mapping[Protocol, Mapping[Task, tuple[str, ...]]] = {
-    "paper": {"localization": ("iou",), "perturbation": ("abpc",)},
-    "vitcam": {
-        "localization": ("iou", "max-box-accuracy", "pixel-ap", "pointing", "energy", "mask"),
-        "perturbation": ("abpc", "insertion-deletion", "road", "token-dropping", "saco"),
-    },
-}
-"""What each protocol measures. ``iou`` stands for all five scores of boxes, ``mask`` for those of masks, ``abpc``
-for MoRF and LeRF too."""
+def tests_in(protocol: Protocol, task: Task) -> tuple[str, ...]:
+    """What a protocol measures in a task: names of measures."""
+    return tuple(each.name for each in measures_of(task) if protocol in each.protocols)
 
 
 def protocol_tests(
@@ -40,16 +34,23 @@ def protocol_tests(
         >>> protocol_tests("vitcam", ["perturbation"], ["saco", "road"])
         {'perturbation': ('road', 'saco')}
     """
-    present = {task: TESTS[protocol][task] for task in tasks}
+    for name in asked:
+        if name not in MEASURES and (is_reference(name) or name in MEASURES.broken):
+            MEASURES.find(name)
+    present = {task: tests_in(protocol, task) for task in tasks}
     if not asked:
         return present
+    for task in tasks:  # what is in no protocol can be asked for in any
+        present[task] += tuple(
+            each.name for each in measures_of(task) if each.name in asked and not each.protocols
+        )
     unknown = [name for name in asked if not any(name in names for names in present.values())]
     if unknown:
         listed = "; ".join(f"{task}: {', '.join(names)}" for task, names in present.items())
         others = [
             name
-            for name, of in TESTS.items()
-            if all(any(test in of[task] for task in tasks) for test in unknown)
+            for name in PROTOCOLS
+            if all(any(test in tests_in(name, task) for task in tasks) for test in unknown)
         ]
         hint = f"; --protocol {others[0]} has it" if others else ""
         raise RunError(
@@ -65,16 +66,6 @@ def protocol_tests(
     return chosen
 
 
-_NOT_ALWAYS: Mapping[str, tuple[str, str]] = {
-    "mask": ("mask_iou", "none of these photographs has a mask"),
-    "token-dropping": (
-        "token_abpc",
-        "the model has no class token, or its attention needs the whole grid of patches",
-    ),
-}
-"""Tests that some data or models have no numbers of: a column of theirs, and why it is empty then."""
-
-
 def not_measured(tests: Sequence[str], numbers: Mapping[str, object]) -> list[str]:
     """Why tests that were to be run have no numbers, in a sentence each.
 
@@ -87,9 +78,9 @@ def not_measured(tests: Sequence[str], numbers: Mapping[str, object]) -> list[st
         ['Not measured: mask, since none of these photographs has a mask']
     """
     return [
-        f"Not measured: {test}, since {why}"
-        for test, (column, why) in _NOT_ALWAYS.items()
-        if test in tests and column not in numbers
+        f"Not measured: {test}, since {MEASURES[test].absent}"
+        for test in tests
+        if not any(number.key in numbers for number in MEASURES[test].numbers)
     ]
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from vitcam.evaluation.frames import pl
-
-Task = Literal["localization", "perturbation"]
-TASKS: tuple[Task, ...] = ("localization", "perturbation")
+from vitcam.evaluation.measure import Shape, Task
 
 Row = dict[str, Any]
 """A row in the making: what the columns hold, and under ``heatmap`` the map that its numbers are of."""
-
-Shape = Literal["number", "curve"]
-"""What stands in a column: a float, or a list of floats. Null where a row has none."""
 
 KEY = ("task", "image", "method", "target")
 """What a row is known by."""

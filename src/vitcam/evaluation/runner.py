@@ -10,14 +10,15 @@ from typing import Any, Literal
 
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset
+from vitcam.evaluation.datasets.kinds import split_spec
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.local import check_local
 from vitcam.evaluation.lock import locked
+from vitcam.evaluation.measure import Protocol, Task
 from vitcam.evaluation.plan import Plan, make_plan
-from vitcam.evaluation.protocol import Protocol, not_measured, protocol_preprocessing
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.protocol import not_measured, protocol_preprocessing
 from vitcam.evaluation.settings import Settings, check_same, describe_run, with_controls
 from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, verify_photographs
 from vitcam.evaluation.store import RunFolder
@@ -90,7 +91,7 @@ def evaluate(
         output: the run's folder.
         protocol: "paper" (arXiv 2402.04563, to the pixel), or "vitcam": the model's own preprocessing, masks
             where there are any, thresholds swept, all perturbation tests.
-        tests: which of the protocol's tests are run, such as ["road", "saco"] (``protocol.TESTS``); none for
+        tests: which of the protocol's tests are run, such as ["road", "saco"] (``measures.MEASURES``); none for
             all.
         threshold: above which a heatmap's pixels count, in 0..1.
         limit: how many images, drawn from the whole dataset; None for all.
@@ -143,7 +144,7 @@ def evaluate(
     )
     check_local(output, "a run's folder", RunError)
     if isinstance(data, str):
-        check_local(data.partition(":")[2], "a dataset", DatasetError)
+        check_local(split_spec(data)[1], "a dataset", DatasetError)
     if cluster is not None:  # before anything is loaded or written
         from vitcam.evaluation.cluster import find_ray
 
@@ -219,7 +220,7 @@ def _from_anywhere(data: str | Dataset) -> str | Dataset:
     """A dataset's specification that holds in other folders too, where a cluster's workers and reports start."""
     if not isinstance(data, str) or ":" not in data:
         return data
-    kind, _, path = data.partition(":")
+    kind, path = split_spec(data)
     home = os.path.expanduser(path)  # noqa: PTH111  Path.expanduser raises for the home of nobody known
     return f"{kind}:{Path(home).absolute()}" if path else data
 

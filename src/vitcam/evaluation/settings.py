@@ -16,9 +16,10 @@ from vitcam.errors import MethodError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import digest_of
 from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape, Task
+from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.plan import Plan
-from vitcam.evaluation.protocol import Protocol, protocol_tests, protocol_thresholds
-from vitcam.evaluation.rows import TASKS, Task
+from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
 from vitcam.methods import canonical_name, find_method
 from vitcam.models import LoadedModel
 from vitcam.recording import Precision
@@ -64,7 +65,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check("task", self.task in (*TASKS, "all"), f"one of {', '.join(TASKS)}, all", self.task)
-        _check("protocol", self.protocol in ("paper", "vitcam"), "paper or vitcam", self.protocol)
+        _check("protocol", self.protocol in PROTOCOLS, " or ".join(PROTOCOLS), self.protocol)
         _check("threshold", 0 <= self.threshold < 1, "a fraction from 0 to below 1", self.threshold)
         _check("steps", self.steps >= 2, "2 or more", self.steps)
         _check("limit", self.limit is None or self.limit > 0, "1 or more", self.limit)
@@ -79,6 +80,23 @@ class Settings:
 
     def tests_of(self, task: Task) -> tuple[str, ...]:
         return protocol_tests(self.protocol, self.tasks, self.tests)[task]
+
+    def measures_of(self, task: Task) -> list[Measure]:
+        return [MEASURES[name] for name in self.tests_of(task)]
+
+    def columns(self, task: Task, masks: bool) -> dict[str, Shape]:
+        """The numbers of a task's rows.
+
+        Args:
+            task: whose.
+            masks: whether the dataset has masks to compare with.
+        """
+        return {
+            key: shape
+            for measure in self.measures_of(task)
+            if masks or not measure.needs_masks
+            for key, shape in measure.columns_in(self.protocol).items()
+        }
 
     @property
     def thresholds(self) -> tuple[float, ...]:

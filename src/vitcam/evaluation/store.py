@@ -15,8 +15,9 @@ from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import FOLDER as GALLERY
 from vitcam.evaluation.gallery import merged_pictures
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.parts import Parts, write_stored
-from vitcam.evaluation.rows import Task, merged
+from vitcam.evaluation.rows import merged
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.writing import TEMPORARY
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.parts import damaged
-from vitcam.evaluation.rows import COLUMNS, KEY, MADE_FROM, REQUIRED, Task, merged
+from vitcam.evaluation.rows import COLUMNS, KEY, MADE_FROM, REQUIRED, merged
 
 IMAGES = 10_000
 """That are read at a time."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.statistics import interval_of_sums
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.sums import Sums, sum_up
-from vitcam.evaluation.together import TOGETHER
 
 
 def summarize(
@@ -30,8 +30,8 @@ def summarize(
         By task and method: how many ``images`` were scored, were ``skipped_wrong`` (localization leaves wrong
         predictions out), ``unreadable`` (with an error in their row) and ``unmatched``; the mean of every
         number, point by point for curves; and under ``intervals`` the bootstrap 95 % interval [low, high] of
-        every mean, which numbers of all images together (``TOGETHER``) are not. Fractions 0..1; a number that no
-        image has is left out.
+        every mean, which numbers of all images together (``numbers_together``) are not. Fractions 0..1; a number
+        that no image has is left out.
 
     Raises:
         RunError: a file of rows is damaged.
@@ -82,8 +82,8 @@ def _means(sums: Sums, method: int) -> dict[str, Any]:
             means[key] = float(sums.numbers[key][:, method].sum() / count)
             continue
         curve = sums.curve_means(key)[method]
-        if key in TOGETHER:
-            together[key] = TOGETHER[key].number(curve)
+        if key in numbers_together():
+            together[key] = numbers_together()[key].number(curve)
         else:
             means[key] = curve.tolist()
     return {**means, **{key: number for key, number in together.items() if np.isfinite(number)}}

@@ -13,16 +13,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from vitcam.evaluation.arrays import arrays_of, number_columns, of_different_lengths, scored_rows
+from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.stored_rows import StoredRows
-from vitcam.evaluation.together import TOGETHER, Array
+from vitcam.evaluation.together import Array
 
 UNITS = 2**16
 """So many images are drawn one by one; more are drawn in so many random groups of equal size."""
 
 Weights = Mapping[str, Float[np.ndarray, "methods points"]]
-"""By names of ``TOGETHER``."""
+"""By names of ``numbers_together``."""
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Sums:
         units: how many images, or groups of images, the first dimension has.
         images: how many images have scores, by method.
         numbers: by column.
-        curves: by column; by names of ``TOGETHER`` their points.
+        curves: by column; by names of ``numbers_together`` their points.
         counts: by column, how many rows have that number, or all points of that curve.
         distinct: by column, how many images these rows are of.
         presence: by column, a number that is the same where the same rows have it.
@@ -141,9 +142,9 @@ def sum_up(
         rows: of a run.
         task: whose.
         methods: whose.
-        curves: those that are wanted by unit; None for all, over all units as one, the points of ``TOGETHER`` among
-            them.
-        weights: those of numbers of ``TOGETHER``, which then are numbers like the others.
+        curves: those that are wanted by unit; None for all, over all units as one, the points of
+            ``numbers_together`` among them.
+        weights: those of numbers of ``numbers_together``, which then are numbers like the others.
 
     Raises:
         RunError: a file is damaged, or curves have different lengths.
@@ -151,7 +152,7 @@ def sum_up(
     weights = weights or {}
     columns = number_columns(rows)
     if curves is not None:
-        wanted = {*curves, *(curve for key in weights for curve in TOGETHER[key].curves)}
+        wanted = {*curves, *(curve for key in weights for curve in numbers_together()[key].curves)}
         columns = [key for key in columns if key in wanted or not isinstance(rows.schema[key], pl.List)]
     sums, overall = Sums(methods, units_of(len(rows.of(task)))), Sums(methods, 1)
     for scored, places in _placed(rows, task, methods, columns):
@@ -171,20 +172,20 @@ def sum_up(
 
 
 def weights_together(rows: StoredRows, task: Task, methods: tuple[str, ...]) -> Weights:
-    """The weights of those numbers of ``TOGETHER`` that a task's rows have, from a reading of their curves alone.
+    """The weights of those ``numbers_together`` that a task's rows have, from a reading of their curves alone.
 
     Raises:
         RunError: a file is damaged, or curves have different lengths.
     """
-    needed = {curve for number in TOGETHER.values() for curve in number.curves}
+    needed = {curve for number in numbers_together().values() for curve in number.curves}
     columns = [key for key in number_columns(rows) if key in needed]
     overall = Sums(methods, 1)
     for scored, places in _placed(rows, task, methods, columns) if columns else ():
         for key, points, present in arrays_of(scored, columns):
-            if key in TOGETHER:
+            if key in numbers_together():
                 overall.add(key, places.only(present).as_one(), points)
     return {
-        key: np.stack([TOGETHER[key].weights(mean) for mean in overall.curve_means(key)])
+        key: np.stack([numbers_together()[key].weights(mean) for mean in overall.curve_means(key)])
         for key in overall.curves
     }
 

@@ -2,12 +2,12 @@
 
 Each depends on what only all images together have: a best threshold, the precision at every threshold. With that held
 fixed it is the mean of a number that each image has of its own, so that sums suffice for it, and intervals and paired
-tests hold for what is fixed.
+tests hold for what is fixed. What they are called is declared in ``measures``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +72,6 @@ def _average_precision() -> Together:
     return Together(("pixel_hits_curve", "pixel_predicted_curve"), points, weights)
 
 
-TOGETHER: Mapping[str, Together] = {
-    "max_box_accuracy": _best_threshold("largest_box_iou_curve", 0.5),
-    "max_box_accuracy_v2": _best_threshold("best_box_iou_curve", 0.3, 0.5, 0.7),
-    "pxap": _average_precision(),
-}
-"""By the names that they have in summaries and reports."""
+MAX_BOX_ACCURACY = _best_threshold("largest_box_iou_curve", 0.5)
+MAX_BOX_ACCURACY_V2 = _best_threshold("best_box_iou_curve", 0.3, 0.5, 0.7)
+PXAP = _average_precision()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from vitcam.errors import ModelError
 from vitcam.evaluation.errors import RunError
@@ -13,10 +13,11 @@ from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import Picture, pictures_frame, to_pictures
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Failed, Item, MadeFrom, load_batches
-from vitcam.evaluation.localizing import localization_columns, localization_rows
+from vitcam.evaluation.localizing import localization_rows
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.memory import is_out_of_memory, out_of_memory
-from vitcam.evaluation.perturbing import perturbation_columns, perturbation_rows
-from vitcam.evaluation.rows import MADE_FROM, Row, Shape, Task, failed_row, to_frame
+from vitcam.evaluation.perturbing import perturbation_rows
+from vitcam.evaluation.rows import MADE_FROM, Row, failed_row, to_frame
 from vitcam.evaluation.store import RunFolder
 
 
@@ -40,7 +41,7 @@ class Storing:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.job, self.task = folder, job, task
-        self._columns = _columns(job, task)
+        self._columns = job.settings.columns(task, job.masks)
         self._store_every, self._check = store_every, check
         self._rows: list[Row] = []
         self._pictures: list[Picture] = []
@@ -163,9 +164,3 @@ def batch_pictures(
     shown = {row["image"] for row in scored}
     photographs = {item.id: job.seen(item) for item in batch if isinstance(item, Item) and item.id in shown}
     return to_pictures(task, photographs, scored, [row["heatmap"] for row in scored])
-
-
-def _columns(job: Job, task: Task) -> Mapping[str, Shape]:
-    if task == "localization":
-        return localization_columns(job.settings, job.masks)
-    return perturbation_columns(job.settings)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from vitcam.errors import MethodError
+from torch import Tensor
+
+from vitcam.errors import MapError, MethodError, VitcamError
 from vitcam.methods import (
     agcam,
     attention,
@@ -21,36 +24,52 @@ from vitcam.methods import (
     lrp,
     rollout,
 )
+from vitcam.methods.function import of_function
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import of_type
 from vitcam.recording import Layout, Recording
+from vitcam.registry import Registry
 
 __all__ = ["METHODS", "Method", "TokenMap", "canonical_name", "compute_map", "find_method", "obstacle_of"]
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        agcam.METHOD,
-        attention.METHOD,
-        rollout.METHOD,
-        lrp.METHOD,
-        gae.METHOD,
-        gradsam.METHOD,
-        legrad.METHOD,
-        gradcam.METHOD,
-        attnlrp.METHOD,
-        *captum.METHODS,
-        controls.RANDOM,
-        controls.CENTER,
+_OURS = (
+    agcam.METHOD,
+    attention.METHOD,
+    rollout.METHOD,
+    lrp.METHOD,
+    gae.METHOD,
+    gradsam.METHOD,
+    legrad.METHOD,
+    gradcam.METHOD,
+    attnlrp.METHOD,
+    *captum.METHODS,
+    controls.RANDOM,
+    controls.CENTER,
+)
+
+
+def _as_method(name: str, given: Any) -> Method:
+    if isinstance(given, Method):
+        return given if given.name == name else replace(given, called=name)
+    if callable(given) and not isinstance(given, type):
+        return of_function(given, name)
+    raise MethodError(
+        f"the method {name} is a {type(given).__name__}: expected a vitcam.methods.Method, or a function "
+        "(model, images, targets) -> maps"
     )
-}
+
+
+METHODS: Registry[Method] = Registry(
+    "method", "vitcam.methods", {method.name: method for method in _OURS}, _as_method, MethodError
+)
+"""By name: vitcam's, those of installed packages (entry points ``vitcam.methods``), and what is added."""
 
 
 def find_method(name: str, options: Mapping[str, Any] | None = None) -> tuple[Method, dict[str, Any]]:
     """A method and its options, from a name such as ``"agcam"`` or ``"attention(layer=5)"``.
 
     Args:
-        name: the method's name, options in brackets if any.
+        name: the method's name, or ``module:object`` for one of your own; options in brackets if any.
         options: more options, which override those in the name.
 
     Raises:
@@ -65,11 +84,7 @@ def find_method(name: str, options: Mapping[str, Any] | None = None) -> tuple[Me
             f"a method is named by a string, such as 'agcam' or 'attention(layer=5)'; got {name!r}"
         )
     bare, in_name = _parse(name)
-    if bare not in METHODS:
-        near = difflib.get_close_matches(bare, METHODS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise MethodError(f"there is no method {bare!r}.{hint} The methods are {', '.join(METHODS)}.")
-    method = METHODS[bare]
+    method = METHODS.find(bare)
     given = {**in_name, **(options or {})}
     for option in given:
         if option not in method.options:
@@ -101,7 +116,7 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
 
     Raises:
         MethodError: the method isn't defined for the recorded model or in its precision, or an option's value is
-            wrong.
+            wrong; or one that isn't vitcam's fails, or gives no map over the patches.
     """
     if method.computes_in and recording.precision != "fp32":
         raise MethodError(
@@ -116,12 +131,33 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
             f"{method.name} isn't defined for {type(recording.model).__name__}: {obstacle}. "
             f"Methods that work on it: {others}. vitcam.inspect(model, images) shows what was found"
         )
-    maps = (
-        [method.compute(stream, **options) for stream in recording.by_stream()]
-        if method.plain_vit_only
-        else None
-    )
-    return method.compute(recording, **options) if maps is None else sum(maps[1:], start=maps[0])
+    compute = method.compute if METHODS.is_ours(method) else partial(_guarded, method)
+    if not method.plain_vit_only:
+        return compute(recording, **options)
+    maps = [compute(stream, **options) for stream in recording.by_stream()]
+    return sum(maps[1:], start=maps[0])
+
+
+def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap:
+    """What a method that isn't vitcam's computes; errors name it."""
+    try:
+        maps = method.compute(recording, **options)
+    except (VitcamError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "memory" in str(error):
+            raise
+        raise MethodError(f"the method {method.name} failed: {type(error).__name__}: {error}") from error
+    expected = (*recording.targets.shape, recording.layout.grid.tokens)
+    if not isinstance(maps, Tensor) or tuple(maps.shape) != expected:
+        given = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"type {type(maps).__name__}"
+        raise MethodError(
+            f"the method {method.name} gives maps of {given}: expected a tensor (images, targets, patches), here "
+            f"{expected}"
+        )
+    if not maps.isfinite().all():
+        raise MapError(f"the method {method.name} gives NaN or infinite values")
+    return maps
 
 
 def canonical_name(method: Method, options: Mapping[str, Any]) -> str:

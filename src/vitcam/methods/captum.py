@@ -44,7 +44,7 @@ class CaptumMethod(Method):
 
     @property
     def name(self) -> str:
-        return f"captum:{self.attribution}"
+        return self.called or f"captum:{self.attribution}"
 
     @property
     def options(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Method:
         also_takes: another type that values of an option may have, besides that of its default.
         computes_in: the precision of its own passes, whatever the model's, so that it refuses any other; "" if it
             follows the one asked for.
+        called: its name; "" for that of ``compute``.
 
     Example:
         >>> from vitcam.methods import METHODS
@@ -52,10 +53,11 @@ class Method:
     one_stream_only: bool = False
     also_takes: Mapping[str, type] = field(default_factory=dict)
     computes_in: str = ""
+    called: str = ""
 
     @property
     def name(self) -> str:
-        return self.compute.__name__
+        return self.called or self.compute.__name__
 
     @property
     def options(self) -> dict[str, Any]:

@@ -24,6 +24,8 @@ def of_type(method: str, option: str, value: object, default: object, also: type
     Example:
         >>> of_type("gae", "start_layer", 2, 0)
     """
+    if type(default) not in _TYPES:  # of a method from elsewhere, which knows what it takes
+        return
     allowed, description = _TYPES[type(default)]
     if also is not None:
         allowed, description = (*allowed, also), f"{description} or {_TYPES[also][1]}"

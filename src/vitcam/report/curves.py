@@ -9,11 +9,39 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.measure import Axis, Task
+from vitcam.evaluation.measures import measures_of
 from vitcam.evaluation.statistics import interval_of_sums
-from vitcam.report.drawn import Axis
 from vitcam.report.run import Run
 from vitcam.report.scores import read_sums
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Curves that belong together.
+
+    Attributes:
+        title: of the whole.
+        panels: a column of the rows and its title, for each pair of axes; they share the vertical one.
+        axis: what runs to the right, as ``run.json`` calls it.
+        x_title, y_title: of the axes.
+    """
+
+    title: str
+    panels: tuple[tuple[str, str], ...]
+    axis: Axis
+    x_title: str
+    y_title: str
+
+
+def plots_of(task: Task) -> list[Plot]:
+    """What the declarations of a task's measures say is drawn."""
+    plots: dict[str, Plot] = {}
+    for curve in (curve for measure in measures_of(task) for curve in measure.curves if curve.plot):
+        before = plots[curve.plot].panels if curve.plot in plots else ()
+        panels = (*before, (curve.key, curve.panel))
+        plots[curve.plot] = Plot(curve.plot, panels, curve.axis, curve.axis_title, curve.unit)
+    return list(plots.values())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitcam.report.measures import Measure
+from vitcam.evaluation.measure import Number
 from vitcam.report.tables import Estimate
 
 MINUS = "\N{MINUS SIGN}"
@@ -48,6 +48,6 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def titled(measure: Measure) -> str:
+def titled(measure: Number) -> str:
     """A measure's title with an arrow to where better is."""
     return f"{measure.title}\N{NO-BREAK SPACE}{ARROWS[measure.better]}".rstrip()

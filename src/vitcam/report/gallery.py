@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from vitcam.evaluation.datasets.kinds import KINDS, split_spec
 from vitcam.evaluation.gallery import read_pictures
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.measure import Task
 from vitcam.render.overlay import overlay
 from vitcam.report.run import Run
 from vitcam.report.scores import Scores
@@ -21,15 +22,6 @@ from vitcam.report.scores import Scores
 RANKS = ("best", "median", "worst")
 SIDE = 224
 """Of a picture on the page, in pixels at most."""
-
-# Where each kind of dataset keeps the photograph with this id, relative to the folder that was given.
-_PLACES = {
-    "tiny-imagenet": ("val/images/{id}", "*/val/images/{id}"),
-    "imagenet": ("Data/CLS-LOC/val/{id}.*", "Data/CLS-LOC/val/*/{id}.*", "*/Data/CLS-LOC/val/{id}.*"),
-    "voc": ("JPEGImages/{id}.jpg", "*/JPEGImages/{id}.jpg", "*/*/JPEGImages/{id}.jpg"),
-    "coco": ("{id}.jpg", "*/{id}.jpg", "*/*/{id}.jpg"),
-    "folder": ("{id}",),
-}
 
 
 @dataclass(frozen=True)
@@ -100,11 +92,12 @@ class Pictures:
 
 def find_photograph(run: Run, image: str) -> Path | None:
     """The file of an image, if the dataset's folder is still there."""
-    kind, _, folder = str(run.settings.get("data", "")).partition(":")
+    kind, folder = split_spec(str(run.settings.get("data", "")))
     root = Path(folder)
     if not folder or not root.is_dir() or Path(image).is_absolute() or ".." in Path(image).parts:
         return None
-    for place in _PLACES.get(kind, ()):
+    # nothing is imported because a run names it: its folder may come from anyone
+    for place in KINDS[kind].photographs if kind in KINDS else ():
         for found in root.glob(place.format(id=escape(image))):
             return found
     return None

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from vitcam.evaluation.rows import TASKS, Task
+from vitcam.evaluation.measure import TASKS, Number, Task
 from vitcam.report.figures import interval, p_value, plain, signed, signed_interval, titled
-from vitcam.report.measures import Measure
 from vitcam.report.tables import ScoreRow, ScoreTable
 
 AT_A_GLANCE = 6
@@ -58,7 +57,7 @@ class Overview:
     """
 
     task: Task
-    measures: tuple[Measure, ...]
+    measures: tuple[Number, ...]
     who: tuple[tuple[str, str], ...]
     rows: Mapping[tuple[str, str, str], ScoreRow]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
-from vitcam.evaluation.rows import TASKS, Task
+from vitcam.evaluation.measure import TASKS, Task
 from vitcam.evaluation.statistics import RESAMPLES
 from vitcam.report.markup import Content, Markup, element
 from vitcam.report.run import Run

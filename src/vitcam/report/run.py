@@ -12,8 +12,8 @@ from typing import Any
 
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
+from vitcam.evaluation.measure import TASKS, Task
 from vitcam.evaluation.parts import Parts
-from vitcam.evaluation.rows import TASKS, Task
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.report.errors import ReportError
 

@@ -10,11 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vitcam.evaluation.arrays import arrays_of, number_columns, scored_rows
+from vitcam.evaluation.columns import drawn_curves, numbers_together
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.sums import Sums, Weights, method_numbers, sum_up, weighted, weights_together
-from vitcam.evaluation.together import TOGETHER
-from vitcam.report.drawn import DRAWN
 from vitcam.report.run import Run, as_report_errors
 
 
@@ -23,8 +22,8 @@ class Summed:
     """A task's numbers, added up by image, or by group of images where there are very many.
 
     Attributes:
-        sums: the numbers, those of ``TOGETHER`` among them, and the curves that are drawn.
-        weights: those of ``TOGETHER``, which all images together say.
+        sums: the numbers, those of ``numbers_together`` among them, and the curves that are drawn.
+        weights: those of ``numbers_together``, which all images together say.
     """
 
     sums: Sums
@@ -71,7 +70,7 @@ def read_scores(run: Run, task: Task, keys: Collection[str] | None = None) -> Sc
     Args:
         run: whose.
         task: whose.
-        keys: which numbers, names of ``TOGETHER`` among them; None for all.
+        keys: which numbers, names of ``numbers_together`` among them; None for all.
 
     Raises:
         ReportError: a file is damaged, or curves have different lengths.
@@ -79,7 +78,8 @@ def read_scores(run: Run, task: Task, keys: Collection[str] | None = None) -> Sc
     summed = read_sums(run, task)
     methods = summed.sums.methods
     wanted = [key for key in summed.keys if keys is None or key in keys]
-    sources = {column for key in wanted for column in (TOGETHER[key].curves if key in TOGETHER else (key,))}
+    together = numbers_together()
+    sources = {column for key in wanted for column in (together[key].curves if key in together else (key,))}
     columns = [name for name in number_columns(run.stored) if name in sources]
     units: list[pl.DataFrame] = []
     tables: dict[str, list[Float[np.ndarray, "units methods"]]] = {key: [] for key in wanted}
@@ -104,8 +104,8 @@ def read_scores(run: Run, task: Task, keys: Collection[str] | None = None) -> Sc
             for key, table in numbers.items():
                 tables[key].append(table)
     schema = {"image": pl.String(), "target": pl.Int64(), "class_name": pl.String()}
-    together = pl.concat(units) if units else pl.DataFrame(schema=schema)
-    return Scores(together, methods, {key: np.concatenate(parts) for key, parts in tables.items()})
+    all_units = pl.concat(units) if units else pl.DataFrame(schema=schema)
+    return Scores(all_units, methods, {key: np.concatenate(parts) for key, parts in tables.items()})
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _read_sums(same: _Same, task: Task) -> Summed:
     methods = run.methods
     with as_report_errors():
         weights = weights_together(run.stored, task, methods)
-        sums = sum_up(run.stored, task, methods, DRAWN[task], weights)
+        sums = sum_up(run.stored, task, methods, drawn_curves(task), weights)
     kept = [i for i in range(len(methods)) if sums.images[i]]
     return Summed(_only(sums, kept), {key: of[kept] for key, of in weights.items()})
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitcam.evaluation.rows import TASKS, Task
+from vitcam.evaluation.columns import numbers_of
+from vitcam.evaluation.measure import TASKS, Number, Task
 from vitcam.evaluation.statistics import Interval, interval_of_sums, paired_difference_of_sums
 from vitcam.evaluation.sums import Sums
 from vitcam.report.errors import ReportError
-from vitcam.report.measures import Measure, check_known, measures_of
 from vitcam.report.run import Run
 from vitcam.report.scores import Summed, read_sums
 
@@ -90,7 +90,7 @@ class ScoreTable:
     """One measure: the methods of every run."""
 
     task: Task
-    measure: Measure
+    measure: Number
     reference: str
     rows: tuple[ScoreRow, ...]
 
@@ -125,13 +125,13 @@ def score_tables(
         task: list(dict.fromkeys(key for (of, _), some in scores.items() if of == task for key in some.keys))
         for task in TASKS
     }
-    measures = [(task, measure) for task in TASKS for measure in measures_of(task, keys[task])]
+    measures = [(task, measure) for task in TASKS for measure in numbers_of(task, keys[task])]
     if not measures:
         raise ReportError(
             "no image was scored, so there is nothing to compare: all those that are done were predicted wrong, "
             "couldn't be read, or have no numbers in the tests that were run"
         )
-    check_known(metrics, list(dict.fromkeys(measure.key for _, measure in measures)))
+    _check_known(metrics, list(dict.fromkeys(measure.key for _, measure in measures)))
     wanted = {measure.key: measure for _, measure in measures if not metrics or measure.key in metrics}
     rows = {place: _rows_by_measure(place[1], some, wanted, compared) for place, some in scores.items()}
     return [
@@ -146,8 +146,16 @@ def score_tables(
     ]
 
 
+def _check_known(asked: Sequence[str], present: Sequence[str]) -> None:
+    unknown = [key for key in asked if key not in present]
+    if unknown:
+        raise ReportError(
+            f"no run has the metric {', '.join(map(repr, unknown))}. There are: {', '.join(present)}"
+        )
+
+
 def _rows_by_measure(
-    run: str, summed: Summed, wanted: Mapping[str, Measure], reference: str
+    run: str, summed: Summed, wanted: Mapping[str, Number], reference: str
 ) -> dict[str, list[ScoreRow]]:
     rows: dict[str, list[ScoreRow]] = {}
     sums = summed.sums
@@ -235,7 +243,7 @@ def _differences(sums: Sums, keys: Sequence[str], reference: str) -> dict[tuple[
 
 
 def _leading(
-    sums: Sums, means: Mapping[tuple[str, str], Estimate], measures: Mapping[str, Measure]
+    sums: Sums, means: Mapping[tuple[str, str], Estimate], measures: Mapping[str, Number]
 ) -> set[tuple[str, str]]:
     behind: dict[tuple[str, str], Column] = {}
     best: dict[str, str] = {}

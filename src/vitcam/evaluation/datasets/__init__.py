@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
-from vitcam.evaluation.datasets.kinds import KINDS, open_dataset
+from vitcam.evaluation.datasets.kinds import KINDS, Kind, open_dataset
 from vitcam.evaluation.datasets.matching import ClassMatch, match_classes
 from vitcam.evaluation.datasets.sample import Sample
 
-__all__ = ["KINDS", "ClassMatch", "Dataset", "DatasetClass", "Sample", "match_classes", "open_dataset"]
+__all__ = [
+    "KINDS",
+    "ClassMatch",
+    "Dataset",
+    "DatasetClass",
+    "Kind",
+    "Sample",
+    "match_classes",
+    "open_dataset",
+]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from vitcam.errors import DatasetError
+from vitcam.errors import DatasetError, VitcamError
 from vitcam.evaluation.datasets.coco import open_coco
 from vitcam.evaluation.datasets.cub import open_cub
 from vitcam.evaluation.datasets.dataset import Dataset
@@ -19,26 +19,83 @@ from vitcam.evaluation.datasets.imagenet_seg import open_imagenet_seg
 from vitcam.evaluation.datasets.tiny_imagenet import open_tiny_imagenet
 from vitcam.evaluation.datasets.voc import open_voc
 from vitcam.evaluation.local import check_local
+from vitcam.registry import Registry, is_reference
 
-KINDS: Mapping[str, Callable[..., Dataset]] = MappingProxyType(
-    {
-        "imagenet": open_imagenet,
-        "voc": open_voc,
-        "cub": open_cub,
-        "tiny-imagenet": open_tiny_imagenet,
-        "imagenet-seg": open_imagenet_seg,
-        "coco": open_coco,
-        "folder": open_folder,
-    }
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of dataset: a layout on disk that can be read.
+
+    Attributes:
+        name: what stands before the path.
+        read: from the path that was given, and options by keyword, to the dataset. Picklable, as what it returns must
+            be.
+        photographs: where the photograph with an ``{id}`` lies below that path, as patterns: what a report looks for
+            if a run has stored no pictures.
+
+    Example:
+        >>> from vitcam.evaluation.datasets import KINDS
+        >>> KINDS["folder"].photographs
+        ('{id}',)
+    """
+
+    name: str
+    read: Callable[..., Dataset]
+    photographs: tuple[str, ...] = ()
+
+
+_OURS = (
+    Kind(
+        "imagenet",
+        open_imagenet,
+        ("Data/CLS-LOC/val/{id}.*", "Data/CLS-LOC/val/*/{id}.*", "*/Data/CLS-LOC/val/{id}.*"),
+    ),
+    Kind("voc", open_voc, ("JPEGImages/{id}.jpg", "*/JPEGImages/{id}.jpg", "*/*/JPEGImages/{id}.jpg")),
+    Kind("cub", open_cub, ("images/{id}", "*/images/{id}")),
+    Kind("tiny-imagenet", open_tiny_imagenet, ("val/images/{id}", "*/val/images/{id}")),
+    Kind("imagenet-seg", open_imagenet_seg),
+    Kind("coco", open_coco, ("{id}.jpg", "*/{id}.jpg", "*/*/{id}.jpg")),
+    Kind("folder", open_folder, ("{id}",)),
 )
-"""The layouts that can be read, and what reads them."""
+
+
+def _as_kind(name: str, given: Any) -> Kind:
+    if isinstance(given, Kind):
+        return given if given.name == name else replace(given, name=name)
+    if callable(given) and not isinstance(given, type):
+        return Kind(name, given)
+    raise DatasetError(
+        f"the dataset {name} is a {type(given).__name__}: expected a vitcam.evaluation.datasets.Kind, or a function "
+        "from a path to a Dataset"
+    )
+
+
+KINDS: Registry[Kind] = Registry(
+    "dataset", "vitcam.datasets", {kind.name: kind for kind in _OURS}, _as_kind, DatasetError
+)
+"""The layouts that can be read: vitcam's, those of installed packages (entry points ``vitcam.datasets``), and what is
+added."""
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """The kind and the path of ``KIND:PATH``, whose KIND may be ``module:object``; "" for what isn't there.
+
+    Example:
+        >>> split_spec("voc:VOC2012"), split_spec("mypackage.mydata:KIND:/data/mine")
+        (('voc', 'VOC2012'), ('mypackage.mydata:KIND', '/data/mine'))
+    """
+    kind, _, path = spec.partition(":")
+    name, colon, rest = path.partition(":")
+    if colon and kind not in KINDS and is_reference(f"{kind}:{name}"):
+        return f"{kind}:{name}", rest
+    return kind, path
 
 
 def open_dataset(spec: str, **options: Any) -> Dataset:
     """Opens a dataset and checks that it is complete. Nothing is downloaded.
 
     Args:
-        spec: ``KIND:PATH``, with KIND one of ``KINDS``.
+        spec: ``KIND:PATH``, with KIND one of ``KINDS``, or ``module:object`` for one of your own.
         **options: what this kind can be told, such as ``multi_label=True`` for ``voc``: see its reader.
 
     Returns:
@@ -53,12 +110,14 @@ def open_dataset(spec: str, **options: Any) -> Dataset:
         >>> len(dataset), dataset.classes[0].name, dataset[0].boxes
         (12, 'cat', (Box(left=0.0, top=0.0, right=330.0, bottom=300.0),))
     """
-    kind, colon, path = spec.partition(":")
-    if not colon or kind not in KINDS:
+    kind, path = split_spec(spec)
+    if kind not in KINDS and (is_reference(kind) or kind in KINDS.broken):
+        KINDS.find(kind)
+    if ":" not in spec or kind not in KINDS:
         raise DatasetError(f"expected KIND:PATH with KIND one of {', '.join(KINDS)}; got {spec!r}")
     if not path:
         raise DatasetError(f"{spec!r} has no path: say where the dataset lies, as in {kind}:/data/{kind}")
-    read = KINDS[kind]
+    read = KINDS[kind].read
     known = list(inspect.signature(read).parameters)[1:]
     unknown = sorted(set(options) - set(known))
     if unknown:
@@ -70,4 +129,16 @@ def open_dataset(spec: str, **options: Any) -> Dataset:
         raise DatasetError(
             f"there is no {kind} dataset at {root}: the path doesn't exist (nothing is downloaded)"
         )
-    return read(root, **options)
+    try:
+        dataset = read(root, **options)
+    except (VitcamError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        if kind in KINDS.ours:
+            raise
+        raise DatasetError(f"the {kind} dataset can't be read: {type(error).__name__}: {error}") from error
+    if not isinstance(dataset, Dataset):
+        raise DatasetError(
+            f"the {kind} dataset is read as a {type(dataset).__name__}: expected a vitcam.evaluation.Dataset"
+        )
+    return dataset

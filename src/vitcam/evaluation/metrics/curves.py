@@ -40,3 +40,14 @@ class Curves:
     def abpc(self) -> Float[Tensor, " batch"]:
         """The area between the perturbation curves, AUC(LeRF) − AUC(MoRF); higher is better, 0 by chance."""
         return self.auc_lerf - self.auc_morf
+
+
+def columns_of(curves: Curves, prefix: str) -> dict[str, Float[Tensor, batch * points]]:
+    """What a run's rows hold of curves."""
+    return {
+        f"{prefix}lerf": curves.lerf,
+        f"{prefix}morf": curves.morf,
+        f"{prefix}auc_lerf": curves.auc_lerf,
+        f"{prefix}auc_morf": curves.auc_morf,
+        f"{prefix}abpc": curves.abpc,
+    }

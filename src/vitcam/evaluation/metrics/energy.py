@@ -5,6 +5,8 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vitcam.evaluation.cases import LocalizationCase
+from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
 
 
@@ -36,3 +38,8 @@ def energy_inside(
         maps = maps.masked_fill(ignore, 0)
     total = maps.sum((1, 2))
     return (maps * masks).sum((1, 2)) / total.where(total > 0, 1.0)
+
+
+def measured(case: LocalizationCase) -> Numbers:
+    """The column of ``energy``."""
+    return {"energy": energy_inside(case.heatmaps, case.regions, case.void)}

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vitcam.evaluation.cases import PerturbationCase
+from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, Removal, of_targets, removal_probabilities
 from vitcam.recording import Precision
@@ -139,3 +141,17 @@ def _before(ranks: Int[Tensor, " pixels"], count: int) -> Bool[Tensor, " pixels"
 
 def _from(ranks: Int[Tensor, " pixels"], count: int) -> Bool[Tensor, " pixels"]:
     return ranks >= count
+
+
+def measured(case: PerturbationCase) -> Numbers:
+    """The columns of ``insertion-deletion``."""
+    columns: dict[str, Tensor] = {}
+    for name, fill in (("blur", blur_fill), ("mean", mean_fill)):
+        both = insertion_deletion(**case.given, fills=fill(case.images), steps=case.steps)
+        columns |= {
+            f"insertion_{name}": both.insertion,
+            f"deletion_{name}": both.deletion,
+            f"auc_insertion_{name}": both.auc_insertion,
+            f"auc_deletion_{name}": both.auc_deletion,
+        }
+    return columns

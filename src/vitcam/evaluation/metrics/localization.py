@@ -9,8 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.boxes import boxes_from_heatmap, fill_boxes
+from vitcam.evaluation.cases import LocalizationCase
+from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
-from vitcam.evaluation.metrics.overlap import overlap_scores
+from vitcam.evaluation.metrics.overlap import OVERLAP_SCORES, overlap_scores
 from vitcam.evaluation.metrics.thresholds import THRESHOLDS
 from vitcam.evaluation.metrics.truth import Boxes, checked_boxes
 
@@ -77,3 +79,12 @@ def localization_sweep(
     hits, predicted_area, truth_area = (torch.stack(count).view(shape) for count in zip(*counts, strict=True))
     pixels = torch.tensor(size[0] * size[1])
     return overlap_scores(hits, predicted_area, truth_area, pixels)
+
+
+def measured(case: LocalizationCase) -> Numbers:
+    """The columns of ``iou``."""
+    thresholds = case.thresholds
+    sweep = localization_sweep(case.heatmaps, case.boxes, case.size, thresholds)
+    at = thresholds.index(case.threshold)
+    numbers = {name: sweep[name][:, at] for name in OVERLAP_SCORES}
+    return numbers | {"iou_curve": sweep["iou"], "max_iou": sweep["iou"].amax(1)}

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vitcam.evaluation.cases import LocalizationCase
+from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
-from vitcam.evaluation.metrics.overlap import overlap_scores
+from vitcam.evaluation.metrics.overlap import OVERLAP_SCORES, overlap_scores
 from vitcam.evaluation.metrics.thresholds import THRESHOLDS, threshold_counts
 
 
@@ -40,3 +42,21 @@ def mask_scores(
     counted = masks.new_ones(masks.shape) if ignore is None else ~ignore
     truth = (masks & counted).sum((1, 2)).unsqueeze(1)
     return overlap_scores(hits, predicted, truth, counted.sum((1, 2)).unsqueeze(1))
+
+
+def measured(case: LocalizationCase) -> Numbers:
+    """The columns of ``mask``; nothing for photographs without one."""
+    if not case.masks:
+        return {}
+    thresholds = case.thresholds
+    at = thresholds.index(case.threshold)
+    overlaps = mask_scores(case.heatmaps, case.regions, thresholds, case.void)
+    columns = {f"mask_{name}": overlaps[name][:, at] for name in OVERLAP_SCORES}
+    columns["mask_iou_curve"] = overlaps["iou"]
+    return {
+        name: [
+            value if truth.has_mask else None
+            for value, truth in zip(values.tolist(), case.truths, strict=True)
+        ]
+        for name, values in columns.items()
+    }

@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.boxes import boxes_from_heatmap
+from vitcam.evaluation.cases import LocalizationCase
+from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
 from vitcam.evaluation.metrics.thresholds import THRESHOLDS
 from vitcam.evaluation.metrics.truth import Boxes, checked_boxes
@@ -101,3 +103,9 @@ def _iou(a: Box, b: Box) -> float:
     )
     union = _area(a) + _area(b) - shared
     return shared / union if union else 0.0
+
+
+def measured(case: LocalizationCase) -> Numbers:
+    """The columns of ``max-box-accuracy``."""
+    given = case.heatmaps, case.boxes, case.size, case.thresholds
+    return {"largest_box_iou_curve": largest_box_iou(*given), "best_box_iou_curve": best_box_iou(*given)}

@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitcam.evaluation.metrics.curves import Curves
+from vitcam.evaluation.cases import PerturbationCase
+from vitcam.evaluation.measure import Numbers
+from vitcam.evaluation.metrics.curves import Curves, columns_of
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, Removal, of_targets, removal_probabilities
 from vitcam.recording import Precision
@@ -95,3 +97,8 @@ def perturbation_curves(
 def _extreme(importance: Float[Tensor, " pixels"], count: int, largest: bool) -> Bool[Tensor, " pixels"]:
     chosen = importance.topk(count, largest=largest, sorted=False).indices
     return torch.zeros(len(importance), dtype=torch.bool).index_fill_(0, chosen, True)
+
+
+def measured(case: PerturbationCase) -> Numbers:
+    """The columns of ``abpc``."""
+    return columns_of(perturbation_curves(**case.given, steps=case.steps), "")

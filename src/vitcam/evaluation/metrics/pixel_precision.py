@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Real
 from torch import Tensor
 
+from vitcam.evaluation.cases import LocalizationCase
+from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
 from vitcam.evaluation.metrics.thresholds import threshold_counts
 
@@ -87,3 +89,17 @@ def pooled_average_precision(
     """
     hits, predicted = hits.sum(0), predicted.sum(0)
     return pixel_average_precision(PixelCounts(hits, predicted, hits[-1])).item()
+
+
+EVERY = 10
+"""Of the thresholds, which one in how many is kept in a row, for PxAP: 101 of 1001."""
+
+
+def measured(case: LocalizationCase) -> Numbers:
+    """The columns of ``pixel-ap``."""
+    counts = pixel_counts(case.heatmaps, case.regions, case.void)
+    return {
+        "pixel_ap": pixel_average_precision(counts),
+        "pixel_hits_curve": counts.hits[:, ::EVERY].double(),
+        "pixel_predicted_curve": counts.predicted[:, ::EVERY].double(),
+    }

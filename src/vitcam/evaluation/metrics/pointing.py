@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vitcam.evaluation.cases import LocalizationCase
+from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
 
 ZHANG_TOLERANCE = 15.0
@@ -47,3 +49,8 @@ def pointing_game(
     columns = torch.arange(width, device=masks.device).view(1, 1, -1)
     squared_distance = (rows - hottest // width) ** 2 + (columns - hottest % width) ** 2
     return (masks & (squared_distance <= tolerance**2)).flatten(1).any(1)
+
+
+def measured(case: LocalizationCase) -> Numbers:
+    """The column of ``pointing``."""
+    return {"pointing": pointing_game(case.heatmaps, case.regions, ignore=case.void).double()}

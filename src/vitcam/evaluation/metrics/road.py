@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vitcam.evaluation.metrics.curves import Curves
+from vitcam.evaluation.cases import PerturbationCase
+from vitcam.evaluation.measure import Numbers
+from vitcam.evaluation.metrics.curves import Curves, columns_of
 from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.imputation import linear_imputation
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
@@ -83,3 +85,8 @@ def road_curves(
     )
     points = of_targets(probabilities.unflatten(0, (len(of), 2, len(counts))), targets)
     return Curves(torch.tensor(percentiles, dtype=torch.float32) / 100, points[:, 0], points[:, 1])
+
+
+def measured(case: PerturbationCase) -> Numbers:
+    """The columns of ``road``."""
+    return columns_of(road_curves(**case.given, seed=case.seed), "road_")

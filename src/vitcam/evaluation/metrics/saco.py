@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vitcam.evaluation.cases import PerturbationCase
+from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.insertion_deletion import mean_fill
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, Removal, of_targets, removal_probabilities
@@ -94,3 +96,8 @@ def _coefficient(
     agreement = torch.where(more_influential, hotter, -hotter).sum((1, 2))
     total = hotter.sum((1, 2))
     return agreement / total.where(total > 0, 1.0)
+
+
+def measured(case: PerturbationCase) -> Numbers:
+    """The column of ``saco``."""
+    return {"saco": saco(**case.given)}

@@ -10,12 +10,17 @@ from torch import Tensor, nn
 
 from vitcam import heatmap
 from vitcam.errors import ModelError
-from vitcam.evaluation.metrics.curves import Curves
+from vitcam.evaluation.cases import PerturbationCase
+from vitcam.evaluation.measure import Numbers
+from vitcam.evaluation.metrics.curves import Curves, columns_of
 from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.maps import images_of, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
-from vitcam.recording import Precision
+from vitcam.recording import Overrides, Precision
 from vitcam.recording.blocks import block_input
+from vitcam.recording.known import know
+from vitcam.recording.preserved import preserved
+from vitcam.targets import score_of
 from vitcam.types import PatchGrid
 
 
@@ -156,3 +161,27 @@ def _check(grid: PatchGrid, heatmaps: Float[Tensor, "heatmaps rows columns"], to
             f"got {heatmaps.shape[1]}×{heatmaps.shape[2]}: give explanation.heatmaps, not upsampled ones"
         )
     return every
+
+
+def measured(case: PerturbationCase) -> Numbers:
+    """The columns of ``token-dropping``; nothing where it isn't defined.
+
+    That is for what is no plain ViT, has no class token, or takes all tokens only.
+    """
+    model, images = case.model, case.images
+    with preserved(model):
+        layout = know(model, images, score_of(None, len(images), None), Overrides()).layout
+    if not layout.blocks or layout.obstacle or len(layout.streams) > 1 or not layout.together:
+        return {}
+    block = model.get_submodule(layout.blocks[0])
+    try:
+        curves = token_dropping_curves(
+            **case.by_patch.given,
+            block=block,
+            grid=layout.grid,
+            steps=case.steps,
+            tokens=layout.tokens,
+        )
+    except ModelError:
+        return {}
+    return columns_of(curves, "token_")

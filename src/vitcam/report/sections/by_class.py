@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vitcam.evaluation.measure import Number
 from vitcam.report.classes import FEWEST, ClassDifference, class_differences
 from vitcam.report.figures import signed, signed_interval
 from vitcam.report.markup import Content, Markup, element
-from vitcam.report.measures import Measure
 from vitcam.report.scores import Scores
 
 
-def by_class(scores: Sequence[tuple[str | None, Scores]], measure: Measure, reference: str) -> list[Markup]:
+def by_class(scores: Sequence[tuple[str | None, Scores]], measure: Number, reference: str) -> list[Markup]:
     """A card per method: the classes with the largest differences.
 
     Args:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.measure import Number, Task
 from vitcam.report.figures import plain
 from vitcam.report.gallery import Example, Pictures, examples
 from vitcam.report.markup import Markup, element
-from vitcam.report.measures import Measure
 from vitcam.report.run import Run
 from vitcam.report.scores import Scores
 
 
-def gallery(task: Task, scores: Sequence[tuple[Run, Scores]], measure: Measure) -> list[Markup]:
+def gallery(task: Task, scores: Sequence[tuple[Run, Scores]], measure: Number) -> list[Markup]:
     """A row of three per method; images of which there is no picture are named."""
     several_runs = len(scores) > 1
     rows = []
@@ -39,7 +38,7 @@ def gallery(task: Task, scores: Sequence[tuple[Run, Scores]], measure: Measure) 
     ]
 
 
-def _row(title: str, method: str, chosen: Sequence[Example], pictures: Pictures, measure: Measure) -> Markup:
+def _row(title: str, method: str, chosen: Sequence[Example], pictures: Pictures, measure: Number) -> Markup:
     return element(
         "section",
         element("h4", title),
@@ -47,7 +46,7 @@ def _row(title: str, method: str, chosen: Sequence[Example], pictures: Pictures,
     )
 
 
-def _example(method: str, each: Example, pictures: Pictures, measure: Measure) -> Markup:
+def _example(method: str, each: Example, pictures: Pictures, measure: Number) -> Markup:
     name = each.class_name.split(",")[0]
     picture = pictures.of(method, each)
     if picture is None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.measure import Task
 from vitcam.report.chart import line_chart
-from vitcam.report.curves import MeanCurve, mean_curves
-from vitcam.report.drawn import PLOTS, Plot
+from vitcam.report.curves import MeanCurve, Plot, mean_curves, plots_of
 from vitcam.report.figures import plain
 from vitcam.report.markup import Markup, element
 from vitcam.report.run import Run
@@ -19,7 +18,7 @@ Panels = Mapping[str, Mapping[str, MeanCurve]]
 def plots(task: Task, runs: Sequence[Run], styles: Mapping[str, str], reference: str) -> list[Markup]:
     """Every plot of a task that a run has curves for."""
     figures = []
-    for plot in PLOTS[task]:
+    for plot in plots_of(task):
         for run in runs:
             panels = {title: mean_curves(run, task, key, plot.axis) for key, title in plot.panels}
             panels = {title: curves for title, curves in panels.items() if curves}

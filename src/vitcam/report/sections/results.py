@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vitcam.evaluation.rows import Task
+from vitcam.evaluation.columns import main_number
+from vitcam.evaluation.measure import Task
 from vitcam.report.figures import interval, p_value, plain, signed, signed_interval, titled
 from vitcam.report.grids import overview
 from vitcam.report.markup import Markup, element
-from vitcam.report.measures import MAIN
 from vitcam.report.sections.parts import is_control, wide
 from vitcam.report.tables import Estimate, ScoreRow, ScoreTable
 
@@ -134,7 +134,7 @@ def _new_run(who: Sequence[tuple[str, str]], place: int) -> str | None:
 
 
 def _sentences(tables: Sequence[ScoreTable], several_runs: bool) -> list[Markup]:
-    main = next((table for table in tables if table.measure.key == MAIN[table.task]), None)
+    main = next((table for table in tables if table.measure.key == main_number(table.task)), None)
     if main is None:
         return []
     by_run: dict[str, list[ScoreRow]] = {}

@@ -1,0 +1,345 @@
+"""The measures, each declared once: the command line, runs, reports and the documentation read it here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from vitcam.evaluation.errors import RunError
+from vitcam.evaluation.measure import TASKS, Curve, Measure, Number, Protocol, Task
+from vitcam.registry import Registry, is_reference
+
+_OURS: tuple[Protocol, ...] = ("vitcam",)
+_BOTH: tuple[Protocol, ...] = ("paper", "vitcam")
+
+_METRICS = "vitcam.evaluation.metrics"
+_TOGETHER = "vitcam.evaluation.together"
+_PROBABILITY = "Probability of the class"
+
+
+def _overlap(prefix: str, title: str, region: str, truth: str) -> tuple[Number, ...]:
+    """How well a region fits; where there is a prefix, small tables show the IoU alone."""
+    rest = None if prefix else ""
+    pixels = "pixel accuracy" if prefix else "Pixel accuracy"
+    return (
+        Number(
+            f"{prefix}iou", f"{title}IoU", f"Shared part of {region} and the true {truth}: |P∩T| / |P∪T|."
+        ),
+        Number(f"{prefix}dice", f"{title}Dice", f"2|P∩T| / (|P| + |T|), with P {region}.", short=rest),
+        Number(
+            f"{prefix}precision",
+            f"{title}{'precision' if prefix else 'Precision'}",
+            f"How much of P lies inside the true {truth}.",
+            short=rest,
+        ),
+        Number(
+            f"{prefix}recall",
+            f"{title}{'recall' if prefix else 'Recall'}",
+            f"How much of the true {truth} P covers.",
+            short=rest,
+        ),
+        Number(
+            f"{prefix}pixel_accuracy",
+            f"{title}{pixels}",
+            "Pixels that are rightly inside or outside.",
+            short=None if prefix else "Pixel acc.",
+        ),
+    )
+
+
+def _overlap_columns(prefix: str, *more: str) -> tuple[str, ...]:
+    names = ("pixel_accuracy", "iou", "dice", "precision", "recall", *more)
+    return tuple(f"{prefix}{name}" for name in names)
+
+
+def _iou_curve(key: str, truth: str) -> Curve:
+    return Curve(
+        key, "IoU against threshold", f"With {truth} (higher is better)", "IoU", "thresholds", "Threshold"
+    )
+
+
+def _removal(prefix: str, title: str, how: str, source: str = "", area: str = "") -> tuple[Number, ...]:
+    """The area between two curves, most and least important first, and that below each.
+
+    Args:
+        prefix: of the columns.
+        title: before those of the numbers.
+        how: what becomes of what is removed.
+        source: where that is from.
+        area: the short title of the area, which small tables then show alone.
+    """
+    rest = None if area else ""
+    removed = "Mean probability of the class while the {} important pixels are removed first; {}."
+    return (
+        Number(
+            f"{prefix}abpc",
+            f"{title}ABPC",
+            f"Area between the two curves, LeRF − MoRF; {how}.",
+            unit="−1 to 1",
+            short=area,
+            source=source,
+        ),
+        Number(f"{prefix}auc_lerf", f"{title}LeRF", removed.format("least", how), short=rest, source=source),
+        Number(
+            f"{prefix}auc_morf",
+            f"{title}MoRF",
+            removed.format("most", how),
+            "lower",
+            short=rest,
+            source=source,
+        ),
+    )
+
+
+def _removal_curves(prefix: str, plot: str, what: str) -> tuple[Curve, ...]:
+    panels = {
+        "morf": "MoRF: most important first (lower is better)",
+        "lerf": "LeRF: least important first (higher is better)",
+    }
+    return tuple(
+        Curve(f"{prefix}{key}", plot, panel, _PROBABILITY, axis_title=f"Fraction of {what} removed")
+        for key, panel in panels.items()
+    )
+
+
+def _removal_columns(prefix: str) -> tuple[str, ...]:
+    return tuple(f"{prefix}{name}" for name in ("lerf", "morf", "auc_lerf", "auc_morf", "abpc"))
+
+
+def _filling(fill: str, how: str) -> tuple[Number, ...]:
+    area = "Area under the curve while pixels {} {}."
+    return (
+        Number(
+            f"auc_insertion_{fill}",
+            f"Insertion ({fill})",
+            area.format("return to", how),
+            short=f"Ins. {fill}",
+        ),
+        Number(
+            f"auc_deletion_{fill}",
+            f"Deletion ({fill})",
+            area.format("give way to", how),
+            "lower",
+            short=f"Del. {fill}",
+        ),
+    )
+
+
+def _filling_curves(fill: str, title: str) -> tuple[Curve, ...]:
+    panels = {"deletion": "Deletion (lower is better)", "insertion": "Insertion (higher is better)"}
+    plot, axis_title = f"Insertion and deletion, {title}", "Fraction of pixels changed"
+    return tuple(
+        Curve(f"{key}_{fill}", plot, panel, _PROBABILITY, axis_title=axis_title)
+        for key, panel in panels.items()
+    )
+
+
+_LOCALIZATION = (
+    Measure(
+        "iou",
+        "localization",
+        f"{_METRICS}.localization:measured",
+        (
+            *_overlap("", "", "the filled boxes around what is hotter than the threshold", "box"),
+            Number(
+                "max_iou",
+                "Best IoU",
+                "The IoU at each image's own best threshold.",
+                short=None,
+                protocols=_OURS,
+            ),
+        ),
+        (_iou_curve("iou_curve", "boxes"),),
+        _BOTH,
+        stored=_overlap_columns("", "max_iou", "iou_curve"),
+    ),
+    Measure(
+        "max-box-accuracy",
+        "localization",
+        f"{_METRICS}.max_box_accuracy:measured",
+        (
+            Number(
+                "max_box_accuracy",
+                "MaxBoxAcc",
+                "How often the largest box has an IoU of at least 0.5, at the method's best threshold.",
+                source="arXiv 2001.07437",
+                note="Intervals and tests hold for that threshold as given.",
+                together=f"{_TOGETHER}:MAX_BOX_ACCURACY",
+            ),
+            Number(
+                "max_box_accuracy_v2",
+                "MaxBoxAccV2",
+                "How often some box has an IoU of at least 0.3, 0.5, 0.7, each at the method's best threshold, on "
+                "average.",
+                short=None,
+                source="arXiv 2007.04178",
+                note="Intervals and tests hold for these thresholds as given.",
+                together=f"{_TOGETHER}:MAX_BOX_ACCURACY_V2",
+            ),
+        ),
+        (Curve("largest_box_iou_curve"), Curve("best_box_iou_curve")),
+        _OURS,
+    ),
+    Measure(
+        "pixel-ap",
+        "localization",
+        f"{_METRICS}.pixel_precision:measured",
+        (
+            Number(
+                "pxap",
+                "PxAP",
+                "Average precision of all photographs' pixels together, ordered by heat.",
+                source="arXiv 2001.07437",
+                note="Intervals and tests hold for the precision at each threshold as given.",
+                together=f"{_TOGETHER}:PXAP",
+            ),
+            Number("pixel_ap", "Pixel AP", "Average precision of each photograph's pixels, ordered by heat."),
+        ),
+        (Curve("pixel_hits_curve"), Curve("pixel_predicted_curve")),
+        _OURS,
+    ),
+    Measure(
+        "pointing",
+        "localization",
+        f"{_METRICS}.pointing:measured",
+        (
+            Number(
+                "pointing",
+                "Pointing game",
+                "How often the hottest pixel lies on the object.",
+                short="Pointing",
+            ),
+        ),
+        protocols=_OURS,
+    ),
+    Measure(
+        "energy",
+        "localization",
+        f"{_METRICS}.energy:measured",
+        (
+            Number(
+                "energy",
+                "Energy inside",
+                "How much of all heat lies on the object.",
+                short="Energy",
+                source="arXiv 1910.01279",
+            ),
+        ),
+        protocols=_OURS,
+    ),
+    Measure(
+        "mask",
+        "localization",
+        f"{_METRICS}.mask_overlap:measured",
+        _overlap("mask_", "Mask ", "what is hotter than the threshold", "mask"),
+        (_iou_curve("mask_iou_curve", "masks"),),
+        _OURS,
+        absent="none of these photographs has a mask",
+        needs_masks=True,
+        stored=_overlap_columns("mask_", "iou_curve"),
+    ),
+)
+_PERTURBATION = (
+    Measure(
+        "abpc",
+        "perturbation",
+        f"{_METRICS}.perturbation:measured",
+        _removal("", "", "removed pixels become grey"),
+        _removal_curves("", "MoRF and LeRF", "pixels"),
+        _BOTH,
+        stored=_removal_columns(""),
+    ),
+    Measure(
+        "insertion-deletion",
+        "perturbation",
+        f"{_METRICS}.insertion_deletion:measured",
+        (*_filling("blur", "a blurred photograph"), *_filling("mean", "the photograph's mean colour")),
+        (*_filling_curves("blur", "blurred"), *_filling_curves("mean", "mean colour")),
+        _OURS,
+        stored=tuple(
+            f"{area}{curve}_{fill}"
+            for area in ("", "auc_")
+            for fill in ("blur", "mean")
+            for curve in ("insertion", "deletion")
+        ),
+    ),
+    Measure(
+        "road",
+        "perturbation",
+        f"{_METRICS}.road:measured",
+        _removal(
+            "road_",
+            "ROAD ",
+            "removed pixels are interpolated from their neighbours",
+            "arXiv 2202.00449",
+            "ROAD",
+        ),
+        _removal_curves("road_", "ROAD", "pixels"),
+        _OURS,
+        stored=_removal_columns("road_"),
+    ),
+    Measure(
+        "token-dropping",
+        "perturbation",
+        f"{_METRICS}.token_dropping:measured",
+        _removal(
+            "token_", "Token ", "removed patches are taken out of the sequence", "arXiv 2204.08945", "Tokens"
+        ),
+        _removal_curves("token_", "Token dropping", "patches"),
+        _OURS,
+        absent="the model has no class token, or its attention needs the whole grid of patches",
+        stored=_removal_columns("token_"),
+    ),
+    Measure(
+        "saco",
+        "perturbation",
+        f"{_METRICS}.saco:measured",
+        (
+            Number(
+                "saco",
+                "SaCo",
+                "Whether hotter parts matter more to the prediction, −1 to 1.",
+                unit="−1 to 1",
+                source="arXiv 2404.01415",
+            ),
+        ),
+        protocols=_OURS,
+    ),
+)
+
+
+def _as_measure(name: str, given: Any) -> Measure:
+    if not isinstance(given, Measure) or given.task not in TASKS:
+        what = f"of the task {given.task!r}" if isinstance(given, Measure) else f"a {type(given).__name__}"
+        tasks = " or ".join(TASKS)
+        raise RunError(
+            f"the measure {name} is {what}: expected a vitcam.evaluation.measure.Measure of the task {tasks}"
+        )
+    numbers = set(given.numbers)
+    for other in MEASURES.values():
+        shared = {*given.columns} & {*other.columns} if other.name != name else set()
+        if shared and not numbers <= set(other.numbers):
+            raise RunError(
+                f"the measure {name} has a column {min(shared)!r}, as {other.name} has: name it otherwise"
+            )
+    if given.name == name:
+        return given
+    return replace(given, name=name, protocols=() if is_reference(name) else given.protocols)
+
+
+MEASURES: Registry[Measure] = Registry(
+    "measure",
+    "vitcam.measures",
+    {measure.name: measure for measure in (*_LOCALIZATION, *_PERTURBATION)},
+    _as_measure,
+    RunError,
+)
+"""By name: vitcam's, those of installed packages (entry points ``vitcam.measures``), and what is added.
+
+Of each task, what stands first matters most.
+"""
+
+
+def measures_of(task: Task) -> list[Measure]:
+    """The measures of a task."""
+    return [measure for measure in MEASURES.values() if measure.task == task]

@@ -1,0 +1,162 @@
+"""What can be added: vitcam's own entries by name, those of installed packages, and what ``module:object`` names."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from vitcam.errors import VitcamError
+
+Entry = TypeVar("Entry")
+
+_REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name is of the form ``module:object``.
+
+    Example:
+        >>> is_reference("mypackage.mymap:METHOD"), is_reference("agcam")
+        (True, False)
+    """
+    return _REFERENCE.fullmatch(name) is not None
+
+
+class Registry(MutableMapping[str, Entry], Generic[Entry]):
+    """Entries by name: vitcam's, then those of installed packages (entry points), then what is added.
+
+    Packages are looked through when a name is unknown or all names are asked for. What can't be loaded is named in a
+    warning and left out, and ``find`` says why.
+
+    Args:
+        what: one of them, for messages.
+        group: of the entry points.
+        entries: vitcam's own.
+        fit: from a name and an object to an entry of that name; raises ``error`` if it can't be one.
+        error: what is raised.
+
+    Attributes:
+        ours: the names of vitcam's own.
+        broken: why entries of installed packages can't be used, by name.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        group: str,
+        entries: Mapping[str, Entry],
+        fit: Callable[[str, Any], Entry],
+        error: type[VitcamError],
+    ) -> None:
+        self.ours = tuple(entries)
+        self._what, self._group, self._fit, self._error = what, group, fit, error
+        self._entries = dict(entries)
+        self._own = tuple(entries.values())
+        self.broken: dict[str, str] = {}
+        self._seen: set[tuple[str, str]] = set()
+        self._path: tuple[str, ...] | None = None
+
+    def __getitem__(self, name: str) -> Entry:
+        if name not in self._entries:
+            self._look()
+        return self._entries[name]
+
+    def __setitem__(self, name: str, entry: Any) -> None:
+        self._entries[name] = self._fit(name, entry)
+
+    def __delitem__(self, name: str) -> None:
+        del self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._look()
+        return iter(tuple(self._entries))
+
+    def __len__(self) -> int:
+        self._look()
+        return len(self._entries)
+
+    def is_ours(self, entry: Entry) -> bool:
+        """Whether an entry came with vitcam, and is what it was."""
+        return any(entry is own for own in self._own)
+
+    def find(self, name: str) -> Entry:
+        """An entry by its name; ``module:object`` is imported, and known by that name from then on.
+
+        Raises:
+            VitcamError: of the registry's kind: there is none, or it can't be loaded.
+        """
+        if name in self:
+            return self._entries[name]
+        if name in self.broken:
+            raise self._error(self.broken[name])
+        module, _, attribute = name.partition(":")
+        if is_reference(name) and not any(each.startswith(f"{module}:") for each in self.ours):
+            self[name] = self._imported(name, module, attribute)
+            return self._entries[name]
+        near = difflib.get_close_matches(name, self, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise self._error(
+            f"there is no {self._what} {name!r}.{hint} The {self._what}s are {', '.join(self)}."
+        )
+
+    def _look(self) -> None:
+        """Loads what installed packages offer, each once."""
+        if self._path == tuple(sys.path):
+            return
+        from importlib.metadata import entry_points  # which takes as long as all else of a command's start
+
+        self._path = tuple(sys.path)
+        for point in entry_points(group=self._group):
+            if (point.name, point.value) in self._seen:
+                continue
+            self._seen.add((point.name, point.value))
+            try:
+                if point.name in self.ours:
+                    raise self._error("vitcam has one of that name")
+                self[point.name] = point.load()
+            except (Exception, SystemExit) as error:
+                package = f" of the package {point.dist.name}" if point.dist else ""
+                why = (
+                    f"the {self._what} {point.name!r}{package} ({point.value}) can't be used: {_cause(error)}"
+                )
+                self.broken[point.name] = why
+                warnings.warn(f"{why}. It is left out", stacklevel=4)
+
+    def _imported(self, name: str, module: str, attribute: str) -> Any:
+        try:
+            try:
+                found: Any = import_module(module)
+            except ModuleNotFoundError as error:
+                if not _is_of(module, error) or str(Path.cwd()) in sys.path:
+                    raise
+                sys.path.append(str(Path.cwd()))  # as for python -m
+                found = import_module(module)
+        except ModuleNotFoundError as error:
+            if not _is_of(module, error):
+                raise self._error(f"the {self._what} {name} can't be imported: {_cause(error)}") from error
+            raise self._error(
+                f"there is no module {error.name!r} for the {self._what} {name}: it must be installed, or lie in the "
+                "current folder or in one of PYTHONPATH"
+            ) from error
+        except (Exception, SystemExit) as error:
+            raise self._error(f"the {self._what} {name} can't be imported: {_cause(error)}") from error
+        for part in attribute.split("."):
+            if not hasattr(found, part):
+                raise self._error(f"the module {module} has no {attribute}, which {name} should be")
+            found = getattr(found, part)
+        return found
+
+
+def _is_of(module: str, error: ModuleNotFoundError) -> bool:
+    """Whether what wasn't found is the module itself, and not something that it imports."""
+    return error.name is not None and f"{module}.".startswith(f"{error.name}.")
+
+
+def _cause(error: BaseException) -> str:
+    return str(error) if isinstance(error, VitcamError) else f"{type(error).__name__}: {error}"
