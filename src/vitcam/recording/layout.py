@@ -92,6 +92,8 @@ class Layout:
         written_out: whether the model writes its attention out and never calls torch's function for it.
         together: whether images go through the model in batches, each as if it were alone.
         tokens_first: whether tokens are laid out as (tokens, batch, channels).
+        written_over: whether the model writes over what its attention has read, so that copies are to be kept.
+        writes_images: whether it writes into its images, so that each pass needs a copy of them.
 
     Example:
         >>> from vitcam.recording import Need, Score, record
@@ -112,6 +114,8 @@ class Layout:
     written_out: bool
     together: bool
     tokens_first: bool
+    written_over: bool
+    writes_images: bool
 
     @property
     def layers(self) -> tuple[CallSite, ...]:
@@ -205,6 +209,8 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
         written_out,
         scouted.together,
         followed.tokens_first,
+        followed.written_over,
+        followed.writes_images,
     )
     return layout, followed
 

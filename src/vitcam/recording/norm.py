@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.grid import even_grids
-from vitcam.recording.known import state_of
 from vitcam.recording.layout import Layout
 from vitcam.recording.obstacles import same_places
 from vitcam.recording.places import Image, measured_grid
 from vitcam.recording.scout import Scouted, unmixed_pass
+from vitcam.recording.state import state_of
 from vitcam.types import PatchGrid
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, NormSite]] = WeakKeyDictionary()

@@ -74,6 +74,12 @@ def obstacle_of(calls: Sequence[SeenCall], layers: Sequence[int], inside: frozen
         call = calls[index]
         if call.own_queries and (call.queries == call.keys or index not in inside):
             return f"queries of its own attend over the image's tokens in {call.name}, as those of objects do"
+    for call in seen:
+        if call.elsewhere:
+            return (
+                f"the {call.queries} queries of {call.name or 'a layer'} aren't the first of the {call.keys} tokens "
+                "that it attends over: keys of its own stand in front of them, or the queries are other tokens"
+            )
     for call in calls:
         if not reaches(call) and call.upstream & set(layers):
             return f"{call.name} attends over what queries of the model's own have read of the image's tokens"

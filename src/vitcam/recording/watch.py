@@ -44,6 +44,7 @@ class Watch:
         self.count = 0
         self.laid: Counter[tuple[int, int]] = Counter()
         self.stack: Sequence[str] = ()
+        self.written_over, self.writes_images = False, False
         self._model, self._rows = model, rows
 
     def run(
@@ -52,11 +53,17 @@ class Watch:
         attend: Callable[[AttentionCall, Tensor | None, int], Tensor],
         observe: Callable[..., None] | None = None,
     ) -> Any:
-        """What the model gives; None where a pass was ended early."""
+        """What the model gives; None where a pass was ended early.
+
+        Whether it has written over what its attention has read, or into its images, is noted.
+        """
+        read: list[tuple[Tensor, int]] = []
 
         def answer(call: AttentionCall) -> Tensor:
             self.count += 1
             check_tensor(call.value, self._model)
+            held = (call.query, call.key, call.value, call.mask)
+            read.extend((x, x._version) for x in held if x is not None and not x.is_inference())
             by_row = call.query.shape[0] % self._rows == call.value.shape[0] % self._rows == 0
             return attend(call, features_of(call, self._rows) if by_row else None, self.count - 1)
 
@@ -71,9 +78,13 @@ class Watch:
         with module_stack(self._model) as self.stack, torch.no_grad(), fast_linear():
             try:
                 with intercept(answer, look, written_out=True):
-                    return self._model(rows)
+                    given = rows.clone()  # here, where it is seen
+                    return self._model(given)
             except ReachedError:
                 return None
+            finally:
+                self.written_over = any(tensor._version != version for tensor, version in read)
+                self.writes_images = given._version > 0
 
 
 _CONVOLUTIONS = frozenset({torch.conv2d, nn.functional.conv2d})
@@ -136,19 +147,45 @@ def has_own_queries(
     """
     if not bool(changes.max() > 0):
         return False
+    moved = _query_changes(call, queries, changes)
+    return moved is not None and unlike(moved, changes)
+
+
+def stand_elsewhere(
+    call: AttentionCall, queries: Tensor | None, changes: Float[Tensor, "copies keys"]
+) -> bool:
+    """Whether fewer queries than keys aren't the first of the keys' tokens: keys of a layer's own may stand in front.
+
+    The rows are as for :func:`has_own_queries`.
+    """
+    count = call.query.shape[-2]
+    moved = _query_changes(call, queries, changes) if count < changes.shape[-1] else None
+    if moved is None or moved.shape[-1] != count:
+        return False
+    allowed = 1e-3 * float(changes.max())
+    first = changes[:, :count]
+    if not bool(moved.max() > allowed) or not bool(first.max() > allowed):
+        return bool(moved.max() > allowed) or bool(first.max() > allowed)
+    return unlike(moved, first)
+
+
+def _query_changes(
+    call: AttentionCall, queries: Tensor | None, changes: Float[Tensor, "copies keys"]
+) -> Float[Tensor, "copies queries"] | None:
+    """How much each query changes with each changed copy; None where that can't be known."""
     if queries is not None:
-        return unlike(change_of(queries[2:-1], queries[1]), changes)
+        return change_of(queries[2:-1], queries[1])
     # Of written-out attention S is known: where a key hasn't changed, only a change of the query changes it.
     still = changes.amax(dim=0) < 1e-3 * changes.max()
     rows = len(changes) + 3
     if call.mask is None or call.mask.dim() < 3 or not still.any() or windows_of(call, rows) > 1:
-        return False
+        return None
     scores = with_head_dimension(call, rows).mask
     assert scores is not None
     if scores.shape[0] != rows:
-        return False
+        return None
     moved = (scores[2:-1] - scores[1:2])[..., still].detach().float().abs()
-    return unlike(moved.flatten(3).mean(dim=(1, 3)) if moved.dim() == 4 else moved.mean(dim=-1), changes)
+    return moved.flatten(3).mean(dim=(1, 3)) if moved.dim() == 4 else moved.mean(dim=-1)
 
 
 def unlike(queries: Float[Tensor, "copies queries"], keys: Float[Tensor, "copies keys"]) -> bool:
