@@ -190,6 +190,29 @@ def test_a_first_parameter_of_another_precision_than_the_images(dtype):
         assert_same(found, explained(ViT(), methods=("agcam", "attention", "gae")), 0.1)
 
 
+class HeadInFull(ViT):
+    def read(self, x):
+        return self.head(self.norm(x)[:, 0].float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_tower_of_another_precision_than_its_head(dtype):
+    model = HeadInFull().to(dtype)
+    model.head.float()
+    methods = ("agcam", "attention", "gae", "gradsam", "legrad", "gradcam")
+    for images in (IMAGES, IMAGES.to(dtype)):
+        assert_same(explained(model, images, methods), explained(ViT(), methods=methods), 0.1)
+
+
+def test_a_forward_in_lower_precision_by_itself():
+    def forward(x, net):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return net(x).float()
+
+    methods = ("agcam", "attention", "gae", "gradsam", "legrad", "gradcam")
+    assert_same(explained(Of(forward, ViT()), methods=methods), explained(ViT(), methods=methods), 0.1)
+
+
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 def test_checkpoints_in_forward(reentrant, training):

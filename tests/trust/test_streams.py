@@ -53,6 +53,19 @@ def test_maps_of_an_ensemble_add_up(name):
     assert_same(explained(Of(ENSEMBLES[name], a, b), methods=OF_STREAMS), expected)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_stream_of_another_output_is_left_out(first):
+    a, b = ViT(0), ViT(1)
+
+    def student_and_teacher(x, a, b):
+        teacher = None if first else b(x)
+        student = a(x)
+        return student, b(x) if teacher is None else teacher
+
+    found = explained(Of(student_and_teacher, a, b), methods=OF_STREAMS)
+    assert_same(found, explained(a, methods=OF_STREAMS))
+
+
 @pytest.mark.parametrize("method", ["legrad", "gradcam", "lrp"])
 def test_what_is_defined_for_one_stream_only_says_so(method):
     text = explained(Of(ENSEMBLES["mean"], ViT(0), ViT(1)), methods=(method,))

@@ -24,6 +24,7 @@ from vitcam.recording.call import AttentionCall
 from vitcam.recording.lineage import Lineage
 from vitcam.recording.places import Image
 from vitcam.recording.scout import Scouted, other_calls
+from vitcam.recording.unseen import Unseen
 from vitcam.recording.upstream import IMAGE, Upstream
 from vitcam.recording.watch import (
     Rows,
@@ -89,6 +90,8 @@ class Followed:
         entered: the image's tokens in front of what may be the first block, by that block's name; likewise.
         written_over: whether the model writes over what its attention has read.
         writes_images: whether it writes into its images.
+        dtype: the lowest precision that anything is computed in.
+        unseen: attention that isn't among the calls: how many calls stand before it, and the module that makes it.
     """
 
     calls: list[SeenCall]
@@ -100,6 +103,8 @@ class Followed:
     entered: Mapping[str, Tensor]
     written_over: bool
     writes_images: bool
+    unseen: Sequence[tuple[int, str]]
+    dtype: torch.dtype
 
 
 def follow(
@@ -115,15 +120,18 @@ def follow(
     together = scouted.together
     tokens_first, lineage, first = 0, Lineage(), list[Tensor]()
     seen: list[SeenCall] = []
-    allowed = tolerance(rows.dtype)
+    lowest = scouted.dtype
+    allowed = tolerance(lowest)
     parts: list[list[tuple[AttentionCall, Tensor, Tensor | None]]] = []
     outputs = []
     own_calls: list[tuple[AttentionCall, Tensor]] = []
     entered: dict[str, Tensor] = {}
     written_over, writes_images = False, False
+    unseen: list[tuple[int, str]] = []
     for start, part in enumerate(rows.split(len(rows) if together else 1)):
         watch, upstream = Watch(model, len(part)), Upstream()
         upstream.mark(part, {IMAGE})
+        looking = Unseen(upstream, watch)
         of_part: list[tuple[AttentionCall, Tensor, Tensor | None]] = []
 
         def attend(
@@ -176,9 +184,12 @@ def follow(
                     watched.enter_context(block_input(model, block, len(part), scouted.tokens, look))
             if not start:
                 watched.enter_context(lineage)
-            outputs.append(watch.run(part, attend, upstream.see))
+            outputs.append(watch.run(part, attend, looking.see))
+        if not start:
+            unseen = looking.found
         written_over |= watch.written_over
         writes_images |= watch.writes_images
+        lowest = min(lowest, watch.dtype, key=lambda dtype: dtype.itemsize)
         parts.append(of_part)
         tokens_first += watch.laid[scouted.tokens, len(part)] - watch.laid[len(part), scouted.tokens]
     if not together:
@@ -195,6 +206,8 @@ def follow(
         entered,
         written_over,
         writes_images,
+        unseen,
+        lowest,
     )
 
 
@@ -290,7 +303,7 @@ def reached_by_noise(
 
         watch.run(image, attend)
         found.append(seen)
-    allowed = tolerance(image.dtype)
+    allowed = tolerance(scouted.dtype)
     pairs = enumerate(zip(*found, strict=True))
     return frozenset(
         i for i, (one, other) in pairs if i not in calls and change_of(one, other).max() > allowed

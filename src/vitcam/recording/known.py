@@ -27,7 +27,7 @@ from vitcam.recording.replay import replay
 from vitcam.recording.score import Score
 from vitcam.recording.scout import other_tokens
 from vitcam.recording.state import state_of
-from vitcam.recording.watch import change_of, features_of, tolerance
+from vitcam.recording.watch import change_of, features_of, logits_tolerance, tolerance
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
 _REMEMBERED = 32  # states and input sizes of one model
@@ -169,7 +169,7 @@ def _looked_at_head(
         prefix = None if tokens is None else tokens[:, : layout.grid.prefix]
         replayed = replay(model, image, layout, prefix, _own_layers(layout, followed))
         replayed_logits = None if replayed is None else find_logits(replayed.output)
-        allowed = 1e-3 if logits.dtype == torch.float32 else 5e-2
+        allowed = logits_tolerance(followed.dtype)
         if (
             replayed is not None
             and replayed_logits is not None
@@ -198,13 +198,13 @@ def _check_same(model: nn.Module, followed: Followed, run: Pass) -> None:
     logits, before = logits_of(run.output), logits_of(followed.output)[:1]
     if not (logits.isfinite().all() and before.isfinite().all()):
         return  # which is said when they are used
-    same = agree(before, logits[:1], 1e-3 if tolerance(logits.dtype) < 1e-3 else 5e-2)
+    same = agree(before, logits[:1], logits_tolerance(followed.dtype))
     if run.layers:
         # What is kept of a layer may leave out its keys; its values it doesn't.
         values = features_of(replace(run.layers[0].call, written_out=True), len(logits))[0]
         first = followed.first[:, -values.shape[1] :]
         same = same and values.shape == first.shape
-        same = same and not bool((change_of(values, first) > 10 * tolerance(logits.dtype)).any())
+        same = same and not bool((change_of(values, first) > 10 * tolerance(followed.dtype)).any())
     if not same:
         raise other_tokens(model)
 

@@ -86,6 +86,23 @@ def obstacle_of(calls: Sequence[SeenCall], layers: Sequence[int], inside: frozen
     return ""
 
 
+def unseen_between(
+    calls: Sequence[SeenCall], layers: Sequence[int], unseen: Sequence[tuple[int, str]]
+) -> str:
+    """Whether tokens also mix in an attention that isn't among the layers; what is to be said then.
+
+    In front of layers in which the first tokens alone have queries (CaiT's class attention) it may.
+    """
+    of_class = all(calls[index].queries < calls[index].keys for index in layers)
+    for before, name in unseen:
+        if before > layers[0] or not of_class:
+            return (
+                f"{name or 'it'} computes attention in another way than by a softmax times values (weights that are "
+                "mixed over heads, subtracted, gated or normalised otherwise), so that it isn't seen among the layers"
+            )
+    return ""
+
+
 def break_of(
     calls: Sequence[SeenCall], stream_of: dict[int, int], chosen: Tensor, patches: Tensor, allowed: float
 ) -> str:
@@ -124,13 +141,28 @@ def break_of(
     return ""
 
 
-def disorder_of(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[int, int]) -> str:
-    """Whether the tokens of a later layer aren't those of the first, place for place; what is to be said then."""
+def disorder_of(
+    calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[int, int], allowed: float
+) -> str:
+    """Whether the tokens of a later layer aren't those of the first, place for place; what is to be said then.
+
+    Nor are they if a token of no place hears of the image by something other than attention.
+
+    Args:
+        calls: of the followed pass.
+        layers: those that are layers of the image's tokens.
+        stream_of: the stream of each.
+        allowed: by which share tokens may change for rounding alone.
+    """
     first: dict[int, int] = {}
     for index in layers:
         start = first.setdefault(stream_of[index], index)
         before, after = calls[start].changes, calls[index].changes
-        if before.shape == after.shape and not same_places(before, after):
+        if before.shape != after.shape:
+            continue
+        still = before.amax(dim=0) <= allowed
+        heard = bool((after[:, still] > 10 * allowed).any())
+        if heard or not same_places(before, after):
             return (
                 f"the tokens that {calls[index].name or 'a later layer'} sees aren't those of "
                 f"{calls[start].name or 'the first layer'}, place for place: they are mixed or put in another order "

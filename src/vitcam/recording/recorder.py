@@ -41,6 +41,7 @@ from vitcam.recording.recording import Need, Precision, Recording, running
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.score import Score, Scorer
 from vitcam.recording.suitable import check_model
+from vitcam.recording.watch import logits_tolerance
 from vitcam.recording.ways import Way, first_that_works
 
 Item = TypeVar("Item")
@@ -223,8 +224,8 @@ class _Recorder:
                 again = scorer(replayed.output)
             except Exception:  # a function of the output may ask for tokens that the replay doesn't have
                 return False
-        exact = self.precision == "fp32" and logits.dtype == torch.float32
-        return agree(logits, again, 1e-3 if exact else 5e-2)
+        lowest = self.known.layout.dtype if self.precision == "fp32" else torch.bfloat16
+        return agree(logits, again, logits_tolerance(lowest))
 
     def _recording(
         self,

@@ -31,13 +31,28 @@ class NotTogetherError(Exception):
     """What belongs to which image of a batch couldn't be told."""
 
 
-def tolerance(model_dtype: torch.dtype) -> float:
-    """The share by which tokens may differ for rounding alone."""
-    return 1e-4 if model_dtype in (torch.float32, torch.float64) else 3e-2
+def tolerance(lowest: torch.dtype) -> float:
+    """The share by which tokens may differ for rounding alone, in the lowest precision that a model computes in."""
+    return 1e-4 if lowest in (torch.float32, torch.float64) else 3e-2
+
+
+def logits_tolerance(lowest: torch.dtype) -> float:
+    """The same of logits, as a share of their spread."""
+    return 1e-3 if lowest in (torch.float32, torch.float64) else 5e-2
 
 
 class Watch:
-    """Watches one pass of some images, of each attention call its keys and values per image."""
+    """Watches one pass of some images, of each attention call its keys and values per image.
+
+    Attributes:
+        convolutions: (rows, columns) of what convolutions gave.
+        count: how many attention calls there were.
+        laid: how often tensors had which two leading dimensions.
+        stack: the modules that are being called, outermost first.
+        written_over: whether the model wrote over what its attention had read.
+        writes_images: whether it wrote into its images.
+        dtype: the lowest precision that anything was computed in.
+    """
 
     def __init__(self, model: nn.Module, rows: int) -> None:
         self.convolutions: list[tuple[int, int]] = []
@@ -45,6 +60,7 @@ class Watch:
         self.laid: Counter[tuple[int, int]] = Counter()
         self.stack: Sequence[str] = ()
         self.written_over, self.writes_images = False, False
+        self.dtype = torch.float32
         self._model, self._rows = model, rows
 
     def run(
@@ -53,21 +69,21 @@ class Watch:
         attend: Callable[[AttentionCall, Tensor | None, int], Tensor],
         observe: Callable[..., None] | None = None,
     ) -> Any:
-        """What the model gives; None where a pass was ended early.
-
-        Whether it has written over what its attention has read, or into its images, is noted.
-        """
+        """What the model gives; None where a pass was ended early."""
         read: list[tuple[Tensor, int]] = []
 
         def answer(call: AttentionCall) -> Tensor:
             self.count += 1
             check_tensor(call.value, self._model)
+            self._computed(call.value)
             held = (call.query, call.key, call.value, call.mask)
             read.extend((x, x._version) for x in held if x is not None and not x.is_inference())
             by_row = call.query.shape[0] % self._rows == call.value.shape[0] % self._rows == 0
             return attend(call, features_of(call, self._rows) if by_row else None, self.count - 1)
 
         def look(function: Any, args: Any, keywords: Any, result: Any) -> None:
+            if isinstance(result, Tensor):
+                self._computed(result)
             if function in _CONVOLUTIONS and isinstance(result, Tensor) and result.dim() == 4:
                 self.convolutions.append((result.shape[-2], result.shape[-1]))
             if isinstance(result, Tensor) and result.dim() == 3:
@@ -85,6 +101,10 @@ class Watch:
             finally:
                 self.written_over = any(tensor._version != version for tensor, version in read)
                 self.writes_images = given._version > 0
+
+    def _computed(self, tensor: Tensor) -> None:
+        if tensor.is_floating_point() and tensor.dtype.itemsize < self.dtype.itemsize:
+            self.dtype = tensor.dtype
 
 
 _CONVOLUTIONS = frozenset({torch.conv2d, nn.functional.conv2d})
