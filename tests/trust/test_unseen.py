@@ -83,26 +83,6 @@ def test_gradcam_looks_at_the_last_block_all_the_same(index):
     assert_same(found, explained(ViT(), methods=("gradcam",)))
 
 
-class WithoutProducts(Block):
-    """Attention by sums of elementwise products."""
-
-    def attend(self, q, k, v):
-        scores = (q.unsqueeze(-2) * k.unsqueeze(-3)).sum(-1) * q.shape[-1] ** -0.5
-        return (scores.softmax(-1).unsqueeze(-1) * v.unsqueeze(-3)).sum(-2)
-
-
-class Gated(Block):
-    """What all tokens say is told to each of them."""
-
-    def forward(self, x):
-        return super().forward(x) * (1 + x.mean(1, keepdim=True)).sigmoid()
-
-
-@pytest.mark.parametrize("kind", [WithoutProducts, Gated])
-def test_a_class_token_that_hears_of_the_image_otherwise(kind):
-    refused(explained(with_one(kind, 1), methods=OF_LAYERS), "something other than attention")
-
-
 def test_maps_multiplied_with_maps_and_a_map_in_the_head_are_no_attention():
     class Keeping(Block):
         def attend(self, q, k, v):

@@ -186,7 +186,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     obstacle = (
         obstacle or obstacle_of(calls, layers, inside) or unseen_between(calls, layers, followed.unseen)
     )
-    obstacle = obstacle or disorder_of(calls, layers, stream_of, tolerance(followed.dtype))
+    obstacle = obstacle or disorder_of(calls, layers, stream_of)
     if not obstacle and certain:
         followed_on = {index: stream_of[index] for index in layers}
         obstacle = break_of(calls, followed_on, chosen, patches, tolerance(followed.dtype))

@@ -141,28 +141,13 @@ def break_of(
     return ""
 
 
-def disorder_of(
-    calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[int, int], allowed: float
-) -> str:
-    """Whether the tokens of a later layer aren't those of the first, place for place; what is to be said then.
-
-    Nor are they if a token of no place hears of the image by something other than attention.
-
-    Args:
-        calls: of the followed pass.
-        layers: those that are layers of the image's tokens.
-        stream_of: the stream of each.
-        allowed: by which share tokens may change for rounding alone.
-    """
+def disorder_of(calls: Sequence[SeenCall], layers: Sequence[int], stream_of: dict[int, int]) -> str:
+    """Whether the tokens of a later layer aren't those of the first, place for place; what is to be said then."""
     first: dict[int, int] = {}
     for index in layers:
         start = first.setdefault(stream_of[index], index)
         before, after = calls[start].changes, calls[index].changes
-        if before.shape != after.shape:
-            continue
-        still = before.amax(dim=0) <= allowed
-        heard = bool((after[:, still] > 10 * allowed).any())
-        if heard or not same_places(before, after):
+        if before.shape == after.shape and not same_places(before, after):
             return (
                 f"the tokens that {calls[index].name or 'a later layer'} sees aren't those of "
                 f"{calls[start].name or 'the first layer'}, place for place: they are mixed or put in another order "
