@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 import vitcam
 from families import images_of, model_of
-from vitcam.errors import MethodError, ModelError
+from vitcam.errors import MethodError, ModelError, TargetError
 from vitcam.methods import METHODS, captum, find_method
 
 pytest.importorskip("captum", reason="captum is an optional extra")
@@ -141,6 +141,19 @@ def test_memory_is_bounded(model, images, name):
 def test_targets_may_be_a_function(model, images):
     by_function = explained(model, images, "Saliency", lambda logits: logits[:, [3, 5]])
     torch.testing.assert_close(by_function, explained(model, images, "Saliency", [[3, 5]] * 3))
+
+
+def test_a_function_that_holds_something_of_each_image_is_refused(model, images):
+    labels = torch.nn.functional.one_hot(torch.tensor([1, 2]), model(images[:2]).shape[1])
+    for function in (
+        lambda logits: (logits * labels).sum(1),
+        lambda logits: logits[torch.arange(2), torch.tensor([1, 2])],
+    ):
+        with pytest.raises(TargetError, match="score them one by one"):
+            vitcam.explain(model, images[:2], "captum:Saliency", targets=function)
+    whole = vitcam.explain(model, images[:2], "captum:Saliency", targets=[1, 2]).heatmaps
+    by_row = vitcam.explain(model, images[:2], "captum:Saliency", targets=lambda y: y[:, 1]).heatmaps
+    torch.testing.assert_close(by_row[0], whole[0])
 
 
 def test_hierarchical_model():

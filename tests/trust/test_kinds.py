@@ -127,6 +127,55 @@ def test_answers_that_are_written_over(in_place, plain):
     assert_same(explained(a, methods=methods), explained(b, methods=methods))
 
 
+def reusing_queries(block, q, k, v):
+    o = F.scaled_dot_product_attention(q, k, v)
+    with torch.no_grad():
+        q.zero_(), k.fill_(7.0)
+    return o
+
+
+def reusing_scores(block, q, k, v):
+    scores = q @ k.mT * q.shape[-1] ** -0.5
+    o = scores.softmax(-1) @ v
+    scores.zero_()
+    return o
+
+
+@pytest.mark.parametrize("attend", [reusing_queries, reusing_scores])
+def test_what_attention_has_read_is_written_over(attend):
+    model = ViT(block=type("Reusing", (Block,), {"attend": attend}))
+    methods = ("agcam", "attention", "rollout", "legrad")
+    assert_same(explained(model, methods=methods), explained(ViT(), methods=methods))
+    methods = ("gae", "gradsam", "gradcam")
+    found = explained(model, methods=methods)
+    if attend is reusing_scores:
+        assert_same(found, explained(ViT(), methods=methods))
+    else:
+        refused(found, "writes over values that its gradient needs")
+        with pytest.raises(ModelError, match="writes over values that its gradient needs"):
+            vitcam.explain(model, IMAGES, "captum:Saliency", targets=1)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_images_that_are_written_into(one_by_one):
+    def normalised_in_place(x, net):
+        x.sub_(0.1).div_(0.7)
+        return net(x)
+
+    class One(ViT):
+        def tokens(self, images):
+            return super().tokens(images) if len(images) == 1 else self.token.new_zeros(0, 0)
+
+    model = Of(normalised_in_place, One() if one_by_one else ViT())
+    images = IMAGES[: 1 if one_by_one else 2].clone()
+    methods = (*METHODS, "captum:Saliency")
+    found = explained(model, images, methods)
+    assert torch.equal(images, IMAGES[: len(images)])
+    plain = Of(lambda x, net: net((x - 0.1) / 0.7), model.nets[0])
+    assert_same(found, explained(plain, images, methods))
+    assert found["agcam"].equal(vitcam.explain(model, images, targets=1).heatmaps)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_first_parameter_of_another_precision_than_the_images(dtype):
     class Mixed(ViT):
@@ -139,6 +188,29 @@ def test_a_first_parameter_of_another_precision_than_the_images(dtype):
     for images in (IMAGES, IMAGES.to(dtype)):
         found = explained(model, images, ("agcam", "attention", "gae"))
         assert_same(found, explained(ViT(), methods=("agcam", "attention", "gae")), 0.1)
+
+
+class HeadInFull(ViT):
+    def read(self, x):
+        return self.head(self.norm(x)[:, 0].float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_tower_of_another_precision_than_its_head(dtype):
+    model = HeadInFull().to(dtype)
+    model.head.float()
+    methods = ("agcam", "attention", "gae", "gradsam", "legrad", "gradcam")
+    for images in (IMAGES, IMAGES.to(dtype)):
+        assert_same(explained(model, images, methods), explained(ViT(), methods=methods), 0.1)
+
+
+def test_a_forward_in_lower_precision_by_itself():
+    def forward(x, net):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return net(x).float()
+
+    methods = ("agcam", "attention", "gae", "gradsam", "legrad", "gradcam")
+    assert_same(explained(Of(forward, ViT()), methods=methods), explained(ViT(), methods=methods), 0.1)
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hostile_models import ViT
 from random_vits import RandomViT, draw
 from torch import nn
 
@@ -320,3 +321,27 @@ def test_export_refuses_what_a_graph_could_not_say(make, why, tmp_path):
     with pytest.raises(ModelError, match=why):
         export_onnx(loaded, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("around", [(0, 8, 0, 8), (8, 0, 8, 0), (0, 8, 0, 0)])
+def test_patches_of_a_mirrored_border_are_no_places(around):
+    class Mirroring(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = AnySize()
+
+        def forward(self, images):
+            return self.inner(F.pad(images, around, mode="reflect"))
+
+    images = torch.randn(1, 3, 24, 24, generator=torch.Generator().manual_seed(2))
+    for method in ("attention", "captum:Saliency"):
+        with pytest.raises(ModelError, match="which place of the image couldn't be confirmed"):
+            vitcam.explain(Mirroring().eval(), images, method, targets=1)
+
+
+class AnySize(ViT):
+    """Takes images of any size."""
+
+    def tokens(self, images):
+        x = self.patches(images).flatten(2).transpose(1, 2)
+        return torch.cat([self.token.expand(len(x), -1, -1), x], dim=1)

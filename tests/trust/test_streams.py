@@ -53,6 +53,19 @@ def test_maps_of_an_ensemble_add_up(name):
     assert_same(explained(Of(ENSEMBLES[name], a, b), methods=OF_STREAMS), expected)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_stream_of_another_output_is_left_out(first):
+    a, b = ViT(0), ViT(1)
+
+    def student_and_teacher(x, a, b):
+        teacher = None if first else b(x)
+        student = a(x)
+        return student, b(x) if teacher is None else teacher
+
+    found = explained(Of(student_and_teacher, a, b), methods=OF_STREAMS)
+    assert_same(found, explained(a, methods=OF_STREAMS))
+
+
 @pytest.mark.parametrize("method", ["legrad", "gradcam", "lrp"])
 def test_what_is_defined_for_one_stream_only_says_so(method):
     text = explained(Of(ENSEMBLES["mean"], ViT(0), ViT(1)), methods=(method,))
@@ -115,6 +128,42 @@ class TwoBranches(Block):
 def test_attentions_beside_one_another_in_a_layer_are_refused(block):
     found = explained(ViT(block=block), methods=PLAIN)
     refused(found, "meet in", "side by side")
+
+
+class Prompted(Block):
+    """Keys and values of the layer's own beside those of the tokens, as prefix tuning adds them."""
+
+    in_front, written_out, count = False, False, 4
+
+    def __init__(self):
+        super().__init__()
+        self.more = nn.Parameter(torch.randn(2, 1, 3, 4, WIDTH // 3))
+
+    def attend(self, q, k, v):
+        pairs = zip((k, v), self.more[:, :, :, : self.count].expand(-1, len(q), -1, -1, -1), strict=True)
+        k, v = (torch.cat([m, x] if self.in_front else [x, m], 2) for x, m in pairs)
+        if self.written_out:
+            return (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1) @ v
+        return super().attend(q, k, v)
+
+
+@pytest.mark.parametrize("written_out", [False, True])
+@pytest.mark.parametrize("count", [1, 4])
+def test_keys_of_a_layers_own(count, written_out, monkeypatch):
+    monkeypatch.setattr(Prompted, "written_out", written_out)
+    monkeypatch.setattr(Prompted, "count", count)
+    model = ViT(block=Prompted)
+    x = model.tokens(IMAGES)
+    for block in model.blocks[:-1]:
+        x = block(x)
+    last = model.blocks[-1]
+    q, k, _ = last.qkv(last.norm1(x)).unflatten(-1, (3, 3, -1)).permute(2, 0, 3, 1, 4)
+    k = torch.cat([k, last.more[0, :, :, :count].expand(2, -1, -1, -1)], 2)
+    row = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1).mean(1)[:, 0, 1:17]
+    found = vitcam.explain(model, IMAGES, "attention", targets=1).heatmaps
+    torch.testing.assert_close(found.flatten(1), row.detach())
+    monkeypatch.setattr(Prompted, "in_front", True)
+    refused(explained(model, methods=PLAIN), "aren't the first of the", "of its own", "isn't defined for")
 
 
 def guided_by_a_mask(x, a, b):

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from vitcam.errors import MethodError, ModelError
+from vitcam.errors import MethodError, ModelError, TargetError
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.pixels import means_over_patches, patch_numbers
 from vitcam.methods.relevance.precise import at_least
-from vitcam.recording import Need, Recording, fast_linear
+from vitcam.recording import Need, Recording, fast_linear, refuse_in_place
 from vitcam.types import PatchGrid
 
 # How many changed copies of an image go through the model at a time.
@@ -85,6 +85,7 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
     grid = recording.layout.grid
     maps = torch.empty(*recording.targets.shape, grid.tokens, device=recording.targets.device)
     with recording.resumed() as model, torch.enable_grad(), fast_linear(), at_least(torch.float32):
+        _check_row_by_row(recording, model)
         for index, (image, targets) in enumerate(zip(recording.images, recording.targets, strict=True)):
             for place, target in enumerate(targets.tolist()):
 
@@ -101,9 +102,12 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
 
                 least = torch.promote_types(image.dtype, torch.float32)
                 with recording.only(index), _seeded(options.get("seed", 0), image, target):
-                    pixels = attribute(
-                        scores, image[None].to(least, copy=True).requires_grad_(), grid, **options
-                    )
+                    given = image[None].to(least, copy=True).requires_grad_()
+                    try:
+                        pixels = attribute(scores, given, grid, **options)
+                    except RuntimeError as error:
+                        refuse_in_place(error)
+                        raise
                 maps[index, place] = means_over_patches(pixels.detach().float().sum(1), grid)[0]
     if not maps.any():
         raise ModelError(
@@ -111,6 +115,32 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
             "initialised with zeros, or does the score not depend on the image?"
         )
     return maps
+
+
+def _check_row_by_row(recording: Recording, model: nn.Module) -> None:
+    """Makes sure that a function scores an image alone: one that holds something of each image would mix them.
+
+    Raises:
+        TargetError: it doesn't.
+    """
+    images, function = recording.images, recording.score.function
+    if function is None or len(images) == 1:
+        return
+    with torch.no_grad(), recording.only(0):
+        output = model(images[:1])
+    try:
+        scores = recording.score.scorer(None)(output)
+    except Exception as error:  # whatever a function raises that takes another number of images
+        raise _tied_to_batch(len(images)) from error
+    if scores.shape != (1, recording.targets.shape[1]):
+        raise _tied_to_batch(len(images))
+
+
+def _tied_to_batch(count: int) -> TargetError:
+    return TargetError(
+        f"the `targets` function holds something of each of the {count} images, and captum's methods score them one "
+        "by one. Give one image at a time, or class indices, one per image"
+    )
 
 
 @contextlib.contextmanager

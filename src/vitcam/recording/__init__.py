@@ -7,6 +7,7 @@ from vitcam.recording.layerwise import LayerGradients
 from vitcam.recording.layout import CallSite, Layout, Overrides
 from vitcam.recording.norm import BlockNorm
 from vitcam.recording.output import find_logits, logits_of
+from vitcam.recording.passes import refuse_in_place
 from vitcam.recording.places import cells
 from vitcam.recording.recorder import record
 from vitcam.recording.recording import Need, Precision, Recording
@@ -29,5 +30,6 @@ __all__ = [
     "find_logits",
     "logits_of",
     "record",
+    "refuse_in_place",
     "transposed_linear",
 ]

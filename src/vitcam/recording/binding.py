@@ -25,6 +25,7 @@ class Inputs:
         image: the name of the argument that the images are; None: the first.
         per_image: tensors and lists with one row per image.
         shared: anything else, passed as it is.
+        copied: whether each pass gets a copy of the images, since the model writes into them.
 
     Example:
         >>> inputs = Inputs(per_image={"age": torch.tensor([3.0, 40.0])}, shared={"scale": 2})
@@ -35,9 +36,10 @@ class Inputs:
     image: str | None = None
     per_image: Mapping[str, Any] = field(default_factory=dict)
     shared: Mapping[str, Any] = field(default_factory=dict)
+    copied: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.per_image or self.shared or self.image)
+        return bool(self.per_image or self.shared or self.image or self.copied)
 
     def of(self, start: int, count: int) -> Inputs:
         """Those of some of the images."""
@@ -119,6 +121,8 @@ class _Hook:
         innermost = next((hook for hook in reversed(_stack()) if hook.model is module), None)
         if innermost is not self or not args:
             return None
+        if self.inputs.copied:
+            args = (args[0].clone(), *args[1:])
         more = {**self.inputs.rows(len(args[0])), **kwargs}
         if self.inputs.image is None:
             return args, more

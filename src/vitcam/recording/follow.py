@@ -24,6 +24,7 @@ from vitcam.recording.call import AttentionCall
 from vitcam.recording.lineage import Lineage
 from vitcam.recording.places import Image
 from vitcam.recording.scout import Scouted, other_calls
+from vitcam.recording.unseen import Unseen
 from vitcam.recording.upstream import IMAGE, Upstream
 from vitcam.recording.watch import (
     Rows,
@@ -33,6 +34,7 @@ from vitcam.recording.watch import (
     first_of,
     has_own_queries,
     query_features,
+    stand_elsewhere,
     tolerance,
     unlike,
     unmixed,
@@ -55,6 +57,7 @@ class SeenCall:
         changes: how much each key (with its value) changes with each changed copy, as a share of its size.
         stirred: the same, when the answers of all calls are changed for some tokens.
         own_queries: whether the queries are other tokens than the keys.
+        elsewhere: whether they are fewer, and not the first of the keys' tokens.
     """
 
     stack: tuple[str, ...]
@@ -66,6 +69,7 @@ class SeenCall:
     changes: Float[Tensor, "copies keys"]
     stirred: Float[Tensor, " keys"]
     own_queries: bool
+    elsewhere: bool = False
 
     @property
     def name(self) -> str:
@@ -84,6 +88,10 @@ class Followed:
         first: keys and values of the image at the first call that it reaches.
         own: each call as the image alone makes it, with its answer; () of models that take images one by one.
         entered: the image's tokens in front of what may be the first block, by that block's name; likewise.
+        written_over: whether the model writes over what its attention has read.
+        writes_images: whether it writes into its images.
+        dtype: the lowest precision that anything is computed in.
+        unseen: attention that isn't among the calls: how many calls stand before it, and the module that makes it.
     """
 
     calls: list[SeenCall]
@@ -93,6 +101,10 @@ class Followed:
     first: Float[Tensor, "tokens features"]
     own: Sequence[tuple[AttentionCall, Tensor]]
     entered: Mapping[str, Tensor]
+    written_over: bool
+    writes_images: bool
+    unseen: Sequence[tuple[int, str]]
+    dtype: torch.dtype
 
 
 def follow(
@@ -108,14 +120,18 @@ def follow(
     together = scouted.together
     tokens_first, lineage, first = 0, Lineage(), list[Tensor]()
     seen: list[SeenCall] = []
-    allowed = tolerance(rows.dtype)
+    lowest = scouted.dtype
+    allowed = tolerance(lowest)
     parts: list[list[tuple[AttentionCall, Tensor, Tensor | None]]] = []
     outputs = []
     own_calls: list[tuple[AttentionCall, Tensor]] = []
     entered: dict[str, Tensor] = {}
+    written_over, writes_images = False, False
+    unseen: list[tuple[int, str]] = []
     for start, part in enumerate(rows.split(len(rows) if together else 1)):
         watch, upstream = Watch(model, len(part)), Upstream()
         upstream.mark(part, {IMAGE})
+        looking = Unseen(upstream, watch)
         of_part: list[tuple[AttentionCall, Tensor, Tensor | None]] = []
 
         def attend(
@@ -144,7 +160,8 @@ def follow(
                 changes = change_of(features[2:], features[1])
                 reaches = bool(changes.max() > allowed)
                 own = own or has_own_queries(call, queries, changes[:-1])
-                seen.append(_seen(call, watch.stack, reached, changes, own, len(features)))
+                elsewhere = reaches and stand_elsewhere(call, queries, changes[:-1])
+                seen.append(_seen(call, watch.stack, reached, changes, own, len(features), elsewhere))
             else:
                 reaches = index >= scouted.first
                 of_part.append((call, features, queries))
@@ -167,14 +184,31 @@ def follow(
                     watched.enter_context(block_input(model, block, len(part), scouted.tokens, look))
             if not start:
                 watched.enter_context(lineage)
-            outputs.append(watch.run(part, attend, upstream.see))
+            outputs.append(watch.run(part, attend, looking.see))
+        if not start:
+            unseen = looking.found
+        written_over |= watch.written_over
+        writes_images |= watch.writes_images
+        lowest = min(lowest, watch.dtype, key=lambda dtype: dtype.itemsize)
         parts.append(of_part)
         tokens_first += watch.laid[scouted.tokens, len(part)] - watch.laid[len(part), scouted.tokens]
     if not together:
         seen = _compared(model, seen, parts)
     if not first:
         raise other_calls(model)
-    return Followed(seen, outputs[0], tokens_first > 0, lineage, first[0], own_calls, entered)
+    return Followed(
+        seen,
+        outputs[0],
+        tokens_first > 0,
+        lineage,
+        first[0],
+        own_calls,
+        entered,
+        written_over,
+        writes_images,
+        unseen,
+        lowest,
+    )
 
 
 def _keep(entered: dict[str, Tensor], block: str, tokens: Tokens) -> Tokens:
@@ -202,10 +236,11 @@ def _compared(
                 "its tokens can't be told"
             )
         changes = change_of(torch.cat([features for _, features, _ in rows[2:]]), rows[1][1][0])
-        own = call.own_queries
-        if not own and not call.written_out:
-            queries = torch.cat([queries for _, _, queries in rows[1:-1]])
-            own = unlike(change_of(queries[1:], queries[0]), changes[:-1])
+        own, elsewhere = call.own_queries, False
+        if not call.written_out:
+            queries = torch.cat([queries for _, _, queries in rows])
+            own = own or unlike(change_of(queries[2:-1], queries[1]), changes[:-1])
+            elsewhere = stand_elsewhere(rows[0][0], queries, changes[:-1])
         compared.append(
             SeenCall(
                 call.stack,
@@ -217,13 +252,20 @@ def _compared(
                 changes[:-1],
                 changes[-1],
                 own,
+                elsewhere,
             )
         )
     return compared
 
 
 def _seen(
-    call: AttentionCall, stack: Sequence[str], upstream: frozenset[int], changes: Tensor, own: bool, rows: int
+    call: AttentionCall,
+    stack: Sequence[str],
+    upstream: frozenset[int],
+    changes: Tensor,
+    own: bool,
+    rows: int,
+    elsewhere: bool = False,
 ) -> SeenCall:
     return SeenCall(
         tuple(stack),
@@ -235,6 +277,7 @@ def _seen(
         changes[:-1],
         changes[-1],
         own,
+        elsewhere,
     )
 
 
@@ -260,7 +303,7 @@ def reached_by_noise(
 
         watch.run(image, attend)
         found.append(seen)
-    allowed = tolerance(image.dtype)
+    allowed = tolerance(scouted.dtype)
     pairs = enumerate(zip(*found, strict=True))
     return frozenset(
         i for i, (one, other) in pairs if i not in calls and change_of(one, other).max() > allowed

@@ -29,8 +29,15 @@ class Head:
     pools: bool
 
 
-def heads_of(model: nn.Module, image: Tensor, layout: Layout, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
-    """What the head reads of each stream, by the gradient that comes back from it."""
+def heads_of(model: nn.Module, images: Tensor, layout: Layout, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
+    """What the head reads of each stream, by the gradient that comes back from it.
+
+    Args:
+        model, layout: the model and its structure.
+        images: those of the pass.
+        run: a pass that gradients go back through.
+        scorer: the scores.
+    """
     reached = [
         (layer, (gradient != 0).any(dim=-1).flatten(0, 2).any(dim=0))
         for layer, gradient in zip(run.layers, gradients(run, scorer), strict=True)
@@ -44,13 +51,38 @@ def heads_of(model: nn.Module, image: Tensor, layout: Layout, run: Pass, scorer:
         pools = any(bool(rows.any()) for layer, rows in of_stream if layer.pooling)
         if not shares.any() and not pools:
             # The gradient is cut on the way, or the output depends on nothing: what is read shows without it, too.
-            shares = _read_without_gradient(model, image, layout, number, scorer)
+            shares = _read_without_gradient(model, images, layout, number, scorer)
+        elif not pools and _reads_others(model, images, layout, number, scorer, shares):
+            shares[stream.grid.patches] = 1.0
         heads.append(Head(shares / shares.sum().clamp_min(1e-12), pools))
     return tuple(heads)
 
 
+def _reads_others(
+    model: nn.Module, images: Tensor, layout: Layout, stream: int, scorer: Scorer, read: Tensor
+) -> bool:
+    """Whether the output depends on patches that no gradient comes back to, where it comes back to some.
+
+    So it is where the head takes the largest of the patches: which those are depends on the image.
+    """
+    grid = layout.streams[stream].grid
+    others = torch.zeros_like(read, dtype=torch.bool)
+    others[grid.patches] = read[grid.patches] == 0
+    if not others.any() or int(others.sum()) == grid.tokens:
+        return False
+    return _changes(model, images, layout, stream, scorer, others)
+
+
+def _changes(
+    model: nn.Module, images: Tensor, layout: Layout, stream: int, scorer: Scorer, changed: Tensor
+) -> bool:
+    """Whether the scores change with what the last layer answers some of a stream's tokens."""
+    outputs = [scorer(read_pass(model, images, layout, stream, some)) for some in (None, changed)]
+    return bool((outputs[0] - outputs[1]).abs().max() > 1e-5 * outputs[0].abs().max())
+
+
 def _read_without_gradient(
-    model: nn.Module, image: Tensor, layout: Layout, stream: int, scorer: Scorer
+    model: nn.Module, images: Tensor, layout: Layout, stream: int, scorer: Scorer
 ) -> Float[Tensor, " tokens"]:
     """Which tokens of a stream the head reads: those whose last answer can't be changed without changing the output.
 
@@ -60,11 +92,9 @@ def _read_without_gradient(
     tokens, grid = layout.streams[stream].tokens, layout.streams[stream].grid
     patches = torch.zeros(tokens, dtype=torch.bool)
     patches[grid.patches] = True
-    shares = torch.zeros(tokens, device=image.device)
+    shares = torch.zeros(tokens, device=images.device)
     for changed in _sets(patches):
-        outputs = [scorer(read_pass(model, image, layout, stream, some)) for some in (None, changed)]
-        difference = (outputs[0] - outputs[1]).abs().max()
-        if difference > 1e-5 * outputs[0].abs().max():
+        if _changes(model, images, layout, stream, scorer, changed):
             shares[changed] = 1.0
     read = shares[patches].sum()
     if 0 < read < patches.sum():

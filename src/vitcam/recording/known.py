@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention, with_head_dimension
-from vitcam.recording.binding import NO_INPUTS, Inputs, bound, is_binding
+from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import Tokens, block_input
 from vitcam.recording.follow import Followed
 from vitcam.recording.head import check_head
@@ -25,7 +26,8 @@ from vitcam.recording.passes import Pass, detached_pass, plain_pass
 from vitcam.recording.replay import replay
 from vitcam.recording.score import Score
 from vitcam.recording.scout import other_tokens
-from vitcam.recording.watch import change_of, features_of, tolerance
+from vitcam.recording.state import state_of
+from vitcam.recording.watch import change_of, features_of, logits_tolerance, tolerance
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
 _REMEMBERED = 32  # states and input sizes of one model
@@ -88,7 +90,7 @@ def know(
         return remembered[key]
     # The first image alone is looked at, with inputs of its own.
     with torch.autocast(images.device.type, enabled=False), bound(model, inputs.of(0, 1)):
-        known, depends_on_score = _learn(model, images, score, given)
+        known, depends_on_score = _learn(model, images, score, given, inputs)
         # A head of zeros may be trained.
         lasts = not depends_on_score and all(head.pools or bool(head.rows.any()) for head in known.heads)
 
@@ -101,49 +103,20 @@ def know(
 
         if not confirmed:
             return replace(known, confirm=confirm)
-        confirm(plain_pass(model, images[:1], known.layout) if known.confirm is not _nothing else _NO_PASS)
+        run = _NO_PASS
+        if known.confirm is not _nothing:
+            with given_to(model, known.layout, inputs.of(0, 1)):
+                run = plain_pass(model, images[:1], known.layout)
+        confirm(run)
     return replace(known, confirm=_nothing)
 
 
-def state_of(model: nn.Module) -> int:
-    """A number that changes with what may change a model's structure: its modules, and plain values of theirs.
-
-    Values of weights aren't among them.
-    """
-    found: list[Any] = []
-    configs: dict[int, Any] = {}
-    for module in model.modules():
-        found.append(id(module))
-        for name, value in vars(module).items():
-            kind = type(value)
-            if kind in _PLAIN:
-                if name != "training":
-                    found.append((name, value))
-            elif name in _HOOKS:
-                found.extend(id(hook) for hook in value.values() if not is_binding(hook))
-            elif name == "config":
-                configs[id(value)] = value
-            elif name == "_parameters":
-                found.extend(
-                    (id(parameter), parameter.shape) for parameter in value.values() if parameter is not None
-                )
-            elif kind in (tuple, list):
-                found.append((name, tuple(value) if _is_plain(tuple(value)) else id(value)))
-            elif callable(value):
-                found.append((name, id(value)))
-    for config in configs.values():
-        found.extend(
-            (name, value) for name, value in getattr(config, "__dict__", {}).items() if _is_plain(value)
-        )
-    return hash(tuple(found))
-
-
-_PLAIN = frozenset({int, float, str, bool, type(None)})
-_HOOKS = frozenset({"_forward_hooks", "_forward_pre_hooks"})
-
-
-def _is_plain(value: Any) -> bool:
-    return type(value) in _PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
+@contextlib.contextmanager
+def given_to(model: nn.Module, layout: Layout, inputs: Inputs) -> Iterator[Inputs]:
+    """Inside the ``with`` each pass gets what its model needs besides the images: copies of them, should it write."""
+    inputs = replace(inputs, copied=layout.writes_images)
+    with bound(model, inputs):
+        yield inputs
 
 
 def agree(one: Tensor, other: Tensor, share: float) -> bool:
@@ -155,7 +128,9 @@ def agree(one: Tensor, other: Tensor, share: float) -> bool:
     return bool((one - other).abs().amax() <= share * spread)
 
 
-def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> tuple[Known, bool]:
+def _learn(
+    model: nn.Module, images: Tensor, score: Score, given: Overrides, inputs: Inputs
+) -> tuple[Known, bool]:
     image = images[:1]
     try:
         layout, followed = find_layout(model, image, given)
@@ -166,15 +141,26 @@ def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> 
                 "can't be measured. Give a model that takes one image"
             ) from error
         raise
+    with given_to(model, layout, inputs.of(0, 1)):
+        return _looked_at_head(model, images, score, layout, followed)
+
+
+def _looked_at_head(
+    model: nn.Module, images: Tensor, score: Score, layout: Layout, followed: Followed
+) -> tuple[Known, bool]:
+    image = images[:1]
     logits = find_logits(followed.output)
     headless = "" if logits is None else _headless(model, logits, followed)
     if layout.obstacle:
         evenly = Head(images.new_full((layout.tokens,), 1 / layout.tokens), False)
         return Known(layout, False, (evenly,), headless), False
     if logits is None:
-        run = detached_pass(model, images if layout.together else image, layout)
-        scorer = score.scorer(score.targets(run.output, len(images) if layout.together else 1))
-        return Known(layout, _may_replay(layout), heads_of(model, image, layout, run, scorer), headless), True
+        looked_at = images if layout.together else image
+        run = detached_pass(model, looked_at, layout)
+        scorer = score.scorer(score.targets(run.output, len(looked_at)))
+        return Known(
+            layout, _may_replay(layout), heads_of(model, looked_at, layout, run, scorer), headless
+        ), True
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(logits.shape[1], generator=generator).to(logits)
     scorer = Score(function=lambda output: logits_of(output) @ direction).scorer(None)
@@ -183,7 +169,7 @@ def _learn(model: nn.Module, images: Tensor, score: Score, given: Overrides) -> 
         prefix = None if tokens is None else tokens[:, : layout.grid.prefix]
         replayed = replay(model, image, layout, prefix, _own_layers(layout, followed))
         replayed_logits = None if replayed is None else find_logits(replayed.output)
-        allowed = 1e-3 if logits.dtype == torch.float32 else 5e-2
+        allowed = logits_tolerance(followed.dtype)
         if (
             replayed is not None
             and replayed_logits is not None
@@ -212,13 +198,13 @@ def _check_same(model: nn.Module, followed: Followed, run: Pass) -> None:
     logits, before = logits_of(run.output), logits_of(followed.output)[:1]
     if not (logits.isfinite().all() and before.isfinite().all()):
         return  # which is said when they are used
-    same = agree(before, logits[:1], 1e-3 if tolerance(logits.dtype) < 1e-3 else 5e-2)
+    same = agree(before, logits[:1], logits_tolerance(followed.dtype))
     if run.layers:
         # What is kept of a layer may leave out its keys; its values it doesn't.
         values = features_of(replace(run.layers[0].call, written_out=True), len(logits))[0]
         first = followed.first[:, -values.shape[1] :]
         same = same and values.shape == first.shape
-        same = same and not bool((change_of(values, first) > 10 * tolerance(logits.dtype)).any())
+        same = same and not bool((change_of(values, first) > 10 * tolerance(followed.dtype)).any())
     if not same:
         raise other_tokens(model)
 
@@ -234,7 +220,7 @@ def _headless(model: nn.Module, logits: Tensor, followed: Followed) -> str:
 def _takes(model: nn.Module, images: Tensor) -> bool:
     try:
         with torch.no_grad():
-            model(images)
+            model(images.clone())
     except Exception:  # whatever a model raises that doesn't take them
         return False
     return True

@@ -20,6 +20,7 @@ from vitcam.recording.obstacles import (
     obstacle_of,
     reaches,
     streams_of_calls,
+    unseen_between,
 )
 from vitcam.recording.places import Image, changed_cells, measured_grid, some_cells
 from vitcam.recording.scout import Scouted, other_calls, other_tokens, scout, tokens_at
@@ -92,6 +93,10 @@ class Layout:
         written_out: whether the model writes its attention out and never calls torch's function for it.
         together: whether images go through the model in batches, each as if it were alone.
         tokens_first: whether tokens are laid out as (tokens, batch, channels).
+        written_over: whether the model writes over what its attention has read, so that copies are to be kept.
+        writes_images: whether it writes into its images, so that each pass needs a copy of them.
+        dtype: the lowest precision that anything in the model is computed in.
+        behind: the module that computes attention behind the last layer in a way that isn't seen; None if none does.
 
     Example:
         >>> from vitcam.recording import Need, Score, record
@@ -112,6 +117,10 @@ class Layout:
     written_out: bool
     together: bool
     tokens_first: bool
+    written_over: bool
+    writes_images: bool
+    dtype: torch.dtype
+    behind: str | None
 
     @property
     def layers(self) -> tuple[CallSite, ...]:
@@ -160,7 +169,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     patches[grid.patches] = True
     chosen = _with_half_of(patches)
     followed = follow(model, image, changed_cells(image, grid, some_cells(grid.tokens, 1)), scouted, chosen)
-    if any((change_of(tokens, followed.first) > 10 * tolerance(image.dtype)).any() for tokens in before):
+    if any((change_of(tokens, followed.first) > 10 * tolerance(followed.dtype)).any() for tokens in before):
         raise other_tokens(model)
     calls = followed.calls
     reached = [index for index, call in enumerate(calls) if reaches(call)]
@@ -174,10 +183,13 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     layers = layers if pools else reached
     stream_of, obstacle = streams_of_calls(calls, reached)
     streams = [Stream(grid, calls[reached[0]].keys)]
-    obstacle = obstacle or obstacle_of(calls, layers, inside) or disorder_of(calls, layers, stream_of)
+    obstacle = (
+        obstacle or obstacle_of(calls, layers, inside) or unseen_between(calls, layers, followed.unseen)
+    )
+    obstacle = obstacle or disorder_of(calls, layers, stream_of)
     if not obstacle and certain:
         followed_on = {index: stream_of[index] for index in layers}
-        obstacle = break_of(calls, followed_on, chosen, patches, tolerance(image.dtype))
+        obstacle = break_of(calls, followed_on, chosen, patches, tolerance(followed.dtype))
     if not obstacle and len(set(stream_of.values())) > 1:
         streams, obstacle = all_streams(model, image, scouted, calls, stream_of, streams[0])
     tokens = streams[0].tokens
@@ -205,6 +217,10 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
         written_out,
         scouted.together,
         followed.tokens_first,
+        followed.written_over,
+        followed.writes_images,
+        followed.dtype,
+        next((name for before, name in reversed(followed.unseen) if before > layers[-1]), None),
     )
     return layout, followed
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.grid import even_grids
-from vitcam.recording.known import state_of
 from vitcam.recording.layout import Layout
 from vitcam.recording.obstacles import same_places
 from vitcam.recording.places import Image, measured_grid
 from vitcam.recording.scout import Scouted, unmixed_pass
+from vitcam.recording.state import state_of
 from vitcam.types import PatchGrid
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, NormSite]] = WeakKeyDictionary()
@@ -163,6 +163,9 @@ def recorded_norm(model: nn.Module, layout: Layout, batch: int, into: list[Tenso
         for norm in norms:
             undo.callback(norm.register_forward_hook(hook).remove)
         yield
+    if layout.behind is not None:
+        into.extend(found for found in each[-1:] if found is not None)
+        return
     last = max(index for index, site in enumerate(layout.calls) if site.stream is not None and not site.pools)
     same = [index for index, site in enumerate(layout.calls) if site.name == layout.calls[last].name]
     of_last = each[same.index(last) * len(each) // len(same)] if each else None
@@ -175,7 +178,8 @@ def _norms_of_last_block(model: nn.Module, layout: Layout) -> tuple[nn.Module | 
 
     The blocks of a layout aren't used: in a hierarchical model they are its stages, or the first of them.
     """
-    parts = [site.name for site in layout.layers if not site.pools][-1].split(".")
+    last = layout.behind or [site.name for site in layout.layers if not site.pools][-1]
+    parts = last.split(".")
     for end in range(len(parts), 0, -1):
         name, parent = ".".join(parts[:end]), ".".join(parts[: end - 1])
         if isinstance(model.get_submodule(parent), nn.ModuleList | nn.Sequential):

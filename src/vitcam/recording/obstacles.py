@@ -74,9 +74,32 @@ def obstacle_of(calls: Sequence[SeenCall], layers: Sequence[int], inside: frozen
         call = calls[index]
         if call.own_queries and (call.queries == call.keys or index not in inside):
             return f"queries of its own attend over the image's tokens in {call.name}, as those of objects do"
+    for call in seen:
+        if call.elsewhere:
+            return (
+                f"the {call.queries} queries of {call.name or 'a layer'} aren't the first of the {call.keys} tokens "
+                "that it attends over: keys of its own stand in front of them, or the queries are other tokens"
+            )
     for call in calls:
         if not reaches(call) and call.upstream & set(layers):
             return f"{call.name} attends over what queries of the model's own have read of the image's tokens"
+    return ""
+
+
+def unseen_between(
+    calls: Sequence[SeenCall], layers: Sequence[int], unseen: Sequence[tuple[int, str]]
+) -> str:
+    """Whether tokens also mix in an attention that isn't among the layers; what is to be said then.
+
+    In front of layers in which the first tokens alone have queries (CaiT's class attention) it may.
+    """
+    of_class = all(calls[index].queries < calls[index].keys for index in layers)
+    for before, name in unseen:
+        if before > layers[0] or not of_class:
+            return (
+                f"{name or 'it'} computes attention in another way than by a softmax times values (weights that are "
+                "mixed over heads, subtracted, gated or normalised otherwise), so that it isn't seen among the layers"
+            )
     return ""
 
 

@@ -131,8 +131,17 @@ def _gradient(total: Tensor, tensors: Sequence[Tensor], again: bool) -> Sequence
     try:
         return torch.autograd.grad(total, tensors, retain_graph=again, materialize_grads=True)
     except RuntimeError as error:
-        if "inplace operation" not in str(error):
-            raise
+        refuse_in_place(error)
+        raise
+
+
+def refuse_in_place(error: RuntimeError) -> None:
+    """What torch raises where values that a gradient needs were written over, as an error that says what to do.
+
+    Raises:
+        ModelError: it is that.
+    """
+    if "inplace" in str(error).replace("in-place", "inplace"):
         raise ModelError(
             "no gradient can go back through this model: it writes over values that its gradient needs (an in-place "
             "operation such as x += …, behind which x is still needed), so it couldn't be trained either. Let it "
@@ -162,7 +171,8 @@ def _run(
             by_head = with_head_dimension(call, images.shape[0])
             output = attend(by_head, site)
             seen = among_all_tokens(by_head, layout.tokens, layout.grid.patches) if site.pools else by_head
-            layer = keep(Attention(site.name, site.pools, _detached(seen), output, stream=site.stream))
+            read = _detached(seen, copied=layout.written_over)
+            layer = keep(Attention(site.name, site.pools, read, output, stream=site.stream))
             layers.append(layer)
             # A copy of what is kept, since models write over what they are given: gates, biases added in place.
             given = output.clone() if layer.output is output else output
@@ -234,7 +244,7 @@ class Sites:
 
 def read_pass(
     model: nn.Module,
-    image: Float[Tensor, "1 channels height width"],
+    images: Float[Tensor, "batch channels height width"],
     layout: Layout,
     stream: int,
     changed: Bool[Tensor, " tokens"] | None,
@@ -251,11 +261,12 @@ def read_pass(
         return output
 
     with torch.no_grad(), fast_linear(), intercept(attend, written_out=layout.written_out):
-        return model(image)
+        return model(images)
 
 
-def _detached(call: AttentionCall) -> AttentionCall:
-    mask = None if call.mask is None else call.mask.detach()
-    return replace(
-        call, query=call.query.detach(), key=call.key.detach(), value=call.value.detach(), mask=mask
-    )
+def _detached(call: AttentionCall, *, copied: bool) -> AttentionCall:
+    def own(tensor: Tensor) -> Tensor:
+        return tensor.detach().clone() if copied else tensor.detach()
+
+    mask = None if call.mask is None else own(call.mask)
+    return replace(call, query=own(call.query), key=own(call.key), value=own(call.value), mask=mask)

@@ -211,9 +211,10 @@ def _by_strips(probe: _Probe) -> PatchGrid | None:
             return None
         parts *= 2
     grid = grid_of([token for *_, token in laid], height, width)
-    (top, bottom), (left, right) = (
-        _extent(probe, axis, each, placed) for axis, each in enumerate((rows, columns))
-    )
+    extents = [_extent(probe, axis, each, placed) for axis, each in enumerate((rows, columns))]
+    if not all(_is_even(probe, *each, placed) for each in zip((0, 1), (rows, columns), extents, strict=True)):
+        return None
+    (top, bottom), (left, right) = extents
     whole = (top, left, bottom, right) == (0, 0, *probe.size)
     return grid if whole else replace(grid, region=(top, left, bottom, right))
 
@@ -258,6 +259,24 @@ def _extent(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int]) -> t
     # Patches side by side are measured to the pixel. What overlapping ones see isn't centred on their place.
     allowed = 1.0 if first[1] - first[0] <= step + 1 else 0.75 * step
     return (0.0, float(length)) if abs(start) <= allowed and abs(stop - length) <= allowed else (start, stop)
+
+
+def _is_even(
+    probe: _Probe, axis: int, lines: _Lines, extent: tuple[float, float], placed: Sequence[int]
+) -> bool:
+    """Whether each line answers to its own part of what patches cover, as much as to any other.
+
+    Where an image is mirrored or repeated at its borders, the last lines answer to places of others.
+    """
+    (start, stop), count, length = extent, len(lines.intervals), probe.size[axis]
+    edges = [min(max(round(start + (stop - start) * line / count), 0), length) for line in range(count + 1)]
+    answers = probe.strips(axis, edges).square()
+    for line in range(count):
+        members = [token for token in placed if lines.of_token[token] == line]
+        of_line = answers[:, members].mean(dim=1)
+        if edges[line] < edges[line + 1] and of_line[line] < 0.5 * of_line.max():
+            return False
+    return True
 
 
 def _exact(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int], line: int) -> tuple[float, float]:

@@ -55,6 +55,11 @@ class WrittenAttention:
         return output if self.order == tuple(range(output.dim())) else output.permute(self.order)
 
 
+def is_product(function: Any) -> bool:
+    """Whether a function multiplies tensors, whatever it is given."""
+    return function is _EINSUM or function is _REVERSED or function in _PRODUCTS
+
+
 def as_product(function: Any, args: Sequence[Any], keywords: Mapping[str, Any]) -> Product | None:
     """The product that a call computes; None if it is no product of two tensors.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -20,8 +20,9 @@ from vitcam.recording.blocks import Tokens
 from vitcam.recording.call import AttentionCall
 from vitcam.recording.fast_attention import fast_attention
 from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.heads import Head, heads_of
 from vitcam.recording.interception import Linear, intercept
-from vitcam.recording.known import Known, agree, know, recorded_prefix
+from vitcam.recording.known import Known, agree, given_to, know, recorded_prefix
 from vitcam.recording.layerwise import LayerGradients, layer_gradients, recorded_blocks
 from vitcam.recording.layout import Overrides
 from vitcam.recording.norm import BlockNorm, norm_site, recorded_norm
@@ -35,10 +36,12 @@ from vitcam.recording.passes import (
     plain_pass,
     tracked_pass,
 )
+from vitcam.recording.reached import check_reached, why_unreached
 from vitcam.recording.recording import Need, Precision, Recording, running
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.score import Score, Scorer
 from vitcam.recording.suitable import check_model
+from vitcam.recording.watch import logits_tolerance
 from vitcam.recording.ways import Way, first_that_works
 
 Item = TypeVar("Item")
@@ -104,10 +107,11 @@ def record(
                     "which image. Give one image, or batch_size=1"
                 )
             some = needs & Need.BLOCK_NORM if known.layout.obstacle else needs
-            recorder = _Recorder(model, taken, score, some, known, precision, compile, way.fused, more)
-            return (
-                recorder.with_replay() if allow_replay and known.replays else None
-            ) or recorder.with_all_tokens()
+            with given_to(model, known.layout, more) as more:
+                recorder = _Recorder(model, taken, score, some, known, precision, compile, way.fused, more)
+                return (
+                    recorder.with_replay() if allow_replay and known.replays else None
+                ) or recorder.with_all_tokens()
 
     return first_that_works(model, images, recorded, inputs)
 
@@ -192,7 +196,7 @@ class _Recorder:
             return Pass(model(images), (), cut=cut)
 
     def _untracked_pass(self, linear: Linear) -> Callable[..., Pass]:
-        if not self.compile or self.needs & Need.BLOCK_NORM:
+        if not self.compile or self.needs & Need.BLOCK_NORM or self.known.layout.written_over:
             return partial(plain_pass, linear=linear)
         from vitcam.recording.compiled import compiled_pass  # the compiler takes seconds to import
 
@@ -220,8 +224,8 @@ class _Recorder:
                 again = scorer(replayed.output)
             except Exception:  # a function of the output may ask for tokens that the replay doesn't have
                 return False
-        exact = self.precision == "fp32" and logits.dtype == torch.float32
-        return agree(logits, again, 1e-3 if exact else 5e-2)
+        lowest = self.known.layout.dtype if self.precision == "fp32" else torch.bfloat16
+        return agree(logits, again, logits_tolerance(lowest))
 
     def _recording(
         self,
@@ -231,18 +235,19 @@ class _Recorder:
         skip_gradients: tuple[Gradient, ...] | None,
         replayed: Pass | None = None,
     ) -> Recording:
+        heads = self._heads(run, scorer)
         of_layers, of_means = (
-            self._layer_gradients(run, scorer, need)
+            self._layer_gradients(run, scorer, need, pools=heads[0].pools)
             for need in (Need.LAYER_GRADIENT, Need.MEAN_LAYER_GRADIENT)
         )
         ordinary, norm = self._gradients(run, scorer)
-        why = self._why_unreached(replace(replayed or run, cut=run.cut), scorer)
+        why = why_unreached(self.model, replace(replayed or run, cut=run.cut), scorer)
         for found in (skip_gradients, ordinary, norm and (norm.gradient,)):
             if found:
-                _check_reached(found, targets, why)
+                check_reached(found, targets, why)
         for pairs in (of_layers, of_means):
             if pairs:
-                _check_reached((gradient for _, gradient in reversed(pairs)), targets, why)
+                check_reached((gradient for _, gradient in reversed(pairs)), targets, why)
         if run.cut and (skip_gradients or ordinary or of_layers or of_means):  # of some layers, if not of all
             raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
         logits, layout = find_logits(run.output), self.known.layout
@@ -254,12 +259,14 @@ class _Recorder:
             model=self.model,
             images=self.images,
             layout=layout,
-            layers=tuple(replace(layer, output=layer.output.detach()) for layer in self._read(run.layers)),
+            layers=tuple(
+                replace(layer, output=layer.output.detach()) for layer in self._read(run.layers, heads)
+            ),
             logits=None if logits is None else logits.detach().float(),
             targets=targets,
-            heads=self.known.heads,
-            skip_gradients=None if skip_gradients is None else self._read(skip_gradients),
-            gradients=None if ordinary is None else self._read(ordinary),
+            heads=heads,
+            skip_gradients=None if skip_gradients is None else self._read(skip_gradients, heads),
+            gradients=None if ordinary is None else self._read(ordinary, heads),
             block_norm=norm,
             layer_gradients=of_layers,
             mean_layer_gradients=of_means,
@@ -285,7 +292,19 @@ class _Recorder:
         site = norm_site(self.model, self.images[:1], self.known.layout, self.inputs.of(0, 1))
         return BlockNorm(activation, gradient, site.grid, site.channels_first)
 
-    def _layer_gradients(self, run: Pass, scorer: Scorer, need: Need) -> LayerGradients | None:
+    def _heads(self, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
+        """What the score reads of each stream: what the logits do, unless a function takes more of the output."""
+        if not self.score.reads_more_than_logits(run.output):
+            return self.known.heads
+        layout = self.known.layout
+        if layout.obstacle or find_logits(run.output) is None:  # those were looked at by the score itself
+            return self.known.heads
+        seen = detached_pass(self.model, self.images, layout)
+        return heads_of(self.model, self.images, layout, seen, scorer)
+
+    def _layer_gradients(
+        self, run: Pass, scorer: Scorer, need: Need, *, pools: bool
+    ) -> LayerGradients | None:
         if not self.needs & need:
             return None
         return layer_gradients(
@@ -295,7 +314,7 @@ class _Recorder:
             run,
             scorer,
             self._resumed,
-            pools=self.known.pools,
+            pools=pools,
             mean=need is Need.MEAN_LAYER_GRADIENT,
         )
 
@@ -307,47 +326,8 @@ class _Recorder:
         ):
             yield
 
-    def _read(self, per_layer: Sequence[Item]) -> tuple[Item, ...]:
+    def _read(self, per_layer: Sequence[Item], heads: Sequence[Head]) -> tuple[Item, ...]:
         """Without a pooling attention that the head doesn't read, though the model computes it."""
-        heads, sites = self.known.heads, self.known.layout.layers
+        sites = self.known.layout.layers
         read = [not site.pools or heads[site.stream or 0].pools for site in sites]
         return tuple(item for item, is_read in zip(per_layer, read, strict=False) if is_read)
-
-    def _why_unreached(self, run: Pass, scorer: Scorer) -> str:
-        """What cuts gradients on their way from the score to attention; "" if nothing is known to."""
-        model = type(self.model).__name__
-        if run.cut:
-            return (
-                f"{model} runs attention layers without gradients itself (under torch.no_grad, as for a frozen "
-                "backbone), so that none comes back to them. Freeze weights with requires_grad_(False) instead"
-            )
-        reached = [*(layer.output for layer in run.layers), *([] if run.norm is None else [run.norm])]
-        if any(tensor.requires_grad for tensor in reached):
-            scores = scorer(run.output)
-            if not scores.requires_grad:
-                return (
-                    f"between its attention layers and its output {model} cuts gradients (detach, torch.no_grad, or "
-                    "a function without a gradient, such as int8 layers)"
-                )
-        return ""
-
-
-def _check_reached(
-    found: Iterable[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"], why: str
-) -> None:
-    """Makes sure that no target has a gradient of zero in every layer; looks at no more of them than it takes."""
-    reached = torch.zeros_like(targets, dtype=torch.bool)
-    for gradient in found:
-        reached = reached | (gradient != 0).flatten(2).any(dim=2)
-        if reached.all():
-            return
-    if why:
-        raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
-    image, target = (~reached).nonzero()[0].tolist()
-    index = int(targets[image, target])
-    what = "the score that `targets` computes" if index < 0 else f"the logit of class {index}"
-    raise ModelError(
-        f"the gradient of {what} is exactly zero at every attention layer (image {image} of the batch), so "
-        "there is nothing to explain. Is the head initialised with zeros, or does the score not depend on "
-        "the image?"
-    )

@@ -135,7 +135,10 @@ class Recording:
         if len(self.layout.streams) == 1:
             yield self
             return
+        read = [bool(head.rows.any()) or head.pools for head in self.heads]
         for number, stream in enumerate(self.layout.streams):
+            if any(read) and not read[number]:
+                continue  # of another output than what is explained
             kept = [index for index, layer in enumerate(self.layers) if layer.stream == number]
             yield replace(
                 self,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from vitcam.errors import TargetError
-from vitcam.recording.output import logits_of
+from vitcam.recording.output import find_logits, logits_of
 
 Scorer = Callable[[Any], Float[Tensor, "batch targets"]]
 
@@ -50,6 +51,32 @@ class Score:
                 "it must return one score, or one row of scores, per image"
             )
         return torch.full(scores.shape, -1, dtype=torch.long, device=scores.device)
+
+    def reads_more_than_logits(self, output: Any) -> bool:
+        """Whether the score may depend on anything in a model's output besides the logits."""
+        logits = find_logits(output)
+        if self.function is None or output is logits:
+            return False
+        if logits is None:
+            return True
+        lost = [0]
+
+        def without(leaf: Any) -> Any:
+            if leaf is logits or not isinstance(leaf, Tensor):
+                return leaf
+            lost[0] += 1
+            return torch.full_like(leaf, torch.nan) if leaf.is_floating_point() else leaf
+
+        rest = tree_map(without, output)
+        if not lost[0] and isinstance(output, tuple | list | Mapping):
+            return False  # nothing else is in it
+        with torch.no_grad():
+            scores = self.scorer(None)(output)
+            try:
+                again = self.scorer(None)(rest)
+            except Exception:  # what a function makes of NaN; it has read some
+                return True
+        return not lost[0] or not torch.equal(scores, again)
 
     def scorer(self, targets: Int[Tensor, "batch targets"] | None) -> Scorer:
         """The function from an output to the scores (batch, targets), the classes settled."""

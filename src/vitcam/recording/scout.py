@@ -36,6 +36,7 @@ class Scouted:
         convolutions: (rows, columns) of what convolutions in front of that call gave.
         tokens: how many keys that call has.
         stack: the modules that make it, outermost first, where images go through together.
+        dtype: the lowest precision that anything was computed in.
     """
 
     first: int
@@ -43,6 +44,7 @@ class Scouted:
     convolutions: tuple[tuple[int, int], ...]
     tokens: int
     stack: tuple[str, ...] = ()
+    dtype: torch.dtype = torch.float32
 
     def blocks(self, model: nn.Module) -> list[tuple[str, ...]]:
         """Siblings one of which makes that call: what may be the transformer blocks."""
@@ -72,18 +74,25 @@ def scout(model: nn.Module, image: Image) -> Scouted:
 def _scout_together(model: nn.Module, rows: Rows) -> Scouted:
     watch, upstream = Watch(model, rows.shape[0]), Upstream()
     found: list[Scouted] = []
-    allowed = tolerance(rows.dtype)
     upstream.mark(rows, {IMAGE})
 
     def attend(call: AttentionCall, features: Tensor | None, index: int) -> Tensor:
         if features is None:
             return answer_apart(call, upstream)
+        allowed = tolerance(watch.dtype)
         changed, again = (change_of(features[row], features[0]).max() > allowed for row in (1, 2))
         if again:
             raise NotTogetherError
         if changed:
             found.append(
-                Scouted(index, True, tuple(watch.convolutions), features.shape[1], tuple(watch.stack))
+                Scouted(
+                    index,
+                    True,
+                    tuple(watch.convolutions),
+                    features.shape[1],
+                    tuple(watch.stack),
+                    watch.dtype,
+                )
             )
             raise ReachedError
         return call.run()
@@ -112,7 +121,7 @@ def _scout_one_by_one(model: nn.Module, rows: Rows) -> Scouted:
         each.append(seen)
     original, changed, again = each
     if len(original) != len(again) or any(
-        one.shape != other.shape or change_of(one, other).max() > tolerance(rows.dtype)
+        one.shape != other.shape or change_of(one, other).max() > tolerance(watch.dtype)
         for one, other in zip(original, again, strict=True)
     ):
         raise ModelError(
@@ -121,8 +130,8 @@ def _scout_one_by_one(model: nn.Module, rows: Rows) -> Scouted:
             "model without that, such as ViTForImageClassification with the same weights"
         )
     for index, (one, other) in enumerate(zip(original, changed, strict=False)):
-        if one.shape != other.shape or change_of(one, other).max() > tolerance(rows.dtype):
-            return Scouted(index, False, tuple(watch.convolutions), len(one))
+        if one.shape != other.shape or change_of(one, other).max() > tolerance(watch.dtype):
+            return Scouted(index, False, tuple(watch.convolutions), len(one), dtype=watch.dtype)
     return _unreached(model, len(original))
 
 

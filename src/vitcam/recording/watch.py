@@ -31,19 +31,36 @@ class NotTogetherError(Exception):
     """What belongs to which image of a batch couldn't be told."""
 
 
-def tolerance(model_dtype: torch.dtype) -> float:
-    """The share by which tokens may differ for rounding alone."""
-    return 1e-4 if model_dtype in (torch.float32, torch.float64) else 3e-2
+def tolerance(lowest: torch.dtype) -> float:
+    """The share by which tokens may differ for rounding alone, in the lowest precision that a model computes in."""
+    return 1e-4 if lowest in (torch.float32, torch.float64) else 3e-2
+
+
+def logits_tolerance(lowest: torch.dtype) -> float:
+    """The same of logits, as a share of their spread."""
+    return 1e-3 if lowest in (torch.float32, torch.float64) else 5e-2
 
 
 class Watch:
-    """Watches one pass of some images, of each attention call its keys and values per image."""
+    """Watches one pass of some images, of each attention call its keys and values per image.
+
+    Attributes:
+        convolutions: (rows, columns) of what convolutions gave.
+        count: how many attention calls there were.
+        laid: how often tensors had which two leading dimensions.
+        stack: the modules that are being called, outermost first.
+        written_over: whether the model wrote over what its attention had read.
+        writes_images: whether it wrote into its images.
+        dtype: the lowest precision that anything was computed in.
+    """
 
     def __init__(self, model: nn.Module, rows: int) -> None:
         self.convolutions: list[tuple[int, int]] = []
         self.count = 0
         self.laid: Counter[tuple[int, int]] = Counter()
         self.stack: Sequence[str] = ()
+        self.written_over, self.writes_images = False, False
+        self.dtype = torch.float32
         self._model, self._rows = model, rows
 
     def run(
@@ -53,14 +70,20 @@ class Watch:
         observe: Callable[..., None] | None = None,
     ) -> Any:
         """What the model gives; None where a pass was ended early."""
+        read: list[tuple[Tensor, int]] = []
 
         def answer(call: AttentionCall) -> Tensor:
             self.count += 1
             check_tensor(call.value, self._model)
+            self._computed(call.value)
+            held = (call.query, call.key, call.value, call.mask)
+            read.extend((x, x._version) for x in held if x is not None and not x.is_inference())
             by_row = call.query.shape[0] % self._rows == call.value.shape[0] % self._rows == 0
             return attend(call, features_of(call, self._rows) if by_row else None, self.count - 1)
 
         def look(function: Any, args: Any, keywords: Any, result: Any) -> None:
+            if isinstance(result, Tensor):
+                self._computed(result)
             if function in _CONVOLUTIONS and isinstance(result, Tensor) and result.dim() == 4:
                 self.convolutions.append((result.shape[-2], result.shape[-1]))
             if isinstance(result, Tensor) and result.dim() == 3:
@@ -71,9 +94,17 @@ class Watch:
         with module_stack(self._model) as self.stack, torch.no_grad(), fast_linear():
             try:
                 with intercept(answer, look, written_out=True):
-                    return self._model(rows)
+                    given = rows.clone()  # here, where it is seen
+                    return self._model(given)
             except ReachedError:
                 return None
+            finally:
+                self.written_over = any(tensor._version != version for tensor, version in read)
+                self.writes_images = given._version > 0
+
+    def _computed(self, tensor: Tensor) -> None:
+        if tensor.is_floating_point() and tensor.dtype.itemsize < self.dtype.itemsize:
+            self.dtype = tensor.dtype
 
 
 _CONVOLUTIONS = frozenset({torch.conv2d, nn.functional.conv2d})
@@ -136,19 +167,45 @@ def has_own_queries(
     """
     if not bool(changes.max() > 0):
         return False
+    moved = _query_changes(call, queries, changes)
+    return moved is not None and unlike(moved, changes)
+
+
+def stand_elsewhere(
+    call: AttentionCall, queries: Tensor | None, changes: Float[Tensor, "copies keys"]
+) -> bool:
+    """Whether fewer queries than keys aren't the first of the keys' tokens: keys of a layer's own may stand in front.
+
+    The rows are as for :func:`has_own_queries`.
+    """
+    count = call.query.shape[-2]
+    moved = _query_changes(call, queries, changes) if count < changes.shape[-1] else None
+    if moved is None or moved.shape[-1] != count:
+        return False
+    allowed = 1e-3 * float(changes.max())
+    first = changes[:, :count]
+    if not bool(moved.max() > allowed) or not bool(first.max() > allowed):
+        return bool(moved.max() > allowed) or bool(first.max() > allowed)
+    return unlike(moved, first)
+
+
+def _query_changes(
+    call: AttentionCall, queries: Tensor | None, changes: Float[Tensor, "copies keys"]
+) -> Float[Tensor, "copies queries"] | None:
+    """How much each query changes with each changed copy; None where that can't be known."""
     if queries is not None:
-        return unlike(change_of(queries[2:-1], queries[1]), changes)
+        return change_of(queries[2:-1], queries[1])
     # Of written-out attention S is known: where a key hasn't changed, only a change of the query changes it.
     still = changes.amax(dim=0) < 1e-3 * changes.max()
     rows = len(changes) + 3
     if call.mask is None or call.mask.dim() < 3 or not still.any() or windows_of(call, rows) > 1:
-        return False
+        return None
     scores = with_head_dimension(call, rows).mask
     assert scores is not None
     if scores.shape[0] != rows:
-        return False
+        return None
     moved = (scores[2:-1] - scores[1:2])[..., still].detach().float().abs()
-    return unlike(moved.flatten(3).mean(dim=(1, 3)) if moved.dim() == 4 else moved.mean(dim=-1), changes)
+    return moved.flatten(3).mean(dim=(1, 3)) if moved.dim() == 4 else moved.mean(dim=-1)
 
 
 def unlike(queries: Float[Tensor, "copies queries"], keys: Float[Tensor, "copies keys"]) -> bool:

@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from vitcam.errors import OneByOneError
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
-from vitcam.recording.known import state_of
 from vitcam.recording.preserved import alone_with, attention_switches, preserved
+from vitcam.recording.state import state_of
 
 Result = TypeVar("Result")
 _working: WeakKeyDictionary[nn.Module, dict[Any, Way]] = WeakKeyDictionary()
@@ -105,7 +105,7 @@ def _same_when_fused(model: nn.Module, image: Float[Tensor, "1 channels height w
     for fused in (False, True):
         try:
             with preserved(model, fused=fused), torch.no_grad():
-                output = model(image)
+                output = model(image.clone())  # some write into it
         except Exception:  # the model's own; the way in which it fails isn't taken, or says so when it is
             return False
         outputs.append([leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)])

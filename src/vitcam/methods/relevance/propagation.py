@@ -111,7 +111,7 @@ class Propagation(TorchFunctionMode):
         Raises:
             MethodError: it wasn't.
         """
-        for tensor in _carrying(vars(values) if hasattr(values, "logits") else values):
+        for tensor in _carrying(_held(values)):
             node = unseen_node(tensor, self._known)
             if node is not None:
                 raise MethodError(
@@ -207,6 +207,13 @@ _BEFORE_ATTENTION = frozenset({"norm", "scale", "add"})
 
 def _any_carries(values: Any) -> bool:
     return any(True for _ in _carrying(values))
+
+
+def _held(values: Any) -> Any:
+    """What a model's output holds, where it is an object of a class of its own."""
+    if isinstance(values, Tensor | Mapping | list | tuple):
+        return values
+    return getattr(values, "__dict__", (getattr(values, "logits", None),))
 
 
 def _carrying(values: Any) -> Iterator[Tensor]:
