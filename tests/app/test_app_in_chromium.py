@@ -69,7 +69,7 @@ def test_moving_the_threshold_only_draws(visit):
     one.changed(lower)
     one.tab("Code")
     expect(one.page.locator("#code-0 .cm-content")).to_contain_text("opacity=0.2")
-    expect(one.page.locator("#code-0 .cm-content")).to_contain_text("boxes(0.3)")
+    expect(one.page.locator("#code-0 .cm-content")).to_contain_text("boxes=0.3")
 
 
 def test_layers_and_heads(visit):

@@ -145,7 +145,7 @@ def test_drawing_and_packing_run_no_model(desk, shelf):
         f"cat_and_cup.embedded-photo.{suffix}" for suffix in ("png", "npz", "py")
     ]
     assert "threshold" not in code["value"]
-    assert "boxes(0.4)" in code["value"]
+    assert "boxes=0.4" in code["value"]
     _, newer, *_ = desk.pack(ME, 0, given, 0.5, False, 0.4)
     _, other, *_ = desk.pack(ME, 1, given, 0.5, False, 0.4)
     assert [Path(path).exists() for path in (png, newer, other)] == [False, True, True]
