@@ -53,7 +53,15 @@ class Score:
         return torch.full(scores.shape, -1, dtype=torch.long, device=scores.device)
 
     def reads_more_than_logits(self, output: Any) -> bool:
-        """Whether the score may depend on anything in a model's output besides the logits."""
+        """Whether the score may depend on anything in a model's output besides the logits.
+
+        Example:
+            >>> output = {"logits": torch.ones(2, 5), "features": torch.ones(2, 3)}
+            >>> Score(function=lambda output: output["logits"][:, 0]).reads_more_than_logits(output)
+            False
+            >>> Score(function=lambda output: output["features"][:, 0]).reads_more_than_logits(output)
+            True
+        """
         logits = find_logits(output)
         if self.function is None or output is logits:
             return False
