@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, pairwise
+from statistics import median
 
 import torch
 from jaxtyping import Bool, Float
@@ -211,10 +212,11 @@ def _by_strips(probe: _Probe) -> PatchGrid | None:
             return None
         parts *= 2
     grid = grid_of([token for *_, token in laid], height, width)
-    extents = [_extent(probe, axis, each, placed) for axis, each in enumerate((rows, columns))]
-    if not all(_is_even(probe, *each, placed) for each in zip((0, 1), (rows, columns), extents, strict=True)):
+    if not (_advances(rows) and _advances(columns)):
         return None
-    (top, bottom), (left, right) = extents
+    (top, bottom), (left, right) = (
+        _extent(probe, axis, each, placed) for axis, each in enumerate((rows, columns))
+    )
     whole = (top, left, bottom, right) == (0, 0, *probe.size)
     return grid if whole else replace(grid, region=(top, left, bottom, right))
 
@@ -261,22 +263,16 @@ def _extent(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int]) -> t
     return (0.0, float(length)) if abs(start) <= allowed and abs(stop - length) <= allowed else (start, stop)
 
 
-def _is_even(
-    probe: _Probe, axis: int, lines: _Lines, extent: tuple[float, float], placed: Sequence[int]
-) -> bool:
-    """Whether each line answers to its own part of what patches cover, as much as to any other.
+def _advances(lines: _Lines) -> bool:
+    """Whether each line answers to a part of the image of its own, further on than the one before it.
 
-    Where an image is mirrored or repeated at its borders, the last lines answer to places of others.
+    Where an image is mirrored or repeated at its borders, the last lines answer to places of others. A border that
+    cuts off what patches see moves their middles by half of a step at most.
     """
-    (start, stop), count, length = extent, len(lines.intervals), probe.size[axis]
-    edges = [min(max(round(start + (stop - start) * line / count), 0), length) for line in range(count + 1)]
-    answers = probe.strips(axis, edges).square()
-    for line in range(count):
-        members = [token for token in placed if lines.of_token[token] == line]
-        of_line = answers[:, members].mean(dim=1)
-        if edges[line] < edges[line + 1] and of_line[line] < 0.5 * of_line.max():
-            return False
-    return True
+    middles = [(start + stop) / 2 for start, stop in lines.intervals]
+    steps = [after - before for before, after in pairwise(middles)]
+    widest = max(stop - start for start, stop in lines.intervals)
+    return all(step >= max(0.4 * median(steps), 0.2 * widest) for step in steps)
 
 
 def _exact(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int], line: int) -> tuple[float, float]:
