@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from doc_pages import REPOSITORY, blocks_of
 
 from vitcam.bench.run import run_bench
 from vitcam.bench.settings import Settings
+from vitcam.evaluation.datasets import KINDS
+from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.store import RunFolder
 from vitcam.methods import METHODS
 
@@ -49,6 +52,16 @@ def place(tmp_path_factory):
     install(root / "site")
     make_things(root / "things")
     return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def others_see_none_of_it():
+    """What is tried in this process is forgotten by the registries."""
+    registries = (METHODS, MEASURES, KINDS)
+    before = [{name: copy.copy(value) for name, value in vars(each).items()} for each in registries]
+    yield
+    for registry, state in zip(registries, before, strict=True):
+        vars(registry).update(state)
 
 
 def vitcam(place, *words, path=True):

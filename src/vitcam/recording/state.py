@@ -35,9 +35,10 @@ def state_of(model: nn.Module) -> int:
     may have left behind, aren't among them.
 
     Example:
-        >>> before = state_of(model)
-        >>> model.global_pool = "avg"
-        >>> state_of(model) == before
+        >>> layer = nn.Linear(2, 2)
+        >>> before = state_of(layer)
+        >>> layer.pooling = "avg"
+        >>> state_of(layer) == before
         False
     """
     return hash(tuple(_State().of_modules(model.modules())))
