@@ -18,7 +18,7 @@ from vitcam.recording.grid import even_grids
 from vitcam.recording.layout import Layout
 from vitcam.recording.obstacles import same_places
 from vitcam.recording.places import Image, measured_grid
-from vitcam.recording.scout import Scouted, unmixed_pass
+from vitcam.recording.scout import Scouted, tokens_at, unmixed_pass
 from vitcam.recording.state import state_of
 from vitcam.types import PatchGrid
 
@@ -80,9 +80,13 @@ def _measured_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
 
     shape, size = activation(image).shape[1:], (image.shape[-2], image.shape[-1])
     if len(shape) == 2 and not layout.obstacle and shape[0] == layout.tokens:
-        copies, expected = layout.changed_copies(image)
-        values = activation(torch.cat([image, copies]))
-        same = same_places(expected, (values[1:] - values[:1]).norm(dim=-1))
+        rows = torch.cat([image, layout.changed_copies(image)[0]])
+        # Where convolutions have mixed places, neighbours change too, as they do at the first attention.
+        before, after = (
+            (values[1:] - values[:1]).norm(dim=-1)
+            for values in (tokens_at(model, rows, scouted, first), activation(rows))
+        )
+        same = same_places(before, after)
         return NormSite(layout.grid if same else None)
     if len(shape) == 2:
         # Any token may be the only patch of an image, so that a single one confirms nothing.
