@@ -101,3 +101,18 @@ class DatasetError(VitcamError):
         Traceback (most recent call last):
         vitcam.errors.DatasetError: there is no voc dataset at nowhere: ...
     """
+
+
+_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "failed to allocate")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of whatever library says that memory, of the machine or of a GPU, was too little.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+        True
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from vitcam.errors import ModelError
+from vitcam.errors import ModelError, is_out_of_memory
 from vitcam.evaluation import RunError, loading, memory
 from vitcam.evaluation.store import RunFolder
 from vitcam.methods import METHODS
@@ -153,7 +153,7 @@ def test_one_photograph_that_does_not_fit_has_other_remedies():
     assert "not even one photograph at a time fits: take fewer methods" in str(
         memory.out_of_memory(MemoryError(), 1)
     )
-    assert not memory.is_out_of_memory(RuntimeError("shapes don't match"))
+    assert not is_out_of_memory(RuntimeError("shapes don't match"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitcam.errors import VitcamError
+from vitcam.errors import VitcamError, is_out_of_memory
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.measure import Measure, resolved
 from vitcam.evaluation.measures import MEASURES
-from vitcam.evaluation.memory import is_out_of_memory
 from vitcam.recording import Precision
 from vitcam.types import Box
 
@@ -151,10 +150,8 @@ def _computed(measure: Measure, case: LocalizationCase | PerturbationCase) -> An
         return compute(case)
     try:
         return compute(case)
-    except (VitcamError, MemoryError):
-        raise
     except Exception as error:
-        if is_out_of_memory(error):
+        if isinstance(error, VitcamError) or is_out_of_memory(error):
             raise
         raise _wrong(measure, f"failed: {type(error).__name__}: {error}") from error
 

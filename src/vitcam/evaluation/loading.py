@@ -11,11 +11,10 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from vitcam.errors import DatasetError, ImageError
+from vitcam.errors import DatasetError, ImageError, is_out_of_memory
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.datasets.digests import annotation_digest, photograph_digest
 from vitcam.evaluation.ground_truth import Truth, find_truth
-from vitcam.evaluation.memory import is_out_of_memory
 from vitcam.models import Preprocessing
 from vitcam.threads import map_ahead
 

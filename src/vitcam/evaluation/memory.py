@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
 from vitcam.evaluation.errors import RunError
-
-_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "failed to allocate")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory, of the machine or of a GPU, was too little."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
 
 
 def out_of_memory(error: BaseException, batch: int) -> RunError:

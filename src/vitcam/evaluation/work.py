@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from vitcam.errors import ModelError
+from vitcam.errors import ModelError, is_out_of_memory
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.failing import OF_IMAGES, rows_of_the_others
 from vitcam.evaluation.frames import pl
@@ -15,7 +15,7 @@ from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Failed, Item, MadeFrom, load_batches
 from vitcam.evaluation.localizing import localization_rows
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.memory import is_out_of_memory, out_of_memory
+from vitcam.evaluation.memory import out_of_memory
 from vitcam.evaluation.perturbing import perturbation_rows
 from vitcam.evaluation.rows import MADE_FROM, Row, failed_row, to_frame
 from vitcam.evaluation.store import RunFolder

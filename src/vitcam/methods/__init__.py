@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vitcam.errors import MapError, MethodError, VitcamError
+from vitcam.errors import MapError, MethodError, VitcamError, is_out_of_memory
 from vitcam.methods import (
     agcam,
     attention,
@@ -142,10 +142,8 @@ def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap:
     """What a method that isn't vitcam's computes; errors name it."""
     try:
         maps = method.compute(recording, **options)
-    except (VitcamError, MemoryError):
-        raise
     except Exception as error:
-        if isinstance(error, RuntimeError) and "memory" in str(error):
+        if isinstance(error, VitcamError) or is_out_of_memory(error):
             raise
         raise MethodError(f"the method {method.name} failed: {type(error).__name__}: {error}") from error
     expected = (*recording.targets.shape, recording.layout.grid.tokens)

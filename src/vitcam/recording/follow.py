@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -242,18 +242,7 @@ def _compared(
             own = own or unlike(change_of(queries[2:-1], queries[1]), changes[:-1])
             elsewhere = stand_elsewhere(rows[0][0], queries, changes[:-1])
         compared.append(
-            SeenCall(
-                call.stack,
-                call.windows,
-                call.queries,
-                call.keys,
-                call.upstream,
-                call.written_out,
-                changes[:-1],
-                changes[-1],
-                own,
-                elsewhere,
-            )
+            replace(call, changes=changes[:-1], stirred=changes[-1], own_queries=own, elsewhere=elsewhere)
         )
     return compared
 

@@ -27,7 +27,7 @@ from vitcam.recording.replay import replay
 from vitcam.recording.score import Score
 from vitcam.recording.scout import other_tokens
 from vitcam.recording.state import state_of
-from vitcam.recording.watch import change_of, features_of, logits_tolerance, tolerance
+from vitcam.recording.watch import change_of, logits_tolerance, tolerance, value_features
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
 _REMEMBERED = 32  # states and input sizes of one model
@@ -35,9 +35,6 @@ _REMEMBERED = 32  # states and input sizes of one model
 
 def _nothing(run: Pass) -> None:
     """Of a model of which all is known."""
-
-
-_NO_PASS = Pass(None, ())
 
 
 @dataclass(frozen=True)
@@ -94,21 +91,25 @@ def know(
         # A head of zeros may be trained.
         lasts = not depends_on_score and all(head.pools or bool(head.rows.any()) for head in known.heads)
 
+        def remember() -> Known:
+            settled = replace(known, confirm=_nothing)
+            if lasts:
+                while len(remembered) >= _REMEMBERED:
+                    remembered.pop(next(iter(remembered)))
+                remembered[key] = settled
+            return settled
+
         def confirm(run: Pass) -> None:
             known.confirm(run)
-            while len(remembered) >= _REMEMBERED:
-                remembered.pop(next(iter(remembered)))
-            if lasts:
-                remembered[key] = replace(known, confirm=_nothing)
+            remember()
 
+        if known.confirm is _nothing:
+            return remember()
         if not confirmed:
             return replace(known, confirm=confirm)
-        run = _NO_PASS
-        if known.confirm is not _nothing:
-            with given_to(model, known.layout, inputs.of(0, 1)):
-                run = plain_pass(model, images[:1], known.layout)
-        confirm(run)
-    return replace(known, confirm=_nothing)
+        with given_to(model, known.layout, inputs.of(0, 1)):
+            known.confirm(plain_pass(model, images[:1], known.layout))
+        return remember()
 
 
 @contextlib.contextmanager
@@ -201,7 +202,7 @@ def _check_same(model: nn.Module, followed: Followed, run: Pass) -> None:
     same = agree(before, logits[:1], logits_tolerance(followed.dtype))
     if run.layers:
         # What is kept of a layer may leave out its keys; its values it doesn't.
-        values = features_of(replace(run.layers[0].call, written_out=True), len(logits))[0]
+        values = value_features(run.layers[0].call, len(logits))[0]
         first = followed.first[:, -values.shape[1] :]
         same = same and values.shape == first.shape
         same = same and not bool((change_of(values, first) > 10 * tolerance(followed.dtype)).any())

@@ -127,22 +127,17 @@ class Layout:
         """The calls that are layers of the image's tokens."""
         return tuple(call for call in self.calls if call.stream is not None)
 
-    def changed_copies(self, image: Image) -> tuple[Tensor, Tensor]:
-        """Copies of an image in which some places are changed, and (copies, tokens) 1 where tokens are to change.
+    def changed_copies(self, image: Image) -> Tensor:
+        """Copies of an image in which some places are changed.
 
         Example:
             >>> from vitcam.recording import Need, Score, record
             >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
             >>> layout = record(model, images, score, Need.NOTHING).layout
-            >>> copies, expected = layout.changed_copies(images[:1])
-            >>> copies.shape, expected.shape
-            (torch.Size([2, 3, 224, 224]), torch.Size([2, 197]))
+            >>> layout.changed_copies(images[:1]).shape
+            torch.Size([2, 3, 224, 224])
         """
-        chosen = list(some_cells(self.grid.tokens, 2))
-        copies = changed_cells(image, self.grid, chosen)
-        expected = torch.zeros(len(copies), self.tokens, device=image.device)
-        expected[:, self.grid.patches] = torch.tensor(chosen, dtype=expected.dtype, device=image.device)
-        return copies, expected
+        return changed_cells(image, self.grid, some_cells(self.grid.tokens, 2))
 
     @property
     def callers(self) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def _measured_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
 
     shape, size = activation(image).shape[1:], (image.shape[-2], image.shape[-1])
     if len(shape) == 2 and not layout.obstacle and shape[0] == layout.tokens:
-        rows = torch.cat([image, layout.changed_copies(image)[0]])
+        rows = torch.cat([image, layout.changed_copies(image)])
         # Where convolutions have mixed places, neighbours change too, as they do at the first attention.
         before, after = (
             (values[1:] - values[:1]).norm(dim=-1)

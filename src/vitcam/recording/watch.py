@@ -123,8 +123,13 @@ def windows_of(call: AttentionCall, rows: int) -> int:
 
 def features_of(call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens features"]:
     """Keys and values per row and token, each projected to a few numbers."""
-    tensors = (call.value,) if call.written_out else (call.key, call.value)
-    return torch.cat([_projected(tensor, call, rows) for tensor in tensors], dim=-1)
+    values = value_features(call, rows)
+    return values if call.written_out else torch.cat([_projected(call.key, call, rows), values], dim=-1)
+
+
+def value_features(call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens features"]:
+    """Of :func:`features_of`, what comes last: the values alone."""
+    return _projected(call.value, call, rows)
 
 
 def query_features(call: AttentionCall, rows: int) -> Tensor | None:
