@@ -21,11 +21,11 @@ from tried_models_page import METHODS, RESULTS, write_page
 
 import vitcam
 from vitcam.errors import VitcamError
+from vitcam.explaining.targets import score_of
 from vitcam.heatmap import to_grid
 from vitcam.methods import agcam
 from vitcam.recording import Need, Score, find_logits, record
 from vitcam.recording.blocks import block_input
-from vitcam.targets import score_of
 
 SECONDS = 900
 

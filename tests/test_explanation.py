@@ -15,7 +15,7 @@ from PIL import Image
 
 import vitcam
 from vitcam.errors import ImageError, ModelError, NoSuchImageError, StoredError, TargetError, VitcamError
-from vitcam.explanation import explanation as module
+from vitcam.explaining import explanation as module
 from vitcam.images import Pictures
 from vitcam.photos import photo_path
 from vitcam.render import overlay
@@ -219,7 +219,7 @@ def test_saving_again_replaces_and_leaves_other_files(e, tmp_path):
 
 def test_interrupted_the_earlier_one_stays(e, tmp_path, monkeypatch):
     e.save(tmp_path)
-    from vitcam.explanation import storing
+    from vitcam.explaining import storing
 
     write = storing.write_whole
     for last in range(5):

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vitcam.decomposing import Decomposition, decompose
     from vitcam.errors import VitcamError
-    from vitcam.explaining import compare, explain
-    from vitcam.explanation import Comparison, Explanation, figure, load
-    from vitcam.inspecting import Inspection, inspect
+    from vitcam.explaining import (
+        Decomposition,
+        Explanation,
+        Inspection,
+        attention_heads,
+        decompose,
+        figure,
+        inspect,
+        load,
+    )
+    from vitcam.explaining.explain import Comparison, compare, explain
     from vitcam.models import LoadedModel, Preprocessing, load_model, wrap
-    from vitcam.single_heads import attention_heads
     from vitcam.types import Box, PatchGrid
 
 __version__ = "0.1.0"
@@ -46,17 +52,17 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "attention_heads": "vitcam.single_heads",
+        "attention_heads": "vitcam.explaining",
         "compare": "vitcam.explaining",
-        "decompose": "vitcam.decomposing",
-        "Decomposition": "vitcam.decomposing",
+        "decompose": "vitcam.explaining",
+        "Decomposition": "vitcam.explaining",
         "explain": "vitcam.explaining",
-        "Explanation": "vitcam.explanation",
-        "Comparison": "vitcam.explanation",
-        "figure": "vitcam.explanation",
-        "load": "vitcam.explanation",
-        "inspect": "vitcam.inspecting",
-        "Inspection": "vitcam.inspecting",
+        "Explanation": "vitcam.explaining",
+        "Comparison": "vitcam.explaining",
+        "figure": "vitcam.explaining",
+        "load": "vitcam.explaining",
+        "inspect": "vitcam.explaining",
+        "Inspection": "vitcam.explaining",
         "LoadedModel": "vitcam.models",
         "Preprocessing": "vitcam.models",
         "load_model": "vitcam.models",

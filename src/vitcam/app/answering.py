@@ -15,10 +15,8 @@ from vitcam.app.policy import MAX_CLASSES, Policy
 from vitcam.app.ranking import Ranking, Subject, classifier, rank
 from vitcam.app.shelf import ModelShelf
 from vitcam.app.work import Work
-from vitcam.decomposing import Decomposition, decompose
 from vitcam.errors import MethodError, TargetError
-from vitcam.explaining import compare
-from vitcam.explanation import Explanation
+from vitcam.explaining import Decomposition, Explanation, compare, decompose
 from vitcam.methods import find_method
 from vitcam.recording import Need
 

@@ -13,9 +13,8 @@ from torch import Tensor
 from vitcam.app.answering import Answer
 from vitcam.app.photograph import reduced
 from vitcam.boxes import boxes_from_heatmap
-from vitcam.decomposing import Decomposition
-from vitcam.explanation import Explanation, figure
-from vitcam.explanation.figures import is_blind
+from vitcam.explaining import Decomposition, Explanation, figure
+from vitcam.explaining.figures import is_blind
 from vitcam.heatmap import normalize, upsample
 from vitcam.render import Cell, overlay
 from vitcam.render.overlay import DEFAULT_OPACITY

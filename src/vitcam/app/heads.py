@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vitcam.decomposing import Decomposition
+from vitcam.explaining import Decomposition
 
 
 @dataclass(frozen=True, eq=False)

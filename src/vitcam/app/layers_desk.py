@@ -18,8 +18,8 @@ from vitcam.app.shelf import ModelShelf
 from vitcam.app.updates import HINT, look_of
 from vitcam.app.visits import Visits
 from vitcam.app.work import Stopped, Work, relayed
-from vitcam.decomposing import Decomposition
 from vitcam.errors import VitcamError
+from vitcam.explaining import Decomposition
 
 TAKING_APART = "taking apart"
 """A kind of work."""

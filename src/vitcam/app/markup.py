@@ -12,7 +12,7 @@ from vitcam.app.answering import Answer
 from vitcam.app.drawing import Look, kept_overlay, layer_overlays, notes, overlays
 from vitcam.app.heads import Heads
 from vitcam.app.photograph import reduced
-from vitcam.decomposing import Decomposition
+from vitcam.explaining import Decomposition
 from vitcam.printable import percent
 
 

@@ -15,7 +15,7 @@ from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.rows import Row
 from vitcam.evaluation.settings import Settings
-from vitcam.explanation import Explanation
+from vitcam.explaining import Explanation
 from vitcam.models import LoadedModel
 
 

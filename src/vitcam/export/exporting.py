@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitcam.batching import AnyModel
 from vitcam.errors import ModelError, VitcamError
-from vitcam.explaining import explain
+from vitcam.explaining import AnyModel, explain
 from vitcam.export.description import Classes, describe, resized
 from vitcam.export.errors import ExportError
 from vitcam.export.explaining_model import ExplainingModel

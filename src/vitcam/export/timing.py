@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from vitcam.batching import AnyModel
+from vitcam.explaining import AnyModel
 from vitcam.export.graph import require, write_graph
 from vitcam.export.verification import session
 from vitcam.models.device import on_device

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vitcam.explaining import explain
-from vitcam.explanation import Explanation
+from vitcam.explaining import Explanation, explain
 from vitcam.export.errors import ExportError
 
 TOLERANCE = 1e-3

@@ -17,8 +17,7 @@ from vitcam.cli.explaining.manifest import Failed
 from vitcam.cli.explaining.photographs import Photograph
 from vitcam.cli.explaining.run import Run
 from vitcam.errors import ImageError
-from vitcam.explaining import compare
-from vitcam.explanation import Explanation
+from vitcam.explaining import Explanation, compare
 from vitcam.images import open_image
 from vitcam.models import Preprocessing
 from vitcam.render import thumbnail

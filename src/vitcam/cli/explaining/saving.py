@@ -14,7 +14,7 @@ from vitcam.cli.explaining.boxes import to_photograph
 from vitcam.cli.explaining.manifest import Entry, Explained, Failed, Score, Target
 from vitcam.cli.explaining.run import Run
 from vitcam.errors import ImageError
-from vitcam.explanation import Explanation, figure
+from vitcam.explaining import Explanation, figure
 from vitcam.types import Box
 from vitcam.writing import write_whole
 

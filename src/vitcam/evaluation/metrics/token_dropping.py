@@ -16,11 +16,11 @@ from vitcam.evaluation.metrics.curves import Curves, columns_of
 from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.maps import images_of, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
+from vitcam.explaining import score_of
 from vitcam.recording import Overrides, Precision
 from vitcam.recording.blocks import block_input
 from vitcam.recording.known import know
 from vitcam.recording.preserved import preserved
-from vitcam.targets import score_of
 from vitcam.types import PatchGrid
 
 

@@ -26,7 +26,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from vitcam.errors import StoredError
-from vitcam.explanation.explanation import Explanation
+from vitcam.explaining.explanation import Explanation
 from vitcam.images import Pictures
 from vitcam.render.overlay import on_white
 from vitcam.writing import write_whole

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitcam.arguments import MoreInputs
-from vitcam.batching import AnyModel, any_targets, for_each_batch
 from vitcam.errors import MethodError
+from vitcam.explaining.arguments import MoreInputs
+from vitcam.explaining.batches import AnyModel, any_targets, for_each_batch
+from vitcam.explaining.inputs import Images
 from vitcam.heatmap import to_grid
-from vitcam.inputs import Images
 from vitcam.methods.attention import Query, attention_by_head
 from vitcam.recording import Need, Precision, Recording
 

@@ -10,13 +10,13 @@ from typing import Any, TypeGuard, TypeVar
 import torch
 from torch import nn
 
-from vitcam.arguments import MoreInputs, inputs_of, unpacked
 from vitcam.errors import ModelError, OneByOneError, TargetError
-from vitcam.inputs import Batch, Images, batches, listed
+from vitcam.explaining.arguments import MoreInputs, inputs_of, unpacked
+from vitcam.explaining.inputs import Batch, Images, batches, listed
+from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable, score_of
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
 from vitcam.recording import Inputs, Need, Recording, Score, record
-from vitcam.targets import ClassIndex, Targets, anything, most_probable, score_of
 
 AnyModel = nn.Module | LoadedModel
 Result = TypeVar("Result")

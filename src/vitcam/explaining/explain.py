@@ -8,18 +8,45 @@ from functools import reduce
 from typing import Any
 
 import torch
+from PIL import Image
 
-from vitcam.arguments import MoreInputs
-from vitcam.batching import AnyModel, for_each_batch
 from vitcam.errors import MethodError
-from vitcam.explanation import Comparison, Explanation
-from vitcam.explanation.explanation import join
+from vitcam.explaining.arguments import MoreInputs
+from vitcam.explaining.batches import AnyModel, for_each_batch
+from vitcam.explaining.explanation import Explanation, join
+from vitcam.explaining.figures import figure
+from vitcam.explaining.inputs import Batch, Images
+from vitcam.explaining.notebook import as_html, as_png
+from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
-from vitcam.inputs import Batch, Images
 from vitcam.methods import Method, canonical_name, compute_map, find_method
 from vitcam.models.loaded import LoadedModel
 from vitcam.recording import Need, Overrides, Precision, Recording
-from vitcam.targets import Targets
+
+
+class Comparison(dict[str, Explanation]):
+    """Explanations of the same images and classes, by the methods' names. In a notebook it shows itself as a picture.
+
+    Example:
+        >>> both = vitcam.compare(photo_model, photo, ["agcam", "rollout"], targets=["cat", "cup"])
+        >>> list(both), both["rollout"].label()
+        (['agcam', 'rollout'], 'cat')
+        >>> both.figure(boxes=0.5).save("figure.png")
+    """
+
+    def figure(self, **options: Any) -> Image.Image:
+        """The figure of all of them: see :func:`vitcam.figure`.
+
+        Args:
+            **options: of :func:`vitcam.figure`.
+        """
+        return figure(self, **options)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def _repr_png_(self) -> bytes | None:
+        return as_png(self)
 
 
 def explain(

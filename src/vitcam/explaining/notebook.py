@@ -11,8 +11,8 @@ from io import BytesIO
 from PIL import Image
 
 from vitcam.errors import VitcamError
-from vitcam.explanation.explanation import Explanation
-from vitcam.explanation.figures import figure
+from vitcam.explaining.explanation import Explanation
+from vitcam.explaining.figures import figure
 
 IMAGES, TARGETS, PICTURES = 4, 10, 40
 """The most that are shown: of images, of targets, and of maps in all."""

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from PIL import Image
 
 from vitcam.errors import VitcamError
-from vitcam.explanation.explanation import Explanation
+from vitcam.explaining.explanation import Explanation
 from vitcam.images import MAX_PIXELS
 from vitcam.printable import percent
 from vitcam.render import Cell, panel, thumbnail

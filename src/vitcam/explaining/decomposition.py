@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitcam.arguments import MoreInputs, unpacked
-from vitcam.batching import AnyModel, for_each_batch
 from vitcam.errors import MethodError
+from vitcam.explaining.arguments import MoreInputs, unpacked
+from vitcam.explaining.batches import AnyModel, for_each_batch
+from vitcam.explaining.inputs import Images, count, listed
+from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
-from vitcam.inputs import Images, count, listed
 from vitcam.methods.by_head import agcam_by_head
 from vitcam.recording import Need, Precision, Recording
-from vitcam.targets import Targets
 
 
 @dataclass(frozen=True)

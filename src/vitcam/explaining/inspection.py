@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vitcam.arguments import MoreInputs
-from vitcam.batching import AnyModel, any_targets, for_each_batch
-from vitcam.inputs import Images
+from vitcam.explaining.arguments import MoreInputs
+from vitcam.explaining.batches import AnyModel, any_targets, for_each_batch
+from vitcam.explaining.inputs import Images
 from vitcam.methods import METHODS, obstacle_of
 from vitcam.recording import CallSite, Layout, Need, Overrides, Recording
 from vitcam.recording.heads import Head

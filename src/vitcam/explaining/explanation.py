@@ -109,12 +109,12 @@ class Explanation:
         )
 
     def _repr_html_(self) -> str:
-        from vitcam.explanation.notebook import as_html
+        from vitcam.explaining.notebook import as_html
 
         return as_html(self)
 
     def _repr_png_(self) -> bytes | None:
-        from vitcam.explanation.notebook import as_png
+        from vitcam.explaining.notebook import as_png
 
         return as_png(self)
 
@@ -160,7 +160,7 @@ class Explanation:
             >>> vitcam.load("explained")
             Explanation(agcam, 1 image × 1 target, maps of 12×12)
         """
-        from vitcam.explanation.storing import save
+        from vitcam.explaining.storing import save
 
         save(self, folder)
 

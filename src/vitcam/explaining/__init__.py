@@ -1,0 +1,28 @@
+"""From a model and images to the answer, and what one makes of it: pictures, boxes, figures, a folder on disk."""
+
+from vitcam.explaining.batches import AnyModel
+from vitcam.explaining.decomposition import Decomposition, decompose
+from vitcam.explaining.explain import Comparison, compare, explain
+from vitcam.explaining.explanation import Explanation
+from vitcam.explaining.figures import figure
+from vitcam.explaining.heads import attention_heads
+from vitcam.explaining.inspection import Inspection, inspect
+from vitcam.explaining.storing import load
+from vitcam.explaining.targets import Targets, score_of
+
+__all__ = [
+    "AnyModel",
+    "Comparison",
+    "Decomposition",
+    "Explanation",
+    "Inspection",
+    "Targets",
+    "attention_heads",
+    "compare",
+    "decompose",
+    "explain",
+    "figure",
+    "inspect",
+    "load",
+    "score_of",
+]
