@@ -45,6 +45,17 @@ def percent(share: float) -> str:
     return "<0.1 %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
 
 
+def no_formula(value: Any) -> Any:
+    """A text that spreadsheets would take for a formula, with the mark that makes them take it as it is.
+
+    Example:
+        >>> no_formula("=1+1"), no_formula("cat"), no_formula(-0.5)
+        ("'=1+1", 'cat', -0.5)
+    """
+    acts = isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
+    return f"'{value}" if acts else value
+
+
 def _sign(found: re.Match[str]) -> str:
     code = ord(found[0])
     if code < 0x20:

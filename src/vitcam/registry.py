@@ -6,7 +6,7 @@ import difflib
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -99,8 +99,7 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         if is_reference(name) and not any(each.startswith(f"{module}:") for each in self.ours):
             self[name] = self._imported(name, module, attribute)
             return self._entries[name]
-        near = difflib.get_close_matches(name, self, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = f" Did you mean {near!r}?" if (near := _nearest(name, self)) else ""
         raise self._error(
             f"there is no {self._what} {name!r}.{hint} The {self._what}s are {', '.join(self)}."
         )
@@ -151,6 +150,13 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
                 raise self._error(f"the module {module} has no {attribute}, which {name} should be")
             found = getattr(found, part)
         return found
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that a person would take it for: the same in other letters, or nearly the same."""
+    plain = {re.sub(r"[^a-z0-9:]", "", each.casefold()): each for each in names}
+    near = difflib.get_close_matches(re.sub(r"[^a-z0-9:]", "", name.casefold()), plain, n=1)
+    return plain[near[0]] if near else None
 
 
 def _is_of(module: str, error: ModuleNotFoundError) -> bool:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,16 @@ def test_what_is_computed_knows_nothing_of_gradio():
     knowing = {file.stem for file in files if "import gradio" in file.read_text()}
     of_the_page = {"components", "head_grid", "layout", "page", "style", "updates", "wiring"}
     assert knowing == {"desk", "layers_desk", "problems"} | of_the_page
+
+
+def test_visitors_of_a_server_import_nothing(tmp_path, monkeypatch):
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    policy = policy_for("0.0.0.0", [])
+    for name in ("trap:METHOD", " trap:METHOD (layer=1)", "trap:METHOD(layer=1)"):
+        with pytest.raises(MethodError, match="This server has no method"):
+            policy.checked_methods([name])
+    with pytest.raises(ModelError, match="offers only"):
+        policy.checked_model("trap:build")
+    assert "trap" not in sys.modules

@@ -32,11 +32,11 @@ def entry(manifest, name):
 def test_everything_that_the_manifest_names_is_there_and_nothing_else(run):
     result, folder, manifest = run
     assert result.exit_code == 0, result.stderr
-    named = {"manifest.json"}
+    named = {"manifest.json", "index.html"}
     for image in manifest["images"]:
         named |= {image["panel"], *image["maps"].values()}
     assert named == {file.name for file in folder.iterdir()}
-    assert len(named) == 1 + 4 * 3
+    assert len(named) == 2 + 4 * 3
 
 
 def test_manifest_says_what_was_done(run):

@@ -12,7 +12,18 @@ from vitcam.cli.terminal import complain, stdout
 ACTS = "\x1b]0;taken\x07\x9b2J\r\x08\x7f\u202e"
 """Sets a terminal's title, clears it, goes back, turns what follows around."""
 LEFT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
-COMMANDS = ("explain", "evaluate", "report", "train-head", "export", "bench", "methods", "models", "app")
+COMMANDS = (
+    "explain",
+    "evaluate",
+    "report",
+    "train-head",
+    "export",
+    "bench",
+    "methods",
+    "models",
+    "classes",
+    "app",
+)
 
 
 def assert_harmless(result, *named):

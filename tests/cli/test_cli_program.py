@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -84,6 +85,44 @@ def test_models_says_how_to_install_what_is_missing(vitcam, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("vitcam.models.sources.find_spec", lambda name: None if name == "transformers" else 1)
     assert "no: pip install 'vitcam[hf]'" in vitcam("models").stdout
+
+
+def test_models_are_found_by_words_of_their_names(vitcam):
+    lines = vitcam("models", "SMALL dinov2").stdout.splitlines()
+    assert "timm:vit_small_patch14_dinov2.lvd142m" in lines
+    assert all({"small", "dinov2"} <= set(re.findall("small|dinov2", line)) for line in lines)
+    assert vitcam("models", "torchvision:vit_b").stdout.splitlines() == [
+        "torchvision:vit_b_16",
+        "torchvision:vit_b_32",
+    ]
+    assert "open_clip:ViT-B-32/laion2b_s34b_b79k" in vitcam("models", "laion2b_s34b_b79k").stdout.splitlines()
+    assert vitcam("models", "embedded").stdout.splitlines() == ["embedded:photo"]
+
+
+def test_a_search_that_finds_nothing_says_so(vitcam, monkeypatch):
+    monkeypatch.setattr("vitcam.models.sources.find_spec", lambda name: None if name == "open_clip" else 1)
+    result = vitcam("models", "no such model")
+    assert result.exit_code == 1
+    assert "open_clip isn't installed, so its models weren't searched" in result.stderr
+    assert "no model has 'no such model' in its name" in result.stderr
+    assert vitcam("models", "--inspect").exit_code == 2
+
+
+def test_classes_are_listed_and_searched(vitcam):
+    result = vitcam("classes")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == "62 classes of embedded:photo"
+    result = vitcam("classes", "CAT")
+    rows = [line.split()[:2] for line in result.stdout.splitlines() if re.match(r" *\d+ ", line)]
+    assert rows[:3] == [["1", "cat"], ["2", "big"], ["6", "cattle"]]
+    assert "3 classes of 62 of embedded:photo" in result.stdout
+    result = vitcam("classes", "zzz")
+    assert result.exit_code == 1
+    assert "embedded:photo has no class with 'zzz' in its name, among 62" in result.stderr
+
+
+def test_shells_complete(vitcam):
+    assert "--install-completion" in vitcam("--help").stdout
 
 
 @pytest.mark.parametrize("command", ["methods", "models"])

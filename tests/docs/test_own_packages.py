@@ -20,8 +20,9 @@ from vitcam.evaluation.datasets import KINDS
 from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.store import RunFolder
 from vitcam.methods import METHODS
+from vitcam.models import SOURCES
 
-PAGES = ("docs/own-method.md", "docs/own-measure.md", "docs/own-dataset.md")
+PAGES = ("docs/own-method.md", "docs/own-measure.md", "docs/own-dataset.md", "docs/own-model.md")
 _FILE = re.compile(r"# (mypackage/\w+\.py)\n")
 _GROUP = re.compile(r'\[project\.entry-points\."([\w.]+)"\]\n(\w+) = "([\w.:]+)"')
 
@@ -57,7 +58,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def others_see_none_of_it():
     """What is tried in this process is forgotten by the registries."""
-    registries = (METHODS, MEASURES, KINDS)
+    registries = (METHODS, MEASURES, KINDS, SOURCES)
     before = [{name: copy.copy(value) for name, value in vars(each).items()} for each in registries]
     yield
     for registry, state in zip(registries, before, strict=True):
@@ -79,7 +80,7 @@ def vitcam(place, *words, path=True):
 
 def test_the_files_of_the_pages_are_short(place):
     files = sorted((place / "site" / "mypackage").glob("*.py"))
-    assert {file.stem for file in files} >= {"value_norm", "input_gradient", "area", "listed"}
+    assert {file.stem for file in files} >= {"value_norm", "input_gradient", "area", "listed", "tiny"}
     for file in files:
         lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
         code = [line for line in lines if not line.startswith(("import", "from", ")", "class", "@"))]
@@ -91,6 +92,9 @@ def test_entry_points_have_short_names(place):
     assert status == 0, output
     for text in ("value_norm", "attention × the length of the values", "layer=-1", "input_gradient"):
         assert text in output
+    status, output = vitcam(place, "models")
+    assert status == 0, output
+    assert re.search(r"^ *tiny ", output, re.MULTILINE)
     words = ["evaluate", "localization", "--data", "listed:things", "--limit", 3, "-o", "by-name"]
     words += [
         "--method",
@@ -140,6 +144,10 @@ def test_modules_and_objects_need_no_entry_points(place):
     method = ("--method", "mypackage.input_gradient:input_gradient")
     status, output = vitcam(place, "explain", "things/cat/0.jpg", *method, "-o", "out", path=False)
     assert status == 0, output
+    model = ("--model", "mypackage.tiny:build", "--target", "cup")
+    status, output = vitcam(place, "explain", "things/cat/0.jpg", *model, "-o", "own-model", path=False)
+    assert status == 0, output
+    assert json.loads((place / "own-model" / "manifest.json").read_text())["model"]["spec"] == model[1]
 
 
 @pytest.mark.slow
@@ -170,7 +178,7 @@ def test_what_is_broken_is_named_and_breaks_nothing_else(place, tmp_path):
     (site / "badpackage-1.0.dist-info").mkdir(parents=True)
     (site / "badpackage.py").write_text("import nothing_of_that_name\n")
     (site / "badpackage-1.0.dist-info" / "METADATA").write_text("Name: badpackage\nVersion: 1.0\n")
-    groups = ("vitcam.methods", "vitcam.measures", "vitcam.datasets")
+    groups = ("vitcam.methods", "vitcam.measures", "vitcam.datasets", "vitcam.models")
     text = "".join(f"[{group}]\nbad = badpackage:THING\n" for group in groups)
     (site / "badpackage-1.0.dist-info" / "entry_points.txt").write_text(text)
     (tmp_path / "site").symlink_to(place / "site")
@@ -197,6 +205,7 @@ def test_what_is_broken_is_named_and_breaks_nothing_else(place, tmp_path):
         )
         for what, words in (
             ("measure", (*evaluate, "--test", "bad")),
+            ("source of models", ("explain", "things/cat/0.jpg", "--model", "bad", "-o", tmp_path / "out")),
             ("dataset", ("evaluate", "localization", "--data", "bad:things", "-o", tmp_path / "run")),
         ):
             status, output = vitcam(place, *words)

@@ -58,7 +58,7 @@ def test_photographs_need_a_loaded_model(vit, tmp_path):
         ([[1, 2], [3]], "same number of targets"),
         ([], "don't fit"),
         ("cat", "no class names, so 'cat' can't be looked up"),
-        ("top0", "'top0' asks for 0 classes"),
+        ("top0", "'top0' asks for no class"),
         (torch.tensor([1.0, 2.0]), "must be integers"),
         (True, "not True"),
         (lambda logits: logits.argmax(1), "must return a float tensor"),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitcam.errors import MethodError, ModelError, TargetError
-from vitcam.methods import canonical_name, find_method
+from vitcam.methods import METHODS, canonical_name, find_method
 from vitcam.models.spec import parse_spec, split_head
 
 EMBEDDED = "embedded:photo"
@@ -61,6 +61,11 @@ class Policy:
         """
         if any(len(name) > MAX_TEXT for name in names):
             raise MethodError(f"A method with its options has at most {MAX_TEXT} characters.")
+        for name in names:
+            if not self.trusting and name.partition("(")[0].strip() not in METHODS:
+                raise MethodError(  # before anything is imported for a visitor
+                    f"This server has no method {name!r}. Its methods are {', '.join(METHODS)}."
+                )
         chosen = [find_method(name) for name in names]
         for method, options in chosen:
             if options != method.options and not self.trusting:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitcam.cli.explaining.manifest import Entry, Explained, Failed, manifest_json
-from vitcam.cli.explaining.tables import boxes_table, predictions_table
+from vitcam.cli.explaining.tables import boxes_table, predictions_csv, predictions_table
 from vitcam.cli.options import (
     EMBEDDED,
+    MORE_CLASSES,
     BatchSize,
     Device,
     ModelSpec,
@@ -27,6 +28,12 @@ from vitcam.writing import write_whole
 if TYPE_CHECKING:
     from vitcam.cli.explaining.photographs import Photograph
     from vitcam.cli.explaining.run import Run
+
+LISTED = 20
+"""Photographs whose classes are printed."""
+
+UNSURE = 0.25
+"""A most probable class below this isn't what a photograph shows, more often than not."""
 
 FEW = 3
 """Photographs that are done before a progress bar would be of use."""
@@ -69,6 +76,12 @@ def explain(
     precision: PrecisionOption = Precision.FP32,
     batch_size: BatchSize = 8,
     device: Device = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", metavar="", help="Also write what is found as DIR/predictions.csv.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", help="Print no tables: a summary and errors only.")
+    ] = False,
     compile: Annotated[
         bool, typer.Option("--compile", metavar="", help="Compile the model: for GPUs; takes a minute.")
     ] = False,
@@ -77,7 +90,8 @@ def explain(
 
     Prints the predicted classes. Writes for each photograph a panel (`NAME.panel.png`: the photograph, and
     its heatmaps by class) and the raw maps (`NAME.METHOD.npy`: float32, targets × rows × columns of patches),
-    and for the whole run `manifest.json`.
+    and for the whole run `manifest.json`; of several photographs also `index.html`, all panels on one page. The table
+    of many photographs is cut short; `--csv` has all of it.
 
     A photograph that can't be read is reported and skipped; the exit status is 1 then, and when output can't
     be written. It is 2 when what was asked for doesn't exist: the model, the method, the class.
@@ -108,7 +122,9 @@ def explain(
     start = time.monotonic()
     entries = _explain_and_write(found, missing, run)
     explained = [entry for entry in entries if isinstance(entry, Explained)]
-    _tell(explained, run, seconds=time.monotonic() - start)
+    _tell(explained, run, quiet, seconds=time.monotonic() - start)
+    if csv and explained:
+        write_whole(run.output / "predictions.csv", predictions_csv(explained))
     if len(explained) < len(entries):
         if len(entries) > 1:
             complain(f"{len(entries) - len(explained)} of {len(entries)} couldn't be explained, see above.")
@@ -118,6 +134,7 @@ def explain(
 def _explain_and_write(found: Sequence[Photograph], missing: Sequence[Failed], run: Run) -> list[Entry]:
     """Explains one batch while the next is read and pictures of the one before are drawn and written."""
     from vitcam.cli.explaining.batches import Result, explain_in_batches
+    from vitcam.cli.explaining.contact_sheet import contact_sheet
     from vitcam.cli.explaining.saving import save
     from vitcam.threads import map_ahead
 
@@ -142,19 +159,39 @@ def _explain_and_write(found: Sequence[Photograph], missing: Sequence[Failed], r
         listed = [*missing, *(done[number] for number in sorted(done))]
         if any(isinstance(entry, Explained) for entry in listed):
             write_whole(run.output / "manifest.json", manifest_json(run.described(), listed))
+        if len(listed) > 1:
+            write_whole(run.output / "index.html", contact_sheet(listed, run))
     return listed
 
 
-def _tell(explained: Sequence[Explained], run: Run, seconds: float) -> None:
+def _tell(explained: Sequence[Explained], run: Run, quiet: bool, seconds: float) -> None:
     if not explained:
         return
     console = stdout()
-    console.print(predictions_table(explained))
-    if run.threshold is not None:
-        console.print(boxes_table(explained))
+    if not quiet:
+        shown = explained[:LISTED]
+        console.print(predictions_table(shown))
+        if run.threshold is not None:
+            console.print(boxes_table(shown))
+        if len(explained) > len(shown):
+            console.print(
+                f"… and {len(explained) - len(shown)} photographs more: see index.html, or give --csv."
+            )
+    if hint := _hint(explained, run):
+        console.print(hint, soft_wrap=True)
     maps = sum(len(entry.maps) for entry in explained)
     console.print(
         f"{counted(len(explained), 'panel')}, {counted(maps, 'file')} of maps and manifest.json are in {run.output} "
         f"({len(explained) / seconds:.1f} photographs/s)",
         soft_wrap=True,
     )
+
+
+def _hint(explained: Sequence[Explained], run: Run) -> str:
+    """What helps where the shipped model knows too few classes."""
+    unsure = sum(entry.predicted[0].probability < UNSURE for entry in explained)
+    if run.model.spec != EMBEDDED or not unsure:
+        return ""
+    of = "this photograph" if len(explained) == 1 else f"{unsure} of {len(explained)} photographs"
+    classes = len(run.model.class_names or ())
+    return f"{EMBEDDED} knows only {classes} classes, and is unsure about {of}. {MORE_CLASSES}"

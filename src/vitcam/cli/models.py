@@ -9,12 +9,20 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from vitcam.cli.terminal import echo, stdout
+from vitcam.cli.terminal import complain, counted, echo, stdout
+
+MOST = 40
+"""Names that are listed for a search, on a terminal."""
 
 
 def models(
     spec: Annotated[
-        str | None, typer.Argument(metavar="[SPEC]", help="A model to look into.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[SEARCH]",
+            help="Part of a model's name, or with --inspect a whole specification.",
+            show_default=False,
+        ),
     ] = None,
     inspect: Annotated[
         bool,
@@ -23,21 +31,21 @@ def models(
         ),
     ] = False,
 ) -> None:
-    """List the kinds of models that --model takes, and whether what they need is installed; or look into one.
+    """List the kinds of models that --model takes; find models by their names; or look into one.
 
-    Example: `vitcam models timm:vit_base_patch16_224 --inspect`
+    A search goes through the lists of timm, torchvision and open_clip, as far as they are installed, without a
+    network; words in any order. What it prints can be given to --model. (Hugging Face's models are on its hub.)
+
+    Example: `vitcam models "dinov2 small"`, `vitcam models timm:vit_base_patch16_224 --inspect`
     """
-    if inspect != (spec is not None):
-        problem = (
-            "give --inspect to look into a model"
-            if spec
-            else "say which model, as in: embedded:photo --inspect"
-        )
-        raise typer.BadParameter(problem, param_hint="SPEC")
+    if inspect and spec is None:
+        raise typer.BadParameter("say which model, as in: embedded:photo --inspect", param_hint="SEARCH")
     if spec is None:
         _list()
-    else:
+    elif inspect:
         _look_into(spec)
+    else:
+        _search(spec)
 
 
 def _look_into(spec: str) -> None:
@@ -45,6 +53,27 @@ def _look_into(spec: str) -> None:
     from vitcam.photos import photo_path
 
     echo(str(vitcam.inspect(vitcam.load_model(spec), photo_path("cat"))))
+
+
+def _search(text: str) -> None:
+    from vitcam.models import find_models
+
+    found, left_out = find_models(text)
+    console = stdout()
+    shown = found[:MOST] if console.is_terminal else found
+    for spec in shown:
+        echo(f"{spec}\n")
+    if len(found) > len(shown):
+        console.print(
+            f"… and {len(found) - len(shown)} more: give more of the name, or pipe this for all of them."
+        )
+    for library in left_out:
+        complain(f"{library} isn't installed, so its models weren't searched.")
+    if not found:
+        complain(f"no model has {text!r} in its name.")
+        raise typer.Exit(1)
+    if console.is_terminal:
+        console.print(f"{counted(len(found), 'model')}. Look into one: vitcam models {found[0]} --inspect")
 
 
 def _list() -> None:
@@ -60,4 +89,9 @@ def _list() -> None:
         table.add_row(
             Text("\n".join(source.patterns), "bold"), Text.assemble(source.gives, example), installed
         )
-    stdout().print(table)
+    table.add_row(
+        Text("MODULE:OBJECT", "bold"), "a function of yours that returns a model (see docs/own-model.md)", ""
+    )
+    console = stdout()
+    console.print(table)
+    console.print('Find a model by its name: vitcam models "dinov2 small"')

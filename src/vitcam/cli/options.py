@@ -20,6 +20,8 @@ class Precision(str, Enum):
 EMBEDDED = "embedded:photo"
 """The model that comes with vitcam."""
 
+MORE_CLASSES = "A model of 1,000 classes: --model timm:vit_base_patch16_224 (350 MB; see vitcam models)."
+
 ModelSpec = Annotated[str, typer.Option("--model", "-m", metavar="SPEC", help="See `vitcam models`.")]
 
 PrecisionOption = Annotated[Precision, typer.Option(help="Of the forward pass.")]

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from vitcam import __version__
 from vitcam.cli.app import app
 from vitcam.cli.bench import bench
+from vitcam.cli.classes import classes
 from vitcam.cli.evaluate import evaluate
 from vitcam.cli.explain import explain
 from vitcam.cli.export import export
@@ -71,7 +72,6 @@ def _printable_usage() -> Iterator[None]:
 program = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # a traceback is for a bug report: plain and whole
     rich_markup_mode="markdown",  # the one that joins the lines of a paragraph
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -84,6 +84,7 @@ program.command(no_args_is_help=True)(export)
 program.command()(bench)
 program.command()(methods)
 program.command()(models)
+program.command()(classes)
 program.command()(app)
 
 

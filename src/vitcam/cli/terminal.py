@@ -68,11 +68,11 @@ def progress_bar(console: Console, enabled: bool) -> Progress:
     )
 
 
-def counted(number: int, thing: str) -> str:
+def counted(number: int, thing: str, things: str | None = None) -> str:
     """For people.
 
     Example:
-        >>> counted(2, "panel")
-        '2 panels'
+        >>> counted(2, "panel"), counted(2, "class", "classes")
+        ('2 panels', '2 classes')
     """
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    return f"{number} {thing}" if number == 1 else f"{number} {things or thing + 's'}"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from vitcam.errors import DatasetError
-from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset
+from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset, torch_dataset
 from vitcam.evaluation.datasets.kinds import split_spec
+from vitcam.evaluation.datasets.torch_dataset import Indexed
 from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import Job
@@ -26,6 +28,7 @@ from vitcam.evaluation.summary import problems, summarize
 from vitcam.evaluation.work import Storing, pending_batches, run_batches
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.device import on_device
+from vitcam.progress import watched
 from vitcam.recording import Precision
 
 
@@ -48,7 +51,7 @@ class Progress:
 
 def evaluate(
     task: Task | Literal["all"],
-    data: str | Dataset,
+    data: str | Dataset | Indexed,
     model: str | LoadedModel,
     methods: Sequence[str],
     output: str | Path,
@@ -69,7 +72,7 @@ def evaluate(
     verify: bool = False,
     allow_version_change: bool = False,
     data_options: Mapping[str, Any] | None = None,
-    progress: Callable[[Progress], None] = lambda progress: None,
+    progress: bool | Callable[[Progress], None] = False,
     tell: Callable[[str], None] = lambda sentence: None,
 ) -> dict[str, Any]:
     """Measures explanation methods on a dataset, resumably.
@@ -84,7 +87,8 @@ def evaluate(
 
     Args:
         task: "localization", "perturbation" or "all".
-        data: ``KIND:PATH`` as for ``open_dataset``, or a dataset.
+        data: ``KIND:PATH`` as for ``open_dataset``, or a dataset; a ``torch.utils.data.Dataset`` of (image, label),
+            or of (image, label, boxes or mask), too: see ``vitcam.evaluation.datasets.torch_dataset``.
         model: a specification as for ``load_model``, or a loaded model. One that is asked about texts (CLIP)
             gets "a photo of a CLASS" for each of the dataset's classes.
         methods: names, with options in brackets.
@@ -111,7 +115,7 @@ def evaluate(
         allow_version_change: go on with a run that was begun with another version of vitcam, torch, timm or
             transformers, and say so, instead of refusing.
         data_options: what the dataset's reader can be told, such as ``{"multi_label": True}``.
-        progress: is called after every batch.
+        progress: is called after every batch; True for a progress bar per task, in a notebook or on stderr.
         tell: is called with sentences for people: what was left out, what is gone on with.
 
     Returns:
@@ -150,7 +154,10 @@ def evaluate(
 
         find_ray()
         data = _from_anywhere(data)
-    dataset = open_dataset(data, **(data_options or {})) if isinstance(data, str) else data
+    if isinstance(data, str):
+        dataset = open_dataset(data, **(data_options or {}))
+    else:
+        dataset = data if isinstance(data, Dataset) else torch_dataset(data, **(data_options or {}))
     loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)
     match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, _logits(loaded))
     plan = make_plan(dataset, match, limit, seed)
@@ -160,7 +167,7 @@ def evaluate(
     folder = RunFolder(Path(output))
     folder.create()
     described = describe_run(
-        settings, dataset, loaded, match, plan, data if isinstance(data, str) else str(data.root)
+        settings, dataset, loaded, match, plan, data if isinstance(data, str) else str(dataset.root)
     )
     job = Job(settings, dataset, loaded, match.model_indices, plan.masks, gallery)
     here = device if cluster is None else None
@@ -169,14 +176,15 @@ def evaluate(
         if verify:
             verify_photographs(folder, dataset, plan, job.photographs(settings.tasks[0]), tell)
         for each in settings.tasks:
-            pending, report = _pending(folder, plan, job, each, progress, tell)
             store = Storing(folder, job, each, store_every, lock.check)
-            if cluster is None:
-                run_batches(store, pending, workers, report)
-            else:
-                from vitcam.evaluation.cluster import run_on_ray
+            with _reporting(progress) as show:
+                pending, report = _pending(folder, plan, job, each, show, tell)
+                if cluster is None:
+                    run_batches(store, pending, workers, report)
+                else:
+                    from vitcam.evaluation.cluster import run_on_ray
 
-                run_on_ray(cluster, store, pending, workers, report)
+                    run_on_ray(cluster, store, pending, workers, report)
         rows = folder.stored_rows
         check_rows(folder, rows)
         summary = summarize(rows, settings.tasks, settings.methods, plan.unmatched, seed)
@@ -192,6 +200,15 @@ def evaluate(
     if wrong:
         tell("Once these photographs can be read, the same command measures them too")
     return summary
+
+
+@contextmanager
+def _reporting(progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
+    if callable(progress):
+        yield progress
+        return
+    with watched(progress, "image") as watch:
+        yield lambda state: watch(state.done, state.total)
 
 
 def _begin(
@@ -216,7 +233,7 @@ def _begin(
         tell(sentence)
 
 
-def _from_anywhere(data: str | Dataset) -> str | Dataset:
+def _from_anywhere(data: str | Dataset | Indexed) -> str | Dataset | Indexed:
     """A dataset's specification that holds in other folders too, where a cluster's workers and reports start."""
     if not isinstance(data, str) or ":" not in data:
         return data

@@ -16,6 +16,7 @@ from vitcam.explaining.inputs import Batch, Images, batches, listed
 from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable, score_of
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
+from vitcam.progress import Watcher, watched
 from vitcam.recording import Inputs, Need, Recording, Score, record
 
 AnyModel = nn.Module | LoadedModel
@@ -33,6 +34,7 @@ def for_each_batch(
     device: str | torch.device | None,
     inputs: MoreInputs = None,
     only_first: bool = False,
+    progress: bool | Watcher = False,
     **options: Any,
 ) -> list[Result]:
     """What ``use`` makes of the recording of each batch.
@@ -43,6 +45,7 @@ def for_each_batch(
         needs: what to record.
         inputs: further arguments of the model's forward; see :func:`vitcam.explain`.
         only_first: whether nothing is made of more than the first batch.
+        progress: see :func:`vitcam.explain`.
         **options: of :func:`vitcam.recording.record`.
 
     Raises:
@@ -81,12 +84,14 @@ def for_each_batch(
         torch.enable_grad(),
         on_device(module, device) as where,
         closing(batches(images, loaded, batch_size)) as found,
+        watched(progress, "image") as tell,
     ):
         for batch in found:
             score = partial(_score, targets, total, class_index)
             for part, recording in _recorded(module, batch, score, needs, where, bound, options):
                 with torch.autocast(where.type, enabled=False):  # the caller's, likewise
                     results.append(use(recording, part, loaded))
+            tell(batch.start + len(batch.tensor), total)
             if only_first:
                 break
     return results

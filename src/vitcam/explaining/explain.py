@@ -21,6 +21,7 @@ from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
 from vitcam.methods import Method, canonical_name, compute_map, find_method
 from vitcam.models.loaded import LoadedModel
+from vitcam.progress import Watcher
 from vitcam.recording import Need, Overrides, Precision, Recording
 
 
@@ -63,6 +64,7 @@ def explain(
     grid: tuple[int, int] | None = None,
     prefix: int | None = None,
     first_block: str | None = None,
+    progress: bool | Watcher = False,
     **options: Any,
 ) -> Explanation:
     """Where a Vision Transformer looks in images when it decides for classes.
@@ -93,6 +95,8 @@ def explain(
         grid: (rows, columns) of patches, where what is found doesn't fit.
         prefix: the number of tokens in front of the first patch, likewise.
         first_block: the name of the first transformer block, likewise.
+        progress: True for a progress bar, in a notebook or on stderr; or a function that is called with how many
+            images are done, and how many there are, after each batch.
         **options: the method's own, e.g. ``layer=5`` for ``attention``.
 
     Raises:
@@ -119,6 +123,7 @@ def explain(
         inputs=inputs,
         given=Overrides(grid, prefix, first_block),
         compile=compile,
+        progress=progress,
     )
     return explanation
 
@@ -137,13 +142,14 @@ def compare(
     grid: tuple[int, int] | None = None,
     prefix: int | None = None,
     first_block: str | None = None,
+    progress: bool | Watcher = False,
 ) -> Comparison:
     """Several methods on the same images; they share the forward pass and the gradients.
 
     Args:
         methods: names, with options in brackets: ``["agcam", "attention(layer=5)"]``.
-        model, images, targets, inputs, precision, batch_size, device, compile, grid, prefix, first_block: as
-            for :func:`explain`.
+        model, images, targets, inputs, precision, batch_size, device, compile, grid, prefix, first_block, progress:
+            as for :func:`explain`.
 
     Returns:
         From each method's canonical name to its explanation, in the order of ``methods``: a dictionary that draws
@@ -176,6 +182,7 @@ def compare(
         inputs=inputs,
         given=Overrides(grid, prefix, first_block),
         compile=compile,
+        progress=progress,
     )
     return Comparison(zip(names, explanations, strict=True))
 

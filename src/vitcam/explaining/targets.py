@@ -24,9 +24,10 @@ def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Sc
 
     Args:
         targets: None (the predicted class of each image), a class index, a class name, ``"topK"`` (the K most
-            probable classes), a sequence, array or tensor (batch,) or (batch, targets) of indices or names, or a
-            function from the model's output to scores (batch,) or (batch, targets). For a single image a
-            flat sequence names its classes. Labels of 0 and 1 with a column per class are no indices, and refused.
+            probable classes; all of them, if there are fewer), a sequence, array or tensor (batch,) or
+            (batch, targets) of indices or names, or a function from the model's output to scores (batch,) or
+            (batch, targets). For a single image a flat sequence names its classes. Labels of 0 and 1 with a column
+            per class are no indices, and refused.
         batch: the number of images.
         class_index: from a class name to its index; None if the model has no class names.
 
@@ -107,9 +108,9 @@ def _resolve(target: Any, class_index: ClassIndex | None) -> Any:
 
 
 def _most_probable(logits: Float[Tensor, "batch classes"], count: int) -> Int[Tensor, "batch targets"]:
-    if not 1 <= count <= logits.shape[1]:
-        raise TargetError(f"'top{count}' asks for {count} classes; this model has {logits.shape[1]}")
-    return logits.topk(count, dim=1).indices
+    if not count:
+        raise TargetError("'top0' asks for no class; ask for the most probable ones, as in 'top5'")
+    return logits.topk(min(count, logits.shape[1]), dim=1).indices
 
 
 def _refuse_one_hot(indices: Int[Tensor, "batch targets"], classes: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vitcam.lazy import lazy_names
-from vitcam.models.sources import ModelSource, describe_models
+from vitcam.models.sources import SOURCES, ModelSource, describe_models, find_models
 from vitcam.models.spec import Spec, parse_spec
 
 if TYPE_CHECKING:
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from vitcam.models.wrapping import wrap
 
 __all__ = [
+    "SOURCES",
     "LoadedModel",
     "ModelSource",
     "Preprocessing",
     "Spec",
     "describe_models",
+    "find_models",
     "load_model",
     "parse_spec",
     "wrap",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -52,7 +53,21 @@ def find_class(
         raise TargetError(f"{model} has no class names, so {name!r} can't be looked up; give the index.")
     nearest = get_close_matches(wanted, sorted(set().union(*synonyms)), n=3, cutoff=0.5)
     hint = f"Nearest: {', '.join(map(repr, nearest))}." if nearest else f"It has {len(names)} others."
-    raise TargetError(f"{model} has no class called {name!r}. {hint}")
+    all_of_them = f" All of them: vitcam classes --model {model}" if ":" in model else ""
+    raise TargetError(f"{model} has no class called {name!r}. {hint}{all_of_them}")
+
+
+def search_classes(text: str, class_names: Sequence[str]) -> list[int]:
+    """The indices of the classes that have a text in their names, those first of which it is a whole word.
+
+    Example:
+        >>> search_classes("cat", ["cattle", "dog", "big cat"])
+        [2, 0]
+    """
+    wanted = text.strip().casefold()
+    found = [index for index, name in enumerate(class_names) if wanted in name.casefold()]
+    whole = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
+    return sorted(found, key=lambda index: whole.search(class_names[index].casefold()) is None)
 
 
 def _checked(index: int, classes: int, model: str) -> int:

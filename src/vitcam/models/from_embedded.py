@@ -17,7 +17,7 @@ _PREPROCESSING = Preprocessing(
 )
 
 
-def load_embedded(spec: Spec, *, pretrained: bool) -> LoadedModel:
+def load_embedded(spec: Spec, *, pretrained: bool, num_classes: None = None) -> LoadedModel:
     """``embedded:photo``: DINOv2's ViT-S/14 cut to 6 blocks, for 62 everyday classes.
 
     ``embedded/CARD.md`` says how it was made and what it is good for.

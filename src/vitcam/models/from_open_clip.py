@@ -22,7 +22,7 @@ from vitcam.models.spec import Spec, unknown_name
 from vitcam.models.wrapping import Known
 
 
-def load_open_clip(spec: Spec, *, pretrained: bool) -> LoadedModel:
+def load_open_clip(spec: Spec, *, pretrained: bool, num_classes: None = None) -> LoadedModel:
     """``open_clip:ARCH/TAG`` or ``open_clip:ARCH@FILE``: the image tower, to be given texts as classes.
 
     Raises:
@@ -50,6 +50,13 @@ def load_open_clip(spec: Spec, *, pretrained: bool) -> LoadedModel:
     preprocessing = open_clip_preprocessing(open_clip.get_model_preprocess_cfg(model))
     encode = _text_encoder(model, _tokenizer(spec, architecture))
     return LoadedModel(_image_tower(model), preprocessing, text_encoder=encode, spec=str(spec))
+
+
+def open_clip_names() -> list[str]:
+    """All that ``open_clip:`` can load: architectures, each with the tags of its weights."""
+    tagged = [f"{architecture}/{tag}" for architecture, tag in open_clip.list_pretrained()]
+    named = {name.partition("/")[0] for name in tagged}
+    return sorted([*tagged, *(name for name in open_clip.list_models() if name not in named)])
 
 
 def known_of_open_clip(model: Any, tokenizer: Any) -> Known:

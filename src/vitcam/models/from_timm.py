@@ -71,6 +71,13 @@ def timm_preprocessing(config: Mapping[str, Any]) -> Preprocessing:
     )
 
 
+def timm_names() -> list[str]:
+    """All that ``timm:`` can load: those with weights by the names of these, the others by theirs."""
+    tagged = timm.list_models(pretrained=True)
+    named = {name.partition(".")[0] for name in tagged}
+    return sorted([*tagged, *(name for name in timm.list_models() if name not in named)])
+
+
 def known_of_timm(module: Any) -> Known:
     """What the ``pretrained_cfg`` of a model in memory says of it.
 

@@ -91,10 +91,15 @@ def torchvision_preprocessing(transforms: Any) -> Preprocessing:
     )
 
 
+def torchvision_names() -> list[str]:
+    """All that ``torchvision:`` can load."""
+    return list(models.list_models(module=models))
+
+
 def _find(spec: Spec) -> tuple[str, Any]:
     """(name, the weights entry that says how its images are prepared)."""
     name, tag = spec.split_name()
-    known = models.list_models(module=models)
+    known = torchvision_names()
     if name not in known:
         raise unknown_name(spec, name, known)
     entries = models.get_model_weights(name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vitcam.errors import ModelError
+from vitcam.errors import ModelError, VitcamError
 from vitcam.models.loaded import LoadedModel
-from vitcam.models.sources import SOURCES
+from vitcam.models.sources import SOURCES, ModelSource
 from vitcam.models.spec import Spec, parse_spec, split_head
 
 
@@ -18,8 +18,10 @@ def load_model(
     Args:
         spec: ``embedded:photo`` (comes with vitcam), ``timm:NAME``, ``timm:NAME@FILE``,
             ``torchvision:NAME``, ``torchvision:NAME/WEIGHTS``, ``torchvision:NAME@FILE``, ``hf:ID``,
-            ``hf:/FOLDER``, ``open_clip:ARCH/TAG`` or ``open_clip:ARCH@FILE``; any of them followed by
-            ``+HEAD.safetensors``, a head that ``vitcam train-head`` trained on it.
+            ``hf:/FOLDER``, ``open_clip:ARCH/TAG``, ``open_clip:ARCH@FILE``, or ``module:object`` and
+            ``module:object:NAME`` for a function of yours that returns a model (a module that :func:`vitcam.wrap`
+            understands, or a LoadedModel); any of them followed by ``+HEAD.safetensors``, a head that
+            ``vitcam train-head`` trained on it.
         pretrained: False gives the same model with random weights; nothing is downloaded (for ``hf:ID``
             only its configuration).
         num_classes: size of the head, with ``pretrained=False``, for a classifier of timm, torchvision or
@@ -39,7 +41,7 @@ def load_model(
     source = SOURCES[parsed.scheme]
     if not source.installed:
         raise ModelError(f"Can't load {spec}: {source.library} isn't installed. Install it: {source.remedy}.")
-    if num_classes is not None and (pretrained or parsed.scheme in ("embedded", "open_clip")):
+    if num_classes is not None and (pretrained or not source.resizable):
         raise ModelError(
             f"Can't load {spec} with num_classes={num_classes}: a head of another size would be random. "
             f"Leave num_classes out, or, for a classifier with random weights, pass pretrained=False."
@@ -49,7 +51,10 @@ def load_model(
         from vitcam.models.device import find_device
 
         where = find_device(device)
-    model = _load(parsed, pretrained, num_classes)
+    if source.scheme in SOURCES.ours:
+        model: LoadedModel = source.load(parsed, pretrained=pretrained, num_classes=num_classes)
+    else:
+        model = _of_others(source, parsed, pretrained, num_classes)
     if head is not None:
         from vitcam.models.head import read_head, with_head
 
@@ -58,24 +63,25 @@ def load_model(
     return model if where is None else replace(model, module=model.module.to(where))
 
 
-def _load(spec: Spec, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    # each vendor's library takes seconds to import, so only the one that is asked for is imported
-    if spec.scheme == "timm":
-        from vitcam.models.from_timm import load_timm
+def _of_others(source: ModelSource, spec: Spec, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    """What a source that isn't vitcam's gives, as vitcam uses it."""
+    from torch import nn
 
-        return load_timm(spec, pretrained=pretrained, num_classes=num_classes)
-    if spec.scheme == "torchvision":
-        from vitcam.models.from_torchvision import load_torchvision
+    from vitcam.models.wrapping import wrap
 
-        return load_torchvision(spec, pretrained=pretrained, num_classes=num_classes)
-    if spec.scheme == "hf":
-        from vitcam.models.from_hf import load_hf
-
-        return load_hf(spec, pretrained=pretrained, num_classes=num_classes)
-    if spec.scheme == "open_clip":
-        from vitcam.models.from_open_clip import load_open_clip
-
-        return load_open_clip(spec, pretrained=pretrained)
-    from vitcam.models.from_embedded import load_embedded
-
-    return load_embedded(spec, pretrained=pretrained)
+    try:
+        model = source.load(spec, pretrained=pretrained, num_classes=num_classes)
+    except (VitcamError, OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever a function of somebody's raises
+        raise ModelError(f"Can't load {spec}: {type(error).__name__}: {error}") from error
+    if isinstance(model, LoadedModel):
+        return replace(model, spec=str(spec))
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"Can't load {spec}: it gives a {type(model).__name__}; expected a torch.nn.Module or a LoadedModel"
+        )
+    try:
+        return wrap(model, name=str(spec))
+    except ModelError as error:
+        raise ModelError(f"Can't load {spec}: {error}. Let it return vitcam.wrap(module, …)") from error

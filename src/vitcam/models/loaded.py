@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vitcam.errors import ModelError, TargetError
 from vitcam.images import ImageSource, open_image
 from vitcam.models.adopted import Adopted, adopted_preprocessing
-from vitcam.models.classes import find_class
+from vitcam.models.classes import find_class, search_classes
 from vitcam.models.promptable import ImageTower
 from vitcam.open_files import is_open_file
 
@@ -132,6 +132,17 @@ class LoadedModel:
             TargetError: there is no such class (the message names the nearest), or several.
         """
         return find_class(name, self.class_names or (), self.wordnet_ids or (), self.spec)
+
+    def find_classes(self, text: str) -> list[int]:
+        """The indices of the classes that have a text in their names; all of them for "".
+
+        Those of which it is a whole word come first.
+
+        Example:
+            >>> [photo_model.class_names[index] for index in photo_model.find_classes("cat")]
+            ['cat', 'big cat']
+        """
+        return search_classes(text, self.class_names or ())
 
     @property
     def _device(self) -> torch.device:

@@ -7,15 +7,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from vitcam.errors import ModelError
 from vitcam.models.sources import SOURCES
+from vitcam.registry import is_reference
 
 LONGEST_NAME = 255
 """Bytes of a file's name: what file systems allow."""
-
-_WITH_FILE = frozenset({"timm", "torchvision", "open_clip"})
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Spec:
     """A model's specification.
 
     Attributes:
-        scheme: the vendor: a key of ``SOURCES``.
-        name: the vendor's name for the model; for ``hf`` an id or a folder.
+        scheme: the vendor: a key of ``SOURCES``, or ``module:object``.
+        name: the vendor's name for the model; for ``hf`` an id or a folder; "" for ``module:object`` alone.
         file: a local checkpoint, or None.
     """
 
@@ -33,7 +33,7 @@ class Spec:
     file: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.scheme}:{self.name}" + (f"@{self.file}" if self.file else "")
+        return self.scheme + (f":{self.name}" if self.name else "") + (f"@{self.file}" if self.file else "")
 
     def split_name(self) -> tuple[str, str | None]:
         """(architecture, tag) of a name such as ``ViT-B-32/laion2b_s34b_b79k``; the tag may be missing."""
@@ -51,18 +51,50 @@ def parse_spec(text: str) -> Spec:
         >>> parse_spec("timm:vit_tiny_patch16_224@mine.safetensors")
         Spec(scheme='timm', name='vit_tiny_patch16_224', file='mine.safetensors')
     """
-    scheme, colon, rest = text.strip().partition(":")
-    if not colon or scheme not in SOURCES:
+    text = text.strip()
+    scheme, colon, rest = text.partition(":")
+    if scheme not in SOURCES and scheme not in SOURCES.broken:
+        reference, _, name = _reference(text)
+        if reference:
+            SOURCES.find(reference)
+            return Spec(reference, name)
         patterns = "\n".join(f"  {pattern}" for source in SOURCES.values() for pattern in source.patterns)
         problem = f"the scheme {scheme!r} is unknown" if colon else "it doesn't say where the model is from"
         raise ModelError(
-            f"Can't load the model {text!r}: {problem}. A model is written as one of\n{patterns}"
+            f"Can't load the model {text!r}: {problem}.{_hint(text)} A model is written as one of\n{patterns}\n"
+            "  MODULE:OBJECT, a function of yours that returns a model"
         )
-    name, at, file = rest.partition("@") if scheme in _WITH_FILE else (rest, "", "")
-    if not name or (at and not file):
-        expected = " or ".join(SOURCES[scheme].patterns)
+    source = SOURCES.find(scheme)
+    name, at, file = rest.partition("@") if source.takes_file else (rest, "", "")
+    if (not name and (colon or scheme in SOURCES.ours)) or (at and not file):
+        expected = " or ".join(source.patterns)
         raise ModelError(f"Can't load the model {text!r}: it is incomplete. Expected {expected}.")
     return Spec(scheme, name, file or None)
+
+
+def _reference(text: str) -> tuple[str, str, str]:
+    """``module:object`` of ``module:object`` or ``module:object:NAME``, and the name; "" if it is none."""
+    module, _, rest = text.partition(":")
+    reference, colon, name = rest.partition(":")
+    reference = f"{module}:{reference}"
+    return (reference, colon, name) if is_reference(reference) and _exists(module) else ("", "", "")
+
+
+def _exists(module: str) -> bool:
+    """Whether there is such a module, as far as can be told without importing it."""
+    top = module.partition(".")[0]
+    return find_spec(top) is not None or any((Path.cwd() / each).exists() for each in (top, f"{top}.py"))
+
+
+def _hint(text: str) -> str:
+    """What a person would guess was meant by a name without its vendor."""
+    name = text.partition(":")[2] or text
+    if name.partition("/")[0] in ("google", "facebook", "openai", "microsoft") or name.count("/") == 1:
+        return f" Did you mean hf:{name}?"
+    if re.fullmatch(r"(vit|deit3?|beit|eva|swin)[a-z]*_[\w.]+", name):
+        return f" Did you mean {'torchvision' if re.fullmatch(r'vit_[blh]_[0-9]+', name) else 'timm'}:{name}?"
+    near = get_close_matches(text.partition(":")[0], list(SOURCES), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]}:{name}?" if near and ":" in text else ""
 
 
 def split_head(spec: str) -> tuple[str, Path | None]:

@@ -6,8 +6,8 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from typing import Any
 
+from vitcam.printable import no_formula
 from vitcam.report.figures import MINUS
 from vitcam.report.grids import Grid, as_grids
 from vitcam.report.run import Run
@@ -88,7 +88,7 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
             )
             writer.writerow(
                 map(
-                    _no_formula,
+                    no_formula,
                     (
                         *(row.run, table.task, table.measure.key, row.method),
                         *(own.images, own.mean, own.low, own.high, int(row.leads)),
@@ -97,12 +97,6 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
                 )
             )
     return text.getvalue()
-
-
-def _no_formula(value: Any) -> Any:
-    """A text that spreadsheets would take for a formula, with the mark that makes them take it as it is."""
-    acts = isinstance(value, str) and value.lstrip().startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))
-    return f"'{value}" if acts else value
 
 
 def as_latex(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:

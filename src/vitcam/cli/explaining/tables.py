@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vitcam.cli.explaining.manifest import Explained, Score, Target
-from vitcam.printable import one_line, percent
+from vitcam.printable import no_formula, one_line, percent
 
 MARK = "●"
 
@@ -36,6 +38,21 @@ def predictions_table(entries: Sequence[Explained]) -> Table:
             )
         table.add_section()
     return table
+
+
+def predictions_csv(entries: Sequence[Explained]) -> bytes:
+    """A row per photograph and class, most probable first, with the panel that shows those explained."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["photograph", "class", "index", "probability", "explained", "panel"])
+    for entry in entries:
+        explained = {target.index for target in entry.targets}
+        for one in _classes(entry):
+            texts = [no_formula(entry.file), no_formula(one.name)]
+            marked = one.index in explained
+            shown = ["yes", no_formula(entry.panel)] if marked else ["no", ""]
+            rows.writerow([*texts, one.index, f"{one.probability:.6f}", *shown])
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def boxes_table(entries: Sequence[Explained]) -> Table:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from vitcam.cli.options import EMBEDDED, MORE_CLASSES
 from vitcam.errors import TargetError
 from vitcam.models.loaded import LoadedModel
 
@@ -45,4 +46,9 @@ def choose_targets(model: LoadedModel, asked: Sequence[str]) -> tuple[LoadedMode
         )
     if tops:
         return model, tops[0].strip()
-    return model, list(dict.fromkeys(map(model.class_index, asked))) or None
+    try:
+        return model, list(dict.fromkeys(map(model.class_index, asked))) or None
+    except TargetError as error:
+        if model.spec != EMBEDDED:
+            raise
+        raise TargetError(f"{error}. {MORE_CLASSES}") from error

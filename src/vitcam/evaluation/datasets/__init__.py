@@ -6,6 +6,7 @@ from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
 from vitcam.evaluation.datasets.kinds import KINDS, Kind, open_dataset
 from vitcam.evaluation.datasets.matching import ClassMatch, match_classes
 from vitcam.evaluation.datasets.sample import Sample
+from vitcam.evaluation.datasets.torch_dataset import torch_dataset
 
 __all__ = [
     "KINDS",
@@ -16,4 +17,5 @@ __all__ = [
     "Sample",
     "match_classes",
     "open_dataset",
+    "torch_dataset",
 ]

@@ -114,7 +114,9 @@ def open_dataset(spec: str, **options: Any) -> Dataset:
     if kind not in KINDS and (is_reference(kind) or kind in KINDS.broken):
         KINDS.find(kind)
     if ":" not in spec or kind not in KINDS:
-        raise DatasetError(f"expected KIND:PATH with KIND one of {', '.join(KINDS)}; got {spec!r}")
+        there = os.path.lexists(os.path.expanduser(spec))  # noqa: PTH111  for names too long, or nobody's
+        hint = f". Did you mean folder:{spec}, class folders of photographs?" if there else ""
+        raise DatasetError(f"expected KIND:PATH with KIND one of {', '.join(KINDS)}; got {spec!r}{hint}")
     if not path:
         raise DatasetError(f"{spec!r} has no path: say where the dataset lies, as in {kind}:/data/{kind}")
     read = KINDS[kind].read
