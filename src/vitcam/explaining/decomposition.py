@@ -15,7 +15,7 @@ from vitcam.explaining.batches import AnyModel, for_each_batch
 from vitcam.explaining.inputs import Images, count, listed
 from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
-from vitcam.methods.by_head import agcam_by_head
+from vitcam.methods.agcam import agcam_by_head
 from vitcam.recording import Need, Precision, Recording
 
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from vitcam.errors import MethodError
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import chosen_layers, one_of
-from vitcam.recording import Need, Recording
+from vitcam.recording import Attention, Need, Recording
 
 _NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
@@ -69,14 +71,70 @@ def agcam(
     grid, (batch, targets) = recording.layout.grid, recording.targets.shape
     total = torch.zeros(batch, targets, grid.tokens, device=recording.targets.device)
     for index in chosen_layers("agcam", layers, len(recording.layers)):
-        layer, gradient = recording.layers[index], gradients[index]
-        for rows in layer.row_chunks(gradient.shape[-2], copies=targets):
-            similarity = normalize(layer.scores(rows).float())
-            for target in range(targets):
-                weight = layer.map_gradient(gradient[:, target, :, rows])
-                product = (weight.relu_() if positive else weight) * similarity
-                total[:, target] += product.sum(dim=(1, 2))[:, grid.patches]
+        of_heads = _of_heads(recording.layers[index], gradients[index], grid.patches, normalize, positive)
+        total += of_heads.sum(dim=2)
     return total
+
+
+def agcam_by_head(recording: Recording) -> Float[Tensor, "batch targets layers heads patches"]:
+    """AGCAM before its sum: what each head of each layer adds to the map of ``agcam``::
+
+        map_lhj = Σ_queries  ReLU(∂y/∂A_ij) · sigmoid(S_ij)        of layer l and head h
+        agcam_j = Σ_l Σ_h map_lhj
+
+    Args:
+        recording: with the gradient along the skip connections.
+
+    Raises:
+        MethodError: the model is no plain ViT, or its layers have different numbers of heads.
+
+    Returns:
+        (batch, targets, layers, heads, patches), ≥ 0, in units of the score.
+
+    Example:
+        >>> from vitcam.recording import Need, Score, record
+        >>> recording = record(model, images, Score(lambda logits: logits.argmax(1, True)), Need.SKIP_GRADIENT)
+        >>> agcam_by_head(recording).sum(dim=(2, 3)).allclose(agcam(recording))
+        True
+    """
+    model = type(recording.model).__name__
+    if recording.layout.obstacle:
+        raise MethodError(f"AGCAM isn't defined for {model}: {recording.layout.obstacle}")
+    if len(recording.layout.streams) > 1:
+        raise MethodError(
+            f"AGCAM's map of {model} can't be taken apart: it adds up over {len(recording.layout.streams)} streams "
+            "of tokens of the image. vitcam.explain gives the whole map"
+        )
+    assert recording.skip_gradients is not None
+    pairs = list(zip(recording.layers, recording.skip_gradients, strict=True))
+    heads = {gradient.shape[2] for _, gradient in pairs}
+    if len(heads) != 1:
+        raise MethodError(
+            f"{model} has layers with {', '.join(map(str, sorted(heads)))} heads, so "
+            "its map can't be laid out by layer and head. agcam itself works: it sums over all of them"
+        )
+    maps = [_of_heads(*pair, recording.layout.grid.patches, torch.sigmoid, positive=True) for pair in pairs]
+    return torch.stack(maps, dim=2)
+
+
+def _of_heads(
+    layer: Attention,
+    gradient: Tensor,
+    patches: slice | list[int],
+    normalize: Callable[[Tensor], Tensor],
+    positive: bool,
+) -> Float[Tensor, "batch targets heads patches"]:
+    """Σ_queries ReLU(∂y/∂A_ij) · normalized S_ij, of each head of one layer."""
+    maps = []
+    for rows in layer.row_chunks(gradient.shape[-2], copies=gradient.shape[1]):
+        similarity = normalize(layer.scores(rows).float())
+        of_targets = []
+        for target in range(gradient.shape[1]):
+            weight = layer.map_gradient(gradient[:, target, :, rows])
+            product = (weight.relu_() if positive else weight) * similarity
+            of_targets.append(product.sum(dim=2)[..., patches])
+        maps.append(torch.stack(of_targets, dim=1))
+    return torch.stack(maps).sum(dim=0) if len(maps) > 1 else maps[0]
 
 
 METHOD = Method(
