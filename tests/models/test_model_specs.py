@@ -72,9 +72,7 @@ def test_the_refusal_lists_every_scheme() -> None:
 
 def test_sources_are_described() -> None:
     sources = describe_models()
-    assert [source.scheme for source in sources] == ["embedded", "timm", "torchvision", "hf", "open_clip"]
     assert all(parse_spec(source.example).scheme == source.scheme for source in sources)
-    assert [source.extra for source in sources] == [None, None, None, "hf", "open-clip"]
     assert all(source.installed for source in sources)
     nowhere = ModelSource("x", ("x:NAME",), "nothing", "no_such_library", "some-extra", "x:y")
     assert not nowhere.installed
