@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vitcam.errors import RunError
     from vitcam.evaluation.datasets import Dataset, Sample, open_dataset
-    from vitcam.evaluation.errors import RunError
     from vitcam.evaluation.metrics.curves import Curves
     from vitcam.evaluation.metrics.localization import localization_scores
     from vitcam.evaluation.metrics.perturbation import perturbation_curves
@@ -35,7 +35,7 @@ __getattr__, __dir__ = lazy_names(
         "Curves": "vitcam.evaluation.metrics.curves",
         "Dataset": "vitcam.evaluation.datasets",
         "Progress": "vitcam.evaluation.runner",
-        "RunError": "vitcam.evaluation.errors",
+        "RunError": "vitcam.errors",
         "Sample": "vitcam.evaluation.datasets",
         "evaluate": "vitcam.evaluation.runner",
         "localization_scores": "vitcam.evaluation.metrics.localization",

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 import numpy as np
 from jaxtyping import Bool
 
+from vitcam.errors import RunError
 from vitcam.evaluation.columns import numbers_together
-from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.rows import COLUMNS

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitcam.errors import VitcamError, is_out_of_memory
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError, VitcamError, is_out_of_memory
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.measure import Measure, resolved
 from vitcam.evaluation.measures import MEASURES

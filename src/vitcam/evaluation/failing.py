@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vitcam.errors import ImageError, MapError, ModelError, VitcamError
+from vitcam.errors import ImageError, MapError, MetricError, ModelError, VitcamError
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.probabilities import class_probabilities
 from vitcam.evaluation.rows import Row, failed_row
 

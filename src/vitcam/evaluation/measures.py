@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 from vitcam.evaluation.measure import TASKS, Curve, Measure, Number, Protocol, Task
 from vitcam.registry import Registry, is_reference
 

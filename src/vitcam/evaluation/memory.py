@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 
 
 def out_of_memory(error: BaseException, batch: int) -> RunError:

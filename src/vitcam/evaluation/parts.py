@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vitcam.errors import VitcamError
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError, VitcamError
 from vitcam.evaluation.frames import pl
 from vitcam.writing import write_whole
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from vitcam.errors import DatasetError
+from vitcam.errors import DatasetError, RunError
 from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset, torch_dataset
 from vitcam.evaluation.datasets.kinds import split_spec
 from vitcam.evaluation.datasets.torch_dataset import Indexed
-from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.local import check_local

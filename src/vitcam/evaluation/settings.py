@@ -12,10 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from vitcam.errors import MethodError
+from vitcam.errors import MethodError, RunError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import digest_of
-from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape, Task
 from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.plan import Plan

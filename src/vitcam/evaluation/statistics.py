@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vitcam.errors import RunError
 from vitcam.evaluation.datasets import Dataset, open_dataset
-from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.loading import Failed, Item, Photographs, load_batches
 from vitcam.evaluation.settings import weights_fingerprint
 from vitcam.models import LoadedModel, load_model

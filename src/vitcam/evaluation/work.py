@@ -6,8 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from vitcam.errors import ModelError, is_out_of_memory
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import ModelError, RunError, is_out_of_memory
 from vitcam.evaluation.failing import OF_IMAGES, rows_of_the_others
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import Picture, pictures_frame, to_pictures

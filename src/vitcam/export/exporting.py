@@ -14,10 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitcam.errors import ModelError, VitcamError
+from vitcam.errors import ExportError, ModelError, VitcamError
 from vitcam.explaining import AnyModel, explain
 from vitcam.export.description import Classes, describe, resized
-from vitcam.export.errors import ExportError
 from vitcam.export.explaining_model import ExplainingModel
 from vitcam.export.exportable import choice_of, exportable_method, structure
 from vitcam.export.graph import require, write_graph

@@ -10,12 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import ReportError, RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import TASKS, Task
 from vitcam.evaluation.parts import Parts
 from vitcam.evaluation.stored_rows import StoredRows
-from vitcam.report.errors import ReportError
 
 FORMAT = 1
 """Of ``run.json``, as far as this version of vitcam knows it."""

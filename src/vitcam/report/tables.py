@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from vitcam.errors import ReportError
 from vitcam.evaluation.columns import numbers_of
 from vitcam.evaluation.measure import TASKS, Number, Task
 from vitcam.evaluation.statistics import Interval, interval_of_sums, paired_difference_of_sums
 from vitcam.evaluation.sums import Sums
-from vitcam.report.errors import ReportError
 from vitcam.report.run import Run
 from vitcam.report.scores import Summed, read_sums
 

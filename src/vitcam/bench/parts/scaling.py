@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from vitcam.bench.errors import BenchError
 from vitcam.bench.measuring import Bench
 from vitcam.bench.results import Group, Row
 from vitcam.bench.subject import Subject
 from vitcam.bench.timing import FEW, Entry, describe
+from vitcam.errors import BenchError
 from vitcam.recording import logits_of
 
 SIZES = (224, 448, 672, 896)

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitcam import heatmap
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 
 
 def images_of(

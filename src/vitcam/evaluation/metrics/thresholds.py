@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 
 THRESHOLDS = tuple(step / 100 for step in range(100))
 

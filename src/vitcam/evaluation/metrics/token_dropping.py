@@ -9,11 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitcam import heatmap
-from vitcam.errors import ModelError
+from vitcam.errors import MetricError, ModelError
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.curves import Curves, columns_of
-from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.maps import images_of, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.explaining import score_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 from vitcam.types import Box
 
 # Each a Box or four numbers, in a tuple, a list, an array or a tensor; which is checked below.
