@@ -147,7 +147,8 @@ class BenchError(VitcamError, ValueError):
     """A benchmark can't be run as it was asked for.
 
     Example:
-        >>> vitcam.bench.Settings(repeats=0)
+        >>> from vitcam.bench import Settings
+        >>> Settings(repeats=0)
         Traceback (most recent call last):
         vitcam.errors.BenchError: repeats must be 1 or more ...
     """

@@ -16,6 +16,7 @@ from vitcam.evaluation.arrays import arrays_of, number_columns, of_different_len
 from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
+from vitcam.evaluation.statistics import Column
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.together import Array
 
@@ -92,6 +93,19 @@ class Sums:
         """The mean curve of every method, over all units; zero without any."""
         counts = self.counts[key].sum(axis=0)
         return np.asarray(self.curves[key].sum(axis=0) / np.maximum(counts, 1)[:, None])
+
+    def column(self, key: str, method: int) -> Column:
+        """One method's numbers, or curves, of a column."""
+        table = self.numbers[key] if key in self.numbers else self.curves[key]
+        images = int(self.distinct[key][:, method].sum())
+        return Column(table[:, method], self.counts[key][:, method], images)
+
+    def difference(self, key: str, one: int, other: int) -> Column:
+        """One method's numbers minus another's, where both have those of the same rows."""
+        presence, own, others = self.presence[key], self.column(key, one), self.column(key, other)
+        both = (presence[:, one] == presence[:, other]).astype(np.float64)
+        images = int((both * self.distinct[key][:, one]).sum())
+        return Column(both * (own.sums - others.sums), both * own.counts, images)
 
     def _added(self, place: Int[np.ndarray, " rows"], values: Array | None = None) -> Array:
         shape = (self.units, len(self.methods))

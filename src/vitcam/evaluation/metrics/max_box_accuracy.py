@@ -14,9 +14,8 @@ from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
 from vitcam.evaluation.metrics.thresholds import THRESHOLDS
 from vitcam.evaluation.metrics.truth import Boxes, checked_boxes
+from vitcam.evaluation.together import MAX_BOX_ACCURACY_V2, best_threshold
 from vitcam.types import Box
-
-REQUIRED_IOUS = (0.3, 0.5, 0.7)
 
 
 def largest_box_iou(
@@ -64,7 +63,7 @@ def max_box_accuracy(ious: Float[Tensor, "images thresholds"], required: float =
         >>> max_box_accuracy(torch.tensor([[0.6, 0.4], [0.2, 0.5]]))
         0.5
     """
-    return (ious >= required).double().mean(0).max().item()
+    return best_threshold("largest_box_iou_curve", required).of(ious.cpu().double().numpy())
 
 
 def max_box_accuracy_v2(ious: Float[Tensor, "images thresholds"]) -> float:
@@ -72,7 +71,7 @@ def max_box_accuracy_v2(ious: Float[Tensor, "images thresholds"]) -> float:
 
     Source: Choe et al. 2022, arXiv 2007.04178 (with ``best_box_iou``).
     """
-    return sum(max_box_accuracy(ious, required) for required in REQUIRED_IOUS) / len(REQUIRED_IOUS)
+    return MAX_BOX_ACCURACY_V2.of(ious.cpu().double().numpy())
 
 
 def _best_ious(
