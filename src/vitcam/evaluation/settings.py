@@ -19,12 +19,12 @@ from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape
 from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
+from vitcam.evaluation.store import FORMAT
 from vitcam.methods import canonical_name, find_method
 from vitcam.models import LoadedModel
 from vitcam.recording import Precision
 
 CONTROLS = ("random", "center")
-FORMAT = 1
 
 # What isn't compared between the command that began a run and the one that goes on with it: the same photographs
 # may lie elsewhere, the machine isn't a setting, and the last two follow from settings that are compared.
