@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vitcam.evaluation.gallery import Picture
     from vitcam.evaluation.job import Job
-    from vitcam.evaluation.loading import Failed, Item
+    from vitcam.evaluation.loading import Item, Unreadable
     from vitcam.evaluation.measure import Task
     from vitcam.evaluation.rows import Row
 
@@ -24,7 +24,7 @@ class Worker:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._job: Job | None = None
-        self._ahead: tuple[Sequence[int], Future[list[Item | Failed]]] | None = None
+        self._ahead: tuple[Sequence[int], Future[list[Item | Unreadable]]] | None = None
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="vitcam")
 
     def placed(self) -> None:

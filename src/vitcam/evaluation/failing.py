@@ -1,10 +1,10 @@
-"""What became of a batch that the model, or a test of its maps, failed on: which images it is that fail."""
+"""What became of a batch that the model, or a test of its maps, failed on, or that memory ran out with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vitcam.errors import ImageError, MapError, MetricError, ModelError, VitcamError
+from vitcam.errors import ImageError, MapError, MetricError, ModelError, RunError, VitcamError
 from vitcam.evaluation.job import Job
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.measure import Task
@@ -74,3 +74,20 @@ def _has_finite_logits(item: Item, job: Job) -> bool:
         precision=job.settings.precision,
     )
     return bool(probabilities.isfinite().all())
+
+
+def out_of_memory(error: BaseException, batch: int) -> RunError:
+    """The sentence for it."""
+    if batch > 1:
+        remedy = (
+            f"give the same command with a smaller --batch-size, such as {batch // 2}: it goes on from there"
+        )
+    else:
+        remedy = (
+            "not even one photograph at a time fits: take fewer methods at once, a smaller model, --precision bf16 "
+            "or another --device"
+        )
+    return RunError(
+        f"memory has run out with {batch} photographs in a batch ({str(error).partition(chr(10))[0][:200]}). What is "
+        f"stored is whole; {remedy}"
+    )

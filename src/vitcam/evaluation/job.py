@@ -14,7 +14,7 @@ from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.rows import Row
-from vitcam.evaluation.settings import Settings
+from vitcam.evaluation.settings import RunSettings
 from vitcam.explaining import Explanation
 from vitcam.models import LoadedModel
 
@@ -40,7 +40,7 @@ class Job:
         gallery: whether small pictures are stored, for the report's gallery.
     """
 
-    settings: Settings
+    settings: RunSettings
     dataset: Dataset
     model: LoadedModel
     model_indices: tuple[int | None, ...]

@@ -15,12 +15,11 @@ from vitcam.evaluation.datasets.kinds import split_spec
 from vitcam.evaluation.datasets.torch_dataset import Indexed
 from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import Job
-from vitcam.evaluation.local import check_local
 from vitcam.evaluation.lock import locked
 from vitcam.evaluation.measure import Protocol, Task
 from vitcam.evaluation.plan import Plan, make_plan
 from vitcam.evaluation.protocol import not_measured, protocol_preprocessing
-from vitcam.evaluation.settings import Settings, check_same, describe_run, with_controls
+from vitcam.evaluation.settings import RunSettings, check_same, describe_run, with_controls
 from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, verify_photographs
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.summary import problems, summarize
@@ -29,6 +28,7 @@ from vitcam.models import LoadedModel, load_model
 from vitcam.models.device import on_device
 from vitcam.progress import watched
 from vitcam.recording import Precision
+from vitcam.writing import check_local
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def evaluate(
         >>> list(summary["localization"]["agcam"])
         ['images', 'skipped_wrong', 'unreadable', 'unmatched', 'pixel_accuracy', 'iou', ...]
     """
-    settings = Settings(
+    settings = RunSettings(
         task,
         protocol,
         with_controls(methods),

@@ -35,7 +35,7 @@ _APART = frozenset({"versions", "batch_size", "dataset.contents"})
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """What decides a run's numbers, besides the dataset and the model.
 
     Attributes:
@@ -122,7 +122,7 @@ def with_controls(methods: Sequence[str]) -> tuple[str, ...]:
 
 
 def describe_run(
-    settings: Settings, dataset: Dataset, model: LoadedModel, match: ClassMatch, plan: Plan, data: str
+    settings: RunSettings, dataset: Dataset, model: LoadedModel, match: ClassMatch, plan: Plan, data: str
 ) -> dict[str, Any]:
     """The content of ``run.json``."""
     height, width = model.preprocessing.size

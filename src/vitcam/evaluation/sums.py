@@ -12,8 +12,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vitcam.evaluation.arrays import arrays_of, number_columns, of_different_lengths, scored_rows
-from vitcam.evaluation.columns import numbers_together
+from vitcam.evaluation.columns import (
+    arrays_of,
+    number_columns,
+    numbers_together,
+    of_different_lengths,
+    scored_rows,
+)
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.statistics import Column

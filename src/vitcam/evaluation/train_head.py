@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vitcam.errors import RunError
 from vitcam.evaluation.datasets import Dataset, open_dataset
-from vitcam.evaluation.loading import Failed, Item, Photographs, load_batches
+from vitcam.evaluation.loading import Item, Photographs, Unreadable, load_batches
 from vitcam.evaluation.settings import weights_fingerprint
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.head import Head, feature_extractor, find_classifier, head_bytes
@@ -210,7 +210,7 @@ def _cached_features(
     }
     photographs = Photographs(dataset, range(len(dataset.classes)), model.preprocessing, with_truth=False)
     table = _stored_features(path, key)
-    if table and all(isinstance(photographs[index], Failed) for index in table.unreadable.tolist()):
+    if table and all(isinstance(photographs[index], Unreadable) for index in table.unreadable.tolist()):
         return table
     table = _compute_features(model, layer, dataset, photographs, batch_size, workers, progress)
     write_whole(path, save({**vars(table), "truth": table.truth.to(torch.uint8)}, key))
@@ -252,7 +252,7 @@ def _compute_features(
                 images = torch.stack([item.pixels for item in items]).to(device)
                 features.append(extract(images).float().cpu())
                 truth += [[label in item.labels for label in range(len(dataset.classes))] for item in items]
-            unreadable += [done + i for i, item in enumerate(batch) if isinstance(item, Failed)]
+            unreadable += [done + i for i, item in enumerate(batch) if isinstance(item, Unreadable)]
             done += len(batch)
             progress(done, total)
     if not features:

@@ -29,6 +29,7 @@ from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
 from vitcam.photos import photo_path
 from vitcam.recording.preserved import preserved
+from vitcam.writing import check_place
 
 Size = tuple[int, int]
 
@@ -117,8 +118,7 @@ def _checked_path(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix != ".onnx":
         raise ExportError(f"an exported model's name ends in .onnx; got {path}")
-    if path.is_dir():
-        raise ExportError(f"can't write {path}: it is a folder")
+    check_place(path, ExportError)
     return path
 
 

@@ -9,8 +9,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitcam.evaluation.arrays import arrays_of, number_columns, scored_rows
-from vitcam.evaluation.columns import drawn_curves, numbers_together
+from vitcam.evaluation.columns import arrays_of, drawn_curves, number_columns, numbers_together, scored_rows
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.sums import Sums, Weights, method_numbers, sum_up, weighted, weights_together

@@ -13,7 +13,7 @@ from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
 from vitcam.evaluation.datasets.pascal_xml import Annotation, read_annotation
 from vitcam.evaluation.datasets.photographs import open_as_stored
 from vitcam.evaluation.datasets.reading import (
-    Line,
+    TableLine,
     corners,
     find_base,
     list_files,
@@ -224,7 +224,7 @@ def _read_solution(base: Path) -> _Solution | None:
     }
 
 
-def _parse_solution(line: Line) -> tuple[str, tuple[Box, ...]]:
+def _parse_solution(line: TableLine) -> tuple[str, tuple[Box, ...]]:
     words = line["PredictionString"].split()
     if not words or len(words) % 5 or not all(_WORDNET_ID.fullmatch(word) for word in words[::5]):
         raise line.error(

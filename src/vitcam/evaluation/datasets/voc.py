@@ -12,9 +12,8 @@ from jaxtyping import Bool
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass, keep_labelled
 from vitcam.evaluation.datasets.digests import file_digest
-from vitcam.evaluation.datasets.masks import read_indices
 from vitcam.evaluation.datasets.pascal_xml import read_annotation
-from vitcam.evaluation.datasets.photographs import photograph_of_objects
+from vitcam.evaluation.datasets.photographs import photograph_of_objects, read_indices
 from vitcam.evaluation.datasets.reading import list_files, read_table, require, require_listed
 from vitcam.evaluation.datasets.sample import Sample
 from vitcam.types import Box

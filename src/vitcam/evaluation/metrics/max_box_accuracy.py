@@ -11,9 +11,8 @@ from torch import Tensor
 from vitcam.boxes import boxes_from_heatmap
 from vitcam.evaluation.cases import LocalizationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.maps import pixel_maps
-from vitcam.evaluation.metrics.thresholds import THRESHOLDS
-from vitcam.evaluation.metrics.truth import Boxes, checked_boxes
+from vitcam.evaluation.metrics.maps import Boxes, checked_boxes, pixel_maps
+from vitcam.evaluation.metrics.overlap import THRESHOLDS
 from vitcam.evaluation.together import MAX_BOX_ACCURACY_V2, best_threshold
 from vitcam.types import Box
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from vitcam.evaluation.cases import LocalizationCase
 from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
-from vitcam.evaluation.metrics.thresholds import threshold_counts
+from vitcam.evaluation.metrics.overlap import threshold_counts
 from vitcam.evaluation.together import PXAP
 
 

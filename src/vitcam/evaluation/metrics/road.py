@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from vitcam.errors import MetricError
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.curves import Curves, columns_of
 from vitcam.evaluation.metrics.imputation import linear_imputation
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
+from vitcam.evaluation.metrics.perturbation import Curves, columns_of
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.recording import Precision
 

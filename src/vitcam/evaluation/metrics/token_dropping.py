@@ -12,8 +12,8 @@ from vitcam import heatmap
 from vitcam.errors import MetricError, ModelError
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.curves import Curves, columns_of
 from vitcam.evaluation.metrics.maps import images_of, pixel_ranks
+from vitcam.evaluation.metrics.perturbation import Curves, columns_of
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.explaining import score_of
 from vitcam.recording import Overrides, Precision
