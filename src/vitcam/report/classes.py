@@ -1,14 +1,17 @@
-"""On which classes two methods differ."""
+"""On which classes the reference and each other method differ most."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from vitcam.evaluation.frames import pl
+from vitcam.evaluation.measure import Number
 from vitcam.evaluation.statistics import bootstrap_interval
+from vitcam.report.run import Run
 from vitcam.report.scores import Scores
 from vitcam.report.tables import Estimate
 
@@ -25,6 +28,37 @@ class ClassDifference:
 
     name: str
     estimate: Estimate
+
+
+@dataclass(frozen=True)
+class ClassCard:
+    """The classes on which the reference and another method of a run differ most."""
+
+    run: str
+    other: str
+    differences: tuple[ClassDifference, ...]
+
+
+def by_class(scores: Sequence[tuple[Run, Scores]], measure: Number, reference: str) -> list[ClassCard]:
+    """A card per method that has classes to compare.
+
+    Args:
+        scores: of a task, run by run.
+        measure: what is compared.
+        reference: minus each other method.
+    """
+    return [
+        ClassCard(run.name, other, tuple(differences))
+        for run, of_run in scores
+        if reference in of_run.methods and measure.key in of_run.numbers
+        for other in of_run.methods
+        if other != reference and (differences := class_differences(of_run, measure.key, reference, other))
+    ]
+
+
+def largest_difference(cards: Sequence[ClassCard]) -> float:
+    """In either direction; 1 if there is none."""
+    return max((abs(each.estimate.mean) for card in cards for each in card.differences), default=0.0) or 1.0
 
 
 def class_differences(scores: Scores, key: str, reference: str, other: str) -> list[ClassDifference]:
