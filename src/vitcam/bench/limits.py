@@ -75,10 +75,10 @@ def check(
         return Check(limit, spread(seconds[name]).median)
     if limit.what not in ("time", "speed"):
         return Check(limit, values[limit.what]) if limit.what in values else None
-    of = limit.of or ((reference,) if reference else ())
-    if not of or any(other not in seconds for other in of):
+    compared = limit.of or ((reference,) if reference else ())
+    if not compared or any(other not in seconds for other in compared):
         return None
-    ratio = spread(ratios(seconds[name], [seconds[other] for other in of])).median
+    ratio = spread(ratios(seconds[name], [seconds[other] for other in compared])).median
     return Check(limit, 1 / ratio if limit.what == "speed" else ratio)
 
 

@@ -86,12 +86,12 @@ def arrays_of(
     for name, number in numbers_together().items():
         if not all(curve in curves for curve in number.curves):
             continue
-        own = [curves[curve] for curve in number.curves]
-        lengths = {values.shape[1] for values, _ in own}
+        of_number = [curves[curve] for curve in number.curves]
+        lengths = {values.shape[1] for values, _ in of_number}
         if len(lengths) > 1:
             raise of_different_lengths(" and ".join(number.curves), lengths)
-        shared = np.all([present for _, present in own], axis=0)
-        yield name, number.points(*(values[shared[present]] for values, present in own)), shared
+        shared = np.all([present for _, present in of_number], axis=0)
+        yield name, number.points(*(values[shared[present]] for values, present in of_number)), shared
 
 
 def _points_of(curves: pl.Series) -> Array:

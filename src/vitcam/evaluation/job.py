@@ -64,8 +64,8 @@ class Job:
     def seen(self, item: Item) -> Image.Image:
         """What the model sees of a photograph, as a picture."""
         mean, std = (
-            torch.tensor(of)[:, None, None]
-            for of in (self.model.preprocessing.mean, self.model.preprocessing.std)
+            torch.tensor(channels)[:, None, None]
+            for channels in (self.model.preprocessing.mean, self.model.preprocessing.std)
         )
         pixels = ((item.pixels * std + mean) * 255).round().clamp(0, 255).byte()
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

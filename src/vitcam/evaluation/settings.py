@@ -204,13 +204,13 @@ def check_same(
 
 def _versions() -> dict[str, str | None]:
     """Of what computes a run's numbers; None for what isn't installed."""
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for name in ("vitcam", "torch", "timm", "transformers"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions
 
 
 def _version_notes(
@@ -285,6 +285,6 @@ def _shown(settings: Mapping[str, Any], name: str) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _check(name: str, holds: bool, expected: str, given: object) -> None:
+def _check(name: str, holds: bool, expected: str, value: object) -> None:
     if not holds:
-        raise RunError(f"{name} must be {expected}; got {given}")
+        raise RunError(f"{name} must be {expected}; got {value}")

@@ -93,7 +93,7 @@ def _intervals(sums: Sums, seed: int) -> list[dict[str, list[float]]]:
     """Of every method."""
     methods = range(len(sums.methods))
     columns = {(key, method): sums.column(key, method) for method in methods for key in sums.numbers}
-    found: list[dict[str, list[float]]] = [{} for _ in methods]
+    by_method: list[dict[str, list[float]]] = [{} for _ in methods]
     for (key, method), interval in intervals_of(columns, seed=seed).items():
-        found[method][key] = [float(interval.low), float(interval.high)]
-    return found
+        by_method[method][key] = [float(interval.low), float(interval.high)]
+    return by_method

@@ -107,10 +107,10 @@ class Sums:
 
     def difference(self, key: str, one: int, other: int) -> Column:
         """One method's numbers minus another's, where both have those of the same rows."""
-        presence, own, others = self.presence[key], self.column(key, one), self.column(key, other)
+        presence, minuend, subtrahend = self.presence[key], self.column(key, one), self.column(key, other)
         both = (presence[:, one] == presence[:, other]).astype(np.float64)
         images = int((both * self.distinct[key][:, one]).sum())
-        return Column(both * (own.sums - others.sums), both * own.counts, images)
+        return Column(both * (minuend.sums - subtrahend.sums), both * minuend.counts, images)
 
     def _added(self, place: Int[np.ndarray, " rows"], values: Array | None = None) -> Array:
         shape = (self.units, len(self.methods))
@@ -177,13 +177,13 @@ def sum_up(
     for scored, places in _placed(rows, task, methods, columns):
         sums.images += np.bincount(places.method[places.is_first], minlength=len(methods))
         for key, values, present in arrays_of(scored, columns):
-            own = places.only(present)
+            places_present = places.only(present)
             if key in weights:
-                values = weighted(values, weights[key], own.method)
+                values = weighted(values, weights[key], places_present.method)
             if values.ndim == 1 or (curves is not None and key in curves):
-                sums.add(key, own, values)
+                sums.add(key, places_present, values)
             elif curves is None:
-                overall.add(key, own.as_one(), values)
+                overall.add(key, places_present.as_one(), values)
     if curves is None:
         sums.curves = overall.curves
         sums.counts |= overall.counts
@@ -215,11 +215,11 @@ def weighted(
     method: Int[np.ndarray, " rows"],
 ) -> Float[np.ndarray, " rows"]:
     """The weighted sum of each row's points, with the weights of its method."""
-    found = np.empty(len(points))
+    sums = np.empty(len(points))
     for i, of_method in enumerate(weights):
-        own = method == i
-        found[own] = points[own] @ of_method
-    return found
+        rows = method == i
+        sums[rows] = points[rows] @ of_method
+    return sums
 
 
 def _placed(

@@ -141,8 +141,8 @@ def find_photograph(run: Run, image: str) -> Path | None:
         return None
     # nothing is imported because a run names it: its folder may come from anyone
     for place in KINDS[kind].photographs if kind in KINDS else ():
-        for found in root.glob(place.format(id=escape(image))):
-            return found
+        for file in root.glob(place.format(id=escape(image))):
+            return file
     return None
 
 

@@ -50,8 +50,8 @@ class Run:
     def methods(self) -> tuple[str, ...]:
         """The methods that have rows, in the order in which the run was given them."""
         present = self.stored.methods
-        given = [name for name in self.settings.get("methods", ()) if name in present]
-        return (*given, *sorted(present.difference(given)))
+        in_order = [name for name in self.settings.get("methods", ()) if name in present]
+        return (*in_order, *sorted(present.difference(in_order)))
 
     def counts(self, task: Task) -> dict[str, int]:
         """How many images a task was to do (``planned``), has done (``done``), and what became of these.

@@ -97,10 +97,9 @@ def score_tables(
         )
     compared = reference or REFERENCE
     scores = {(task, run.name): read_sums(run, task) for task in TASKS for run in runs if task in run.tasks}
-    keys = {
-        task: list(dict.fromkeys(key for (of, _), some in scores.items() if of == task for key in some.keys))
-        for task in TASKS
-    }
+    keys: dict[Task, list[str]] = {task: [] for task in TASKS}
+    for (task, _), summed in scores.items():
+        keys[task] += [key for key in summed.keys if key not in keys[task]]
     measures = [(task, measure) for task in TASKS for measure in numbers_of(task, keys[task])]
     if not measures:
         raise ReportError(
@@ -109,7 +108,7 @@ def score_tables(
         )
     _check_known(metrics, list(dict.fromkeys(measure.key for _, measure in measures)))
     wanted = {measure.key: measure for _, measure in measures if not metrics or measure.key in metrics}
-    rows = {place: _rows_by_measure(place[1], some, wanted, compared) for place, some in scores.items()}
+    rows = {place: _rows_by_measure(place[1], summed, wanted, compared) for place, summed in scores.items()}
     return [
         ScoreTable(
             task,
@@ -139,11 +138,11 @@ def _rows_by_measure(
     # a few measures at a time: their draws are shared, and the memory is bounded
     at_once = max(1, _NUMBERS // (sums.units * max(1, len(sums.methods))))
     for start in range(0, len(keys), at_once):
-        some = keys[start : start + at_once]
+        shared = keys[start : start + at_once]
         means = estimates(
-            {(key, name): sums.column(key, i) for key in some for i, name in enumerate(sums.methods)}
+            {(key, name): sums.column(key, i) for key in shared for i, name in enumerate(sums.methods)}
         )
-        differences = _differences(sums, some, reference)
+        differences = _differences(sums, shared, reference)
         leading = _leading(sums, means, wanted)
         for (key, method), estimate in means.items():
             place = (key, method)
@@ -184,7 +183,7 @@ def _leading(
     behind: dict[tuple[str, str], Column] = {}
     best: dict[str, str] = {}
     for key in dict.fromkeys(key for key, _ in means):
-        rivals = [method for of, method in means if of == key]
+        rivals = [method for of_key, method in means if of_key == key]
         sign = measures[key].sign
         if sign and len(rivals) > 1:
             best[key] = max(rivals, key=lambda method: sign * means[key, method].mean)

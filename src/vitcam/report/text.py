@@ -78,7 +78,7 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
     )
     for table in tables:
         for row in table.rows:
-            own, paired = row.estimate, row.difference
+            estimate, paired = row.estimate, row.difference
             compared = (
                 [
                     table.reference,
@@ -96,7 +96,7 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
                     no_formula,
                     (
                         *(row.run, table.task, table.measure.key, row.method),
-                        *(own.images, own.mean, own.low, own.high, int(row.leads)),
+                        *(estimate.images, estimate.mean, estimate.low, estimate.high, int(row.leads)),
                         *compared,
                     ),
                 )

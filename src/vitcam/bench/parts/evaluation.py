@@ -118,11 +118,11 @@ def _perturbation(bench: Bench, folder: Path) -> Group:
         return float((again.double() - ours("fp32").double()).abs().max())
 
     def theirs(precision: Precision) -> list[Tensor]:
-        found = []
+        probabilities = []
         for image, target in zip(images.split(1), targets.split(1), strict=True):
             heatmap = explain(subject.module, image, targets=target, precision=precision).heatmaps[:, 0]
-            found.append(perturb_one_by_one(subject, image, heatmap, target, precision))
-        return found
+            probabilities.append(perturb_one_by_one(subject, image, heatmap, target, precision))
+        return probabilities
 
     loop = "loop, fp32"
     entries = [

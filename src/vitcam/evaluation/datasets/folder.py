@@ -99,8 +99,8 @@ def _label(line: TableLine) -> str:
 
 def _record(file: str, names: set[str], lines: list[TableLine], index: dict[str, int]) -> _Record:
     (only, *_) = names
-    found = [(line.fields.get("label") or only, line) for line in lines]
-    kept = [(index[name], _box(line)) for name, line in found if name in names]
+    labelled = [(line.fields.get("label") or only, line) for line in lines]
+    kept = [(index[name], _box(line)) for name, line in labelled if name in names]
     return _Record(
         id=file,
         labels=tuple(sorted(index[name] for name in names)),

@@ -206,13 +206,13 @@ def _read_names(base: Path) -> dict[str, str]:
 
 
 def _list_annotations(base: Path, images: list[str]) -> dict[str, str]:
-    found = {PurePosixPath(name).stem: name for name in list_files(base / _ANNOTATIONS, (".xml",))}
+    annotations = {PurePosixPath(name).stem: name for name in list_files(base / _ANNOTATIONS, (".xml",))}
     stems = [PurePosixPath(image).stem for image in images]
-    present = {f"{stem}.xml" for stem in found}
+    present = {f"{stem}.xml" for stem in annotations}
     require_listed(
         "imagenet", base / _ANNOTATIONS, (f"{stem}.xml" for stem in stems), present, source=base / _IMAGES
     )
-    return found
+    return annotations
 
 
 def _read_solution(base: Path) -> _Solution | None:

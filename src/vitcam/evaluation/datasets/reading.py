@@ -70,17 +70,17 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
     """
     if not folder.is_dir():
         return []
-    found = []
+    files = []
     try:
         for parent, names in walk(folder):
             inside = parent.relative_to(folder).as_posix()
             prefix = "" if inside == "." else inside + "/"
-            found += [prefix + name for name in names if f".{name.rpartition('.')[2].lower()}" in suffixes]
+            files += [prefix + name for name in names if f".{name.rpartition('.')[2].lower()}" in suffixes]
     except OSError as error:
         raise DatasetError(
             f"{error.filename or folder} can't be listed: {error.strerror or error}"
         ) from error
-    return sorted(found)
+    return sorted(files)
 
 
 def find_base(root: Path, name: str, marker: str) -> Path:

@@ -70,8 +70,8 @@ def checked_boxes(boxes: Boxes) -> list[Box]:
     return checked
 
 
-def _box(given: Any) -> Box:
-    numbers = tuple(float(number) for number in given) if isinstance(given, Iterable) else (given,)
+def _box(box: Any) -> Box:
+    numbers = tuple(float(number) for number in box) if isinstance(box, Iterable) else (box,)
     if len(numbers) != 4 or numbers[0] > numbers[2] or numbers[1] > numbers[3]:
         raise MetricError(
             f"expected a box as (left, top, right, bottom) with left ≤ right and top ≤ bottom, got {numbers}"

@@ -85,8 +85,8 @@ def _best_ious(
     for map01, true_boxes in zip(maps, boxes, strict=True):
         truth = checked_boxes(true_boxes)
         for threshold in thresholds:
-            found = boxes_from_heatmap(map01.numpy(), threshold)
-            pairs = [(a, b) for a in chosen(found) for b in truth]
+            predicted = boxes_from_heatmap(map01.numpy(), threshold)
+            pairs = [(a, b) for a in chosen(predicted) for b in truth]
             ious.append(max((_iou(a, b) for a, b in pairs), default=0.0))
     return torch.tensor(ious, dtype=torch.float64).view(len(heatmaps), len(thresholds))
 
@@ -105,5 +105,8 @@ def _iou(a: Box, b: Box) -> float:
 
 def measured(case: LocalizationCase) -> Numbers:
     """The columns of ``max-box-accuracy``."""
-    given = case.heatmaps, case.boxes, case.size, case.thresholds
-    return {"largest_box_iou_curve": largest_box_iou(*given), "best_box_iou_curve": best_box_iou(*given)}
+    arguments = case.heatmaps, case.boxes, case.size, case.thresholds
+    return {
+        "largest_box_iou_curve": largest_box_iou(*arguments),
+        "best_box_iou_curve": best_box_iou(*arguments),
+    }

@@ -112,14 +112,14 @@ def perturbation_curves(
         (torch.Size([8, 11]), torch.Size([8]))
     """
     importance = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).flatten(1).cpu()
-    of = images_of(images, heatmaps, targets)
+    image_of_map = images_of(images, heatmaps, targets)
     count, pixels = importance.shape
     sizes = [pixels * step // steps for step in range(1, steps)]
     removals = [Removal(0, True)]
-    removals += [Removal(image, False) for image in of]
+    removals += [Removal(image, False) for image in image_of_map]
     removals += [
         Removal(image, partial(_extreme, importance[i], size, largest))
-        for i, image in enumerate(of)
+        for i, image in enumerate(image_of_map)
         for largest in (True, False)
         for size in sizes
     ]
