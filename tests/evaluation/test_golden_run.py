@@ -17,7 +17,7 @@ from vitcam import Explanation, LoadedModel, Preprocessing
 from vitcam.evaluation import Dataset, Sample, measuring
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.ground_truth import Truth
-from vitcam.evaluation.job import Job
+from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.rows import to_frame
 from vitcam.evaluation.settings import RunSettings
@@ -38,7 +38,7 @@ def job_of(module, task, size=(224, 224), **settings):
     sample = Sample("unused", Path("unused"), (0,))
     classes = tuple(DatasetClass(f"class {i}") for i in range(20))
     dataset = Dataset("made", Path(), classes, (sample,), read=lambda record: record)
-    return Job(
+    return RunJob(
         RunSettings(task, methods=("golden",), **all_settings), dataset, model, tuple(range(20)), False
     )
 

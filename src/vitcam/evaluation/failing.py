@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from vitcam.errors import ImageError, MapError, MetricError, ModelError, RunError, VitcamError
-from vitcam.evaluation.job import Job
+from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.metrics.probabilities import class_probabilities
@@ -16,7 +16,7 @@ OF_IMAGES = (ImageError, MapError, MetricError)
 
 
 def rows_of_the_others(
-    items: Sequence[Item], job: Job, task: Task, rows: Callable[[Sequence[Item], Job], list[Row]]
+    items: Sequence[Item], job: RunJob, task: Task, rows: Callable[[Sequence[Item], RunJob], list[Row]]
 ) -> list[Row]:
     """The rows of a batch that failed as a whole: images that fail alone have an error in theirs.
 
@@ -42,7 +42,9 @@ def rows_of_the_others(
     return errors + (rows(left, job) if left else [])
 
 
-def _failure(item: Item, job: Job, rows: Callable[[Sequence[Item], Job], list[Row]]) -> VitcamError | None:
+def _failure(
+    item: Item, job: RunJob, rows: Callable[[Sequence[Item], RunJob], list[Row]]
+) -> VitcamError | None:
     try:
         rows([item], job)
     except OF_IMAGES as error:
@@ -54,7 +56,7 @@ def _failure(item: Item, job: Job, rows: Callable[[Sequence[Item], Job], list[Ro
     return None
 
 
-def _unless_broken(error: VitcamError, job: Job) -> VitcamError:
+def _unless_broken(error: VitcamError, job: RunJob) -> VitcamError:
     """The error, unless it is the model's: weights that aren't finite spoil every image."""
     state = job.model.module.state_dict().items()
     broken = [name for name, tensor in state if tensor.is_floating_point() and not tensor.isfinite().all()]
@@ -65,7 +67,7 @@ def _unless_broken(error: VitcamError, job: Job) -> VitcamError:
     return error
 
 
-def _has_finite_logits(item: Item, job: Job) -> bool:
+def _has_finite_logits(item: Item, job: RunJob) -> bool:
     probabilities = class_probabilities(
         job.model.module,
         lambda _: job.tensor([item]),

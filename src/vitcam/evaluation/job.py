@@ -28,7 +28,7 @@ def maps_of(explanation: Explanation) -> Float[Tensor, "batch targets rows colum
 
 
 @dataclass(frozen=True)
-class Job:
+class RunJob:
     """A run's settings with the dataset and the model that they are for. Picklable.
 
     Attributes:

@@ -12,13 +12,13 @@ from torch import Tensor
 from vitcam.errors import ModelError
 from vitcam.evaluation.cases import LocalizationCase, PerturbationCase, measured
 from vitcam.evaluation.ground_truth import Truth
-from vitcam.evaluation.job import Job, maps_of
+from vitcam.evaluation.job import RunJob, maps_of
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.rows import Row
 from vitcam.explaining import compare
 
 
-def localization_rows(items: Sequence[Item], job: Job) -> list[Row]:
+def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     """One row per image and method, for the predicted class.
 
     Images whose prediction is wrong have rows without numbers, as the paper leaves them out.
@@ -45,7 +45,7 @@ def localization_rows(items: Sequence[Item], job: Job) -> list[Row]:
 
 
 def _case(
-    heatmaps: Float[Tensor, "batch rows columns"], truths: Sequence[Truth], job: Job
+    heatmaps: Float[Tensor, "batch rows columns"], truths: Sequence[Truth], job: RunJob
 ) -> LocalizationCase:
     settings, size = job.settings, job.model.preprocessing.size
     return LocalizationCase(
@@ -53,7 +53,7 @@ def _case(
     )
 
 
-def perturbation_rows(items: Sequence[Item], job: Job) -> list[Row]:
+def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     """One row per image, method and ground-truth class, whatever the model predicts."""
     entries = [(i, target) for i, item in enumerate(items) for target in item.labels]
     images = job.tensor([items[i] for i, _ in entries])

@@ -14,7 +14,7 @@ from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_
 from vitcam.evaluation.datasets.kinds import split_spec
 from vitcam.evaluation.datasets.torch_dataset import Indexed
 from vitcam.evaluation.interrupts import terminable
-from vitcam.evaluation.job import Job
+from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.lock import locked
 from vitcam.evaluation.measure import Protocol, Task
 from vitcam.evaluation.plan import Plan, make_plan
@@ -168,7 +168,7 @@ def evaluate(
     described = describe_run(
         settings, dataset, loaded, match, plan, data if isinstance(data, str) else str(dataset.root)
     )
-    job = Job(settings, dataset, loaded, match.model_indices, plan.masks, gallery)
+    job = RunJob(settings, dataset, loaded, match.model_indices, plan.masks, gallery)
     here = device if cluster is None else None
     with terminable(), locked(folder.lock, tell) as lock, on_device(loaded.module, here):
         _begin(folder, described, dataset, plan, allow_version_change, tell)
@@ -244,7 +244,7 @@ def _from_anywhere(data: str | Dataset | Indexed) -> str | Dataset | Indexed:
 def _pending(
     folder: RunFolder,
     plan: Plan,
-    job: Job,
+    job: RunJob,
     task: Task,
     progress: Callable[[Progress], None],
     tell: Callable[[str], None],

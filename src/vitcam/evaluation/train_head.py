@@ -20,7 +20,7 @@ from vitcam.evaluation.datasets import Dataset, open_dataset
 from vitcam.evaluation.loading import Item, Photographs, Unreadable, load_batches
 from vitcam.evaluation.settings import weights_fingerprint
 from vitcam.models import LoadedModel, load_model
-from vitcam.models.head import Head, feature_extractor, find_classifier, head_bytes
+from vitcam.models.head import LinearHead, feature_extractor, find_classifier, head_bytes
 from vitcam.writing import write_whole
 
 _ITERATIONS = 300
@@ -127,7 +127,7 @@ def train_head(
     weight, bias = _fit(table.features[training], table.truth[training], multi_label, weight_decay)
     ids = tuple((item.wordnet_id,) if item.wordnet_id else () for item in dataset.classes)
     names = tuple(item.name for item in dataset.classes)
-    head = Head(weight, bias, loaded.spec, layer, names, ids if any(ids) else None, multi_label)
+    head = LinearHead(weight, bias, loaded.spec, layer, names, ids if any(ids) else None, multi_label)
     write_whole(path, head_bytes(head))
     logits, truth = F.linear(table.features[test], weight, bias), table.truth[test]
     return TrainedHead(
