@@ -189,7 +189,7 @@ def _tell(explained: Sequence[Explained], run: ExplainRun, quiet: bool, seconds:
     )
 
 
-def _hint(explained: Sequence[Explained], run: Run) -> str:
+def _hint(explained: Sequence[Explained], run: ExplainRun) -> str:
     """What helps where the shipped model knows too few classes."""
     unsure = sum(entry.predicted[0].probability < UNSURE for entry in explained)
     if run.model.spec != EMBEDDED or not unsure:
