@@ -56,11 +56,6 @@ def by_class(scores: Sequence[tuple[Run, Scores]], measure: Number, reference: s
     ]
 
 
-def largest_difference(cards: Sequence[ClassCard]) -> float:
-    """In either direction; 1 if there is none."""
-    return max((abs(each.estimate.mean) for card in cards for each in card.differences), default=0.0) or 1.0
-
-
 def class_differences(scores: Scores, key: str, reference: str, other: str) -> list[ClassDifference]:
     """The classes on which two methods differ most, those where the reference scores highest first.
 

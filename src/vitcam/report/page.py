@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vitcam.errors import ReportError
 from vitcam.evaluation.columns import main_number
-from vitcam.evaluation.measure import TASKS, Task
+from vitcam.evaluation.measure import TASKS, Number, Task
 from vitcam.evaluation.statistics import RESAMPLES
 from vitcam.report import charts, figures
 from vitcam.report.about import COUNTS, facts, in_a_line
-from vitcam.report.classes import FEWEST, by_class, largest_difference
-from vitcam.report.gallery import gallery
-from vitcam.report.grids import all_means, measure_grid
+from vitcam.report.classes import FEWEST, ClassCard, by_class
+from vitcam.report.gallery import GalleryRow, gallery
+from vitcam.report.grids import Grid, all_means, measure_grid
 from vitcam.report.run import Run
 from vitcam.report.scores import read_scores
 from vitcam.report.tables import ScoreRow, ScoreTable
@@ -97,24 +98,54 @@ def page_templates() -> Environment:
     return environment
 
 
-def _section(task: Task, runs: Sequence[Run], tables: Sequence[ScoreTable]) -> dict[str, Any]:
-    """What the page says of a task."""
+@dataclass(frozen=True)
+class PageSection:
+    """What the page says of a task.
+
+    Attributes:
+        task: what was evaluated.
+        reference: the method that others are compared with.
+        main: the measure that images and classes are ordered by.
+        findings: for each run its name, if there are several, and a sentence on the main measure.
+        means: all measures at a glance.
+        plots: of the curves.
+        measures: each with how many images it is over, and its table.
+        classes: on which the reference and other methods differ most.
+        gallery: best, median and worst images.
+    """
+
+    task: Task
+    reference: str
+    main: Number
+    findings: Sequence[tuple[str, str]]
+    means: Grid
+    plots: Sequence[charts.PlotFigure]
+    measures: Sequence[tuple[Number, str, Grid]]
+    classes: Sequence[ClassCard]
+    gallery: Sequence[GalleryRow]
+
+    @property
+    def largest_difference(self) -> float:
+        """Between two methods on a class, in either direction; 1 if there is none."""
+        differences = (abs(each.estimate.mean) for card in self.classes for each in card.differences)
+        return max(differences, default=0.0) or 1.0
+
+
+def _section(task: Task, runs: Sequence[Run], tables: Sequence[ScoreTable]) -> PageSection:
     several_runs = len(runs) > 1
     main, reference = tables[0].measure, tables[0].reference
     scores = [(run, read_scores(run, task, [main.key])) for run in runs if task in run.tasks]
-    classes = by_class(scores, main, reference)
-    return {
-        "task": task,
-        "reference": reference,
-        "main": main,
-        "findings": _findings(tables, several_runs),
-        "means": all_means(tables, several_runs),
-        "plots": charts.plot_figures(task, runs, reference),
-        "measures": [(table.measure, _images(table), measure_grid(table, several_runs)) for table in tables],
-        "classes": classes,
-        "largest_difference": largest_difference(classes),
-        "gallery": gallery(task, scores, main),
-    }
+    return PageSection(
+        task,
+        reference,
+        main,
+        _findings(tables, several_runs),
+        all_means(tables, several_runs),
+        charts.plot_figures(task, runs, reference),
+        [(table.measure, _images(table), measure_grid(table, several_runs)) for table in tables],
+        by_class(scores, main, reference),
+        gallery(task, scores, main),
+    )
 
 
 def series_styles(methods: Sequence[str], reference: str) -> dict[str, str]:
