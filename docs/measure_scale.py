@@ -183,9 +183,9 @@ def image_name(i: int) -> str:
 
 def columns_of(task: Task, protocol: Protocol) -> dict[str, Shape]:
     """The columns of a task's rows."""
-    from vitcam.evaluation.settings import Settings
+    from vitcam.evaluation.settings import RunSettings
 
-    settings = Settings("all", protocol, tuple(METHODS), 0.5, 10, None, 8, "fp32", 0)
+    settings = RunSettings("all", protocol, tuple(METHODS), 0.5, 10, None, 8, "fp32", 0)
     return settings.columns(task, masks=True)
 
 

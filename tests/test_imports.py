@@ -121,6 +121,17 @@ def test_public_names_exist():
         _ = vitcam.nonsense
 
 
+def test_no_two_classes_have_one_name():
+    """Whoever searches for a class finds one. Those of a module alone begin with an underscore."""
+    homes: dict[str, list[str]] = {}
+    for file in FILES:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(file.relative_to(SOURCE)))
+    shared = {name: files for name, files in homes.items() if len(files) > 1}
+    assert not shared, f"give one of each another name: {shared}"
+
+
 def test_files_are_short():
     long = {
         str(file.relative_to(SOURCE)): n for file in FILES if (n := len(file.read_text().splitlines())) > 350

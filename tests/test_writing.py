@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vitcam.errors import VitcamError
-from vitcam.writing import write_whole
+from vitcam.errors import ExportError, VitcamError
+from vitcam.writing import check_place, write_whole
 
 
 def test_a_pipe_is_written_to_and_stays(tmp_path):
@@ -80,3 +81,24 @@ def test_file_systems_that_cannot_sync_folders_do(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", files_only)
     write_whole(tmp_path / "file", b"content")
     assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_places_are_checked_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "new" / "folders" / "file", Path("/dev/null")):
+        check_place(place, ExportError)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]  # nothing is made by looking
+    for place, problem in (
+        (tmp_path, "it is a folder"),
+        (tmp_path / "file" / "below" / "it", f"{tmp_path / 'file'} is a file, not a folder"),
+        (tmp_path / ("x" * 300), "File name too long"),
+    ):
+        with pytest.raises(ExportError, match=re.escape(f"can't write {place}: {problem}")):
+            check_place(place, ExportError)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_into_is_told_before_the_work(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ExportError, match="can't be written into"):
+        check_place(tmp_path / "new" / "file", ExportError)

@@ -103,6 +103,57 @@ class DatasetError(VitcamError):
     """
 
 
+class RunError(VitcamError):
+    """A run of an evaluation can't begin, go on, be stored, or be read.
+
+    Example:
+        >>> vitcam.evaluation.evaluate("all", "folder:things", photo_model, ["agcam"], "s3://bucket/run")
+        Traceback (most recent call last):
+        vitcam.errors.RunError: s3://bucket/run is an address, ...
+    """
+
+
+class MetricError(VitcamError, ValueError):
+    """Heatmaps, truths or settings that a metric isn't defined for.
+
+    Example:
+        >>> vitcam.evaluation.localization_scores(torch.rand(14, 14), boxes=[])
+        Traceback (most recent call last):
+        vitcam.errors.MetricError: there is no true box to compare with: leave out images without boxes
+    """
+
+
+class ReportError(VitcamError):
+    """A run can't be reported: it can't be read, or has nothing of what was asked for.
+
+    Example:
+        >>> from vitcam.report import read_runs
+        >>> read_runs(["things"])
+        Traceback (most recent call last):
+        vitcam.errors.ReportError: things is not a run: ...
+    """
+
+
+class ExportError(VitcamError):
+    """A model can't be exported, or the exported one doesn't answer as PyTorch does.
+
+    Example:
+        >>> issubclass(ExportError, VitcamError)
+        True
+    """
+
+
+class BenchError(VitcamError, ValueError):
+    """A benchmark can't be run as it was asked for.
+
+    Example:
+        >>> from vitcam.bench import Settings
+        >>> Settings(repeats=0)
+        Traceback (most recent call last):
+        vitcam.errors.BenchError: repeats must be 1 or more ...
+    """
+
+
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "failed to allocate")
 
 

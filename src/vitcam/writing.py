@@ -1,9 +1,10 @@
-"""Files that are there whole, or not at all, whatever happens while they are written."""
+"""Files that are there whole, or not at all, whatever happens while they are written; and where they may be put."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -59,6 +60,36 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def check_place(file: Path, error: type[VitcamError]) -> None:
+    """Refuses a place where no file can be written, before the work that would be lost.
+
+    Args:
+        file: what is to be written.
+        error: of which kind.
+
+    Raises:
+        VitcamError: of that kind: it is a folder, or in none that can be written into.
+
+    Example:
+        >>> check_place(Path("maps/note.txt"), VitcamError)
+        >>> check_place(Path("things"), VitcamError)
+        Traceback (most recent call last):
+        vitcam.errors.VitcamError: can't write things: it is a folder
+    """
+    try:
+        if file.is_dir():
+            raise error(f"can't write {file}: it is a folder")
+        if file.exists() and not file.is_file():  # a pipe or a device
+            return
+        nearest = next(folder for folder in file.absolute().parents if folder.exists())
+    except OSError as problem:  # too long a name, or no right to look
+        raise error(f"can't write {file}: {problem.strerror or problem}") from problem
+    if not nearest.is_dir():
+        raise error(f"can't write {file}: {nearest} is a file, not a folder")
+    if not os.access(nearest, os.W_OK):
+        raise error(f"can't write {file}: {nearest} can't be written into")
+
+
 def _write_to(device: Path, content: bytes) -> None:
     try:
         with device.open("wb") as file:
@@ -91,3 +122,40 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+
+
+def check_local(path: str | Path, what: str, error: type[VitcamError]) -> None:
+    """Refuses ``s3://bucket/run`` and the like, of which a folder called ``s3:`` would be made.
+
+    Args:
+        path: what the user gave.
+        what: it is to be, for the message.
+        error: of which kind.
+
+    Raises:
+        VitcamError: of that kind: it is an address.
+
+    Example:
+        >>> check_local("runs/first", "a run's folder", VitcamError)
+        >>> check_local("s3://bucket/run", "a run's folder", VitcamError)
+        Traceback (most recent call last):
+        vitcam.errors.VitcamError: s3://bucket/run is an address, ...
+    """
+    text = str(path)
+    found = _ADDRESS.match(text)
+    if found is None or os.path.exists(text):  # noqa: PTH110  Path.exists raises for a name that is too long
+        return
+    address = text if "://" in text else text.replace(":/", "://", 1)  # pathlib has made one of two slashes
+    if found[1].lower() == "file":
+        remedy = f"give the path alone, {address[len('file://') :]}"
+    else:
+        remedy = (
+            "nothing is read from or written to object stores or other servers directly: mount it (s3fs, gcsfuse, "
+            "blobfuse), or work in a local folder and copy that"
+        )
+    raise error(
+        f"{address} is an address, but {what} must be a folder of this machine's file systems; {remedy}"
+    )

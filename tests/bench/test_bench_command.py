@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from vitcam.bench.parts import peers
 from vitcam.bench.settings import PARTS
-from vitcam.bench.subject import Subject
+from vitcam.bench.subject import BenchSubject
 from vitcam.cli.bench import Part
 from vitcam.cli.program import program
 
@@ -143,7 +143,9 @@ def test_interrupted_it_shows_and_writes_what_it_has(tmp_path, monkeypatch):
 
         return explain
 
-    monkeypatch.setattr(Subject, "explain", lambda self, *args, **options: interrupting(*args, **options))
+    monkeypatch.setattr(
+        BenchSubject, "explain", lambda self, *args, **options: interrupting(*args, **options)
+    )
     file = tmp_path / "b.json"
     result = run(
         "--part", "methods", "--part", "start", "--method", "rollout", "--repeats", 5, "--json", file

@@ -19,7 +19,7 @@ from torchvision.models import VisionTransformer
 import vitcam
 from vitcam.bench import Group, Row
 from vitcam.bench import run as running
-from vitcam.bench.errors import BenchError
+from vitcam.bench.limits import COMPARED
 from vitcam.bench.parts import evaluation, folder, libraries, peers, scaling
 from vitcam.bench.parts.comparing import comparing
 from vitcam.bench.parts.generated import box_of, copy_photographs, generate_photographs, write_dataset
@@ -28,8 +28,7 @@ from vitcam.bench.parts.start import start
 from vitcam.bench.run import run_bench
 from vitcam.bench.settings import Settings
 from vitcam.bench.subject import load_subject
-from vitcam.bench.targets import COMPARED
-from vitcam.errors import MethodError, ModelError
+from vitcam.errors import BenchError, MethodError, ModelError
 from vitcam.methods import METHODS
 
 

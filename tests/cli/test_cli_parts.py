@@ -15,7 +15,7 @@ from vitcam.cli.explaining.batches import Result, explain_in_batches
 from vitcam.cli.explaining.boxes import to_photograph
 from vitcam.cli.explaining.manifest import Failed
 from vitcam.cli.explaining.photographs import Photograph
-from vitcam.cli.explaining.run import Run
+from vitcam.cli.explaining.run import ExplainRun
 from vitcam.cli.explaining.saving import save
 from vitcam.cli.explaining.tables import short_names
 from vitcam.cli.explaining.targets import choose_targets
@@ -38,7 +38,7 @@ def tiny():
 
 @pytest.fixture
 def run(tiny, tmp_path):
-    return Run(
+    return ExplainRun(
         model=tiny,
         targets=None,
         methods=["agcam"],

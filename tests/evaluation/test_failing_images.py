@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vitcam.errors import ModelError, is_out_of_memory
-from vitcam.evaluation import RunError, loading, memory
+from vitcam.evaluation import RunError, failing, loading
 from vitcam.evaluation.store import RunFolder
 from vitcam.methods import METHODS
 
@@ -151,7 +151,7 @@ def test_too_little_memory_is_a_sentence_and_a_smaller_batch_goes_on(tmp_path, r
 
 def test_one_photograph_that_does_not_fit_has_other_remedies():
     assert "not even one photograph at a time fits: take fewer methods" in str(
-        memory.out_of_memory(MemoryError(), 1)
+        failing.out_of_memory(MemoryError(), 1)
     )
     assert not is_out_of_memory(RuntimeError("shapes don't match"))
 

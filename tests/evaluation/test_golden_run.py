@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
 from vitcam import Explanation, LoadedModel, Preprocessing
-from vitcam.evaluation import Dataset, Sample, localizing, perturbing
+from vitcam.evaluation import Dataset, Sample, measuring
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.ground_truth import Truth
-from vitcam.evaluation.job import Job
+from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.rows import to_frame
-from vitcam.evaluation.settings import Settings
+from vitcam.evaluation.settings import RunSettings
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.summary import summarize
 from vitcam.evaluation.work import batch_rows
@@ -38,7 +38,9 @@ def job_of(module, task, size=(224, 224), **settings):
     sample = Sample("unused", Path("unused"), (0,))
     classes = tuple(DatasetClass(f"class {i}") for i in range(20))
     dataset = Dataset("made", Path(), classes, (sample,), read=lambda record: record)
-    return Job(Settings(task, methods=("golden",), **all_settings), dataset, model, tuple(range(20)), False)
+    return RunJob(
+        RunSettings(task, methods=("golden",), **all_settings), dataset, model, tuple(range(20)), False
+    )
 
 
 def stored(rows, columns, task, path):
@@ -70,7 +72,7 @@ def test_localization(tmp_path, monkeypatch, threshold):
     answer = answer_with(
         heatmaps[[case["heatmap"] for case in cases]], torch.zeros(len(cases), dtype=torch.long)
     )
-    monkeypatch.setattr(localizing, "compare", answer)
+    monkeypatch.setattr(measuring, "compare", answer)
     job = job_of(torch.nn.Linear(1, 1), "localization", threshold=threshold)
     columns = job.settings.columns("localization", masks=False)
     rows, summary = stored(batch_rows(items, job, "localization"), columns, "localization", tmp_path)
@@ -93,7 +95,7 @@ def test_perturbation(tmp_path, monkeypatch):
     targets = golden["targets"]
     images = (golden["images"] - 0.5) / 0.5
     items = [Item(f"{i}", image, {int(targets[i]): int(targets[i])}, {}) for i, image in enumerate(images)]
-    monkeypatch.setattr(perturbing, "compare", answer_with(golden["heatmaps"], targets))
+    monkeypatch.setattr(measuring, "compare", answer_with(golden["heatmaps"], targets))
     job = job_of(module, "perturbation")
     columns = job.settings.columns("perturbation", masks=False)
     rows, summary = stored(batch_rows(items, job, "perturbation"), columns, "perturbation", tmp_path)

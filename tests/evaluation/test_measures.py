@@ -6,13 +6,13 @@ import io
 import re
 import runpy
 from functools import partial
-from html import escape
 from pathlib import Path
 
 import miniature
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner

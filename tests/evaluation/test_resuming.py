@@ -117,6 +117,18 @@ def test_settings_that_are_none_are_said_so(run, folder, content):
         run(limit=4)
 
 
+def test_settings_of_another_version_are_not_gone_on_with(run, folder):
+    run("localization", limit=3)
+    settings = folder.settings()
+    for changes, message in (
+        ({"format": 2}, r"\(format 1\): another version wrote it; use that one"),
+        ({"model": 5}, "is damaged: its 'model' must be an object, got 5"),
+    ):
+        (folder.path / "run.json").write_text(json.dumps(settings | changes))
+        with pytest.raises(RunError, match=message):
+            run("localization", limit=3)
+
+
 def test_a_name_that_is_too_long_is_said_so(run, tmp_path):
     with pytest.raises(RunError, match=r"can't make the folder .*: File name too long"):
         run(output=tmp_path / ("x" * 300))

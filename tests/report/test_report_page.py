@@ -3,20 +3,24 @@
 import base64
 import io
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import polars as pl
 import pytest
+from jinja2 import UndefinedError
 from PIL import Image
 from report_runs import HOSTILE, row, rows_of, write_run
 
 from vitcam.evaluation.gallery import pictures_frame, to_pictures
 from vitcam.report import read_runs, report_page, score_tables
-from vitcam.report.chart import ticks
+from vitcam.report.charts import ticks
 from vitcam.report.classes import class_differences
 from vitcam.report.gallery import examples, find_photograph
-from vitcam.report.markup import Markup, element
+from vitcam.report.grids import as_grids
+from vitcam.report.page import page_templates
 from vitcam.report.scores import read_scores
 
 EMPTY = {"meta", "img", "br", "col"}
@@ -294,11 +298,48 @@ def test_class_differences(tmp_path):
     assert [each.estimate.mean for each in found] == pytest.approx([0.1, -0.3])
 
 
-def test_element_escapes_text_and_attributes():
-    assert (
-        element("p", "<&>", ["a", Markup("<b>")], title='"<') == '<p title="&quot;&lt;">&lt;&amp;&gt;a<b></p>'
-    )
-    assert element("img", alt="", hidden=True, src=None) == '<img alt="" hidden>'
+def test_templates_escape_text_and_attributes():
+    """All but the style sheet, which is ours, whatever is added to them."""
+    environment = page_templates()
+    template = environment.from_string('<p title="{{ text }}">{{ text }}</p>')
+    escaped = "&#34;&lt;&amp;&#39;&gt;"
+    assert template.render(text="\"<&'>") == f'<p title="{escaped}">{escaped}</p>'
+    names = environment.list_templates(extensions=["html"])
+    assert len(names) > 5
+    for name in names:
+        source, _, _ = environment.loader.get_source(environment, name)
+        assert not re.search(r"\|\s*safe|autoescape", source), f"{name} has something that isn't escaped"
+        assert not re.search(r"=\s*\{\{", source), f"{name} has an attribute without quotes"
+
+
+def test_a_name_that_is_misspelt_in_a_template_is_an_error():
+    with pytest.raises(UndefinedError, match="'sections' is undefined"):
+        page_templates().from_string("{{ sections }}").render()
+
+
+def test_the_page_needs_jinja_and_says_so(folder):
+    code = "import sys\nsys.modules['jinja2'] = None\nfrom vitcam.cli import main\nmain()"
+    command = [sys.executable, "-c", code, "report", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    said = " ".join(result.stderr.split())
+    assert "needs Jinja2, which isn't installed: pip install 'vitcam[eval]'" in said
+    assert "Traceback" not in result.stderr
+    assert "Localization: IoU" in result.stdout  # the tables come first
+    assert subprocess.run([*command, "--no-html"], capture_output=True, check=False).returncode == 0
+
+
+def test_every_table_of_the_page_has_the_texts_of_the_others(folder):
+    """The terminal, Markdown, LaTeX and the page show the same cells."""
+    runs = read_runs([folder])
+    tables = score_tables(runs)
+    html = report_page(runs, tables)
+    grids = as_grids(tables, several_runs=False)
+    texts = [" ".join(text.split()) for text in read(html).text]
+    for grid in grids:
+        cells = [cell.text for one in grid.rows for cell in one.cells if cell.text]
+        assert set(cells) <= set(texts)
+    assert html.count('<div class="wide"') > len(grids)
 
 
 @pytest.mark.parametrize(

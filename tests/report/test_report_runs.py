@@ -92,6 +92,7 @@ def test_foreign_parquet(tmp_path):
     ("content", "problem"),
     [
         ("{", "can't be read"),
+        ("[" * 100_000, "can't be read"),
         ("[1]", "isn't of a form"),
         (json.dumps(settings_of(format=2)), "another version"),
         (json.dumps(settings_of(model=5)), "its 'model' must be an object, got 5"),

@@ -94,12 +94,12 @@ def test_all_means_stand_first_side_by_side(runs, tmp_path):
         ("perturbation", "Means (2 of 3)", 2 + 5),
         ("perturbation", "Means (3 of 3)", 2 + 3),
     ]
-    assert [tuple(cell.text for cell in row[:2]) for row in overviews[1].rows] == [
+    assert [tuple(cell.text for cell in row.cells[:2]) for row in overviews[1].rows] == [
         ("two", "agcam"),
         ("two", "random"),
     ]
     iou = next(grid for grid in grids if grid.key == "iou")
-    assert [row[2] for row in overviews[0].rows] == [row[2] for row in iou.rows]
+    assert [row.cells[2] for row in overviews[0].rows] == [row.cells[2] for row in iou.rows]
     assert [grid.title for grid in as_grids(score_tables(runs, metrics=["iou"]), False)] == ["IoU"]
 
 

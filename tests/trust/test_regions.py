@@ -20,9 +20,8 @@ from vitcam.app.answering import Answer
 from vitcam.app.drawing import Look, kept_overlay
 from vitcam.app.photograph import Photograph
 from vitcam.app.ranking import Ranking, Subject
-from vitcam.errors import ImageError, ModelError
+from vitcam.errors import ImageError, MetricError, ModelError
 from vitcam.evaluation.job import maps_of
-from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
 from vitcam.export import export_onnx
 from vitcam.heatmap import normalize, upsample

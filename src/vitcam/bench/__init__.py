@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vitcam.bench.errors import BenchError
     from vitcam.bench.machine import Machine, this_machine
     from vitcam.bench.results import Group, Row, failures, to_json
     from vitcam.bench.run import run_bench
     from vitcam.bench.settings import PARTS, Settings
+    from vitcam.errors import BenchError
 
 __all__ = [
     "PARTS",
@@ -33,7 +33,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "PARTS": "vitcam.bench.settings",
-        "BenchError": "vitcam.bench.errors",
+        "BenchError": "vitcam.errors",
         "Group": "vitcam.bench.results",
         "Machine": "vitcam.bench.machine",
         "Row": "vitcam.bench.results",

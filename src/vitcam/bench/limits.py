@@ -1,4 +1,4 @@
-"""What an entry must reach, and whether it does."""
+"""What an entry must reach, whether it does, and what vitcam must."""
 
 from __future__ import annotations
 
@@ -75,8 +75,47 @@ def check(
         return Check(limit, spread(seconds[name]).median)
     if limit.what not in ("time", "speed"):
         return Check(limit, values[limit.what]) if limit.what in values else None
-    of = limit.of or ((reference,) if reference else ())
-    if not of or any(other not in seconds for other in of):
+    compared = limit.of or ((reference,) if reference else ())
+    if not compared or any(other not in seconds for other in compared):
         return None
-    ratio = spread(ratios(seconds[name], [seconds[other] for other in of])).median
+    ratio = spread(ratios(seconds[name], [seconds[other] for other in compared])).median
     return Check(limit, 1 / ratio if limit.what == "speed" else ratio)
+
+
+COSTS = {"rollout": 1.2, "gae": 2.6, "gradcam": 2.6, "legrad": 2.6, "lrp": 6.0}
+"""From a method to how many times the forward pass's time it may take."""
+
+COMPARED = ("agcam", "rollout", "gae", "gradsam", "gradcam")
+SHARED = 0.6
+"""The share of the time of the five methods one by one that comparing them may take."""
+
+
+def agcam_limits(batch: int, pixels: int) -> tuple[Limit, ...]:
+    """Of AGCAM in the forward pass's own precision.
+
+    Args:
+        batch: images at a time.
+        pixels: of an image.
+    """
+    time = Limit("time", 1.1, goal=1.03) if batch >= 8 else Limit("time", 1.2)
+    return time, Limit("memory", 15 * pixels / 224**2)
+
+
+def top5_limits(batch: int) -> tuple[Limit, ...]:
+    """Of AGCAM for five classes per image."""
+    return (Limit("time", 1.2),) if batch >= 8 else ()
+
+
+def bf16_limits(bf16: bool) -> tuple[Limit, ...]:
+    """Of AGCAM in bfloat16 against AGCAM in fp32.
+
+    Args:
+        bf16: whether the CPU multiplies bfloat16 matrices.
+    """
+    alike = Limit("rank correlation", 0.99, at_least=True)
+    return (Limit("speed", 2.5, at_least=True, of=("agcam",)), alike) if bf16 else (alike,)
+
+
+def method_limits(method: str) -> tuple[Limit, ...]:
+    """Of any other method."""
+    return (Limit("time", COSTS[method]),) if method in COSTS else ()

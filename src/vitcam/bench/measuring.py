@@ -14,7 +14,7 @@ from vitcam.bench.memory import MIB, peak_bytes
 from vitcam.bench.results import Row
 from vitcam.bench.settings import Settings
 from vitcam.bench.statistics import per_image, ratios
-from vitcam.bench.subject import Subject, load_subject
+from vitcam.bench.subject import BenchSubject, load_subject
 from vitcam.bench.timing import Entry, Interrupted, Outcome, interleave, is_endless
 
 Tell = Callable[[str], None]
@@ -37,7 +37,7 @@ class Bench:
     interrupted: str = ""
 
     @cached_property
-    def subject(self) -> Subject:
+    def subject(self) -> BenchSubject:
         """The model that is benchmarked."""
         self.tell(f"loading {self.settings.model}")
         return load_subject(self.settings.model, self.settings.precision, self.settings.device)

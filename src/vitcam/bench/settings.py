@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vitcam.bench.errors import BenchError
+from vitcam.errors import BenchError
 
 PARTS = ("methods", "compare", "peers", "scaling", "evaluation", "folder", "start")
 PRECISIONS = ("fp32", "bf16", "fp16")

@@ -25,7 +25,7 @@ TEXTS = ("a photo of a cat", "a photo of a cup", "a photo of a dog", "a street a
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchSubject:
     """A model that is measured.
 
     Attributes:
@@ -83,7 +83,7 @@ class Subject:
         return logits_of(self.forward(self.images(1))()).shape[1]
 
 
-def load_subject(spec: str, precision: Precision, device: str | None = None) -> Subject:
+def load_subject(spec: str, precision: Precision, device: str | None = None) -> BenchSubject:
     """Loads a model, and makes sure that it can be explained.
 
     Weights are random, so that nothing is downloaded; those of a file or of vitcam's own model are loaded.
@@ -106,7 +106,7 @@ def load_subject(spec: str, precision: Precision, device: str | None = None) -> 
         for parameter in loaded.module.parameters():
             if parameter.dim() > 1 and not parameter.any():
                 nn.init.normal_(parameter, std=0.02)
-    subject = Subject(replace(loaded, module=loaded.module.to(where)), precision)
+    subject = BenchSubject(replace(loaded, module=loaded.module.to(where)), precision)
     try:
         explain(subject.module, subject.images(1))
     except ModelError as error:

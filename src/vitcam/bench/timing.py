@@ -148,16 +148,18 @@ def describe(error: Exception) -> str:
 
 def is_endless(entry: Entry, outcomes: Mapping[str, Outcome]) -> bool:
     """Whether an entry is so slow, beside its reference, that once is enough."""
-    own, reference = (min(_seconds(outcomes, name), default=0.0) for name in (entry.name, entry.reference))
-    return bool(reference) and own > max(ENDLESS * reference, IMPORTING)
+    seconds, reference = (
+        min(_seconds(outcomes, name), default=0.0) for name in (entry.name, entry.reference)
+    )
+    return bool(reference) and seconds > max(ENDLESS * reference, IMPORTING)
 
 
 def _planned(entry: Entry, warm: Mapping[str, Outcome], rounds: int) -> int:
     """How many rounds an entry runs in."""
     if is_endless(entry, warm):
         return 0
-    own, reference = (sum(_seconds(warm, name)) for name in (entry.name, entry.reference))
-    return min(rounds, FEW) if reference and own > SLOW * reference else rounds
+    seconds, reference = (sum(_seconds(warm, name)) for name in (entry.name, entry.reference))
+    return min(rounds, FEW) if reference and seconds > SLOW * reference else rounds
 
 
 def _seconds(outcomes: Mapping[str, Outcome], name: str | None) -> tuple[float, ...]:

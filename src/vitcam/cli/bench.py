@@ -12,7 +12,7 @@ import typer
 
 from vitcam.cli.options import Device, Precision, PrecisionOption
 from vitcam.cli.terminal import counted, echo, stderr, stdout
-from vitcam.writing import write_whole
+from vitcam.writing import check_place, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def bench(
     )
     for file in (json_file, markdown):
         if file not in (None, TERMINAL):
-            _check_place(file)
+            check_place(file, BenchError)
     machine = this_machine(find_device(device or "cpu"), threads)
     tables = stderr() if json_file == TERMINAL else stdout()
     groups: list[Group] = []
@@ -123,19 +123,6 @@ def bench(
     failed = failures(groups)
     if failed:
         raise BenchError(f"{counted(len(failed), 'row')} couldn't be measured, see above")
-
-
-def _check_place(file: Path) -> None:
-    """Before minutes of measuring, not after them."""
-    from vitcam.bench import BenchError
-
-    if file.is_dir():
-        raise BenchError(f"can't write {file}: it is a folder")
-    nearest = next(folder for folder in file.absolute().parents if folder.exists())
-    if not nearest.is_dir():
-        raise BenchError(f"can't write {file}: {nearest} is a file, not a folder")
-    if not os.access(nearest, os.W_OK):
-        raise BenchError(f"can't write {file}: {nearest} can't be written into")
 
 
 def _measure_and_print(settings: Settings, machine: Machine, groups: list[Group], tables: Console) -> None:

@@ -27,7 +27,7 @@ from vitcam.writing import write_whole
 
 if TYPE_CHECKING:
     from vitcam.cli.explaining.photographs import Photograph
-    from vitcam.cli.explaining.run import Run
+    from vitcam.cli.explaining.run import ExplainRun
 
 LISTED = 20
 """Photographs whose classes are printed."""
@@ -106,9 +106,9 @@ def explain(
     if not found:
         raise typer.Exit(1)
 
-    from vitcam.cli.explaining.run import Run
+    from vitcam.cli.explaining.run import ExplainRun
 
-    run = Run.prepared(
+    run = ExplainRun.prepared(
         model=model,
         targets=target or [],
         methods=method or ["agcam"],
@@ -131,7 +131,9 @@ def explain(
         raise typer.Exit(1)
 
 
-def _explain_and_write(found: Sequence[Photograph], missing: Sequence[Failed], run: Run) -> list[Entry]:
+def _explain_and_write(
+    found: Sequence[Photograph], missing: Sequence[Failed], run: ExplainRun
+) -> list[Entry]:
     """Explains one batch while the next is read and pictures of the one before are drawn and written."""
     from vitcam.cli.explaining.batches import Result, explain_in_batches
     from vitcam.cli.explaining.contact_sheet import contact_sheet
@@ -164,7 +166,7 @@ def _explain_and_write(found: Sequence[Photograph], missing: Sequence[Failed], r
     return listed
 
 
-def _tell(explained: Sequence[Explained], run: Run, quiet: bool, seconds: float) -> None:
+def _tell(explained: Sequence[Explained], run: ExplainRun, quiet: bool, seconds: float) -> None:
     if not explained:
         return
     console = stdout()
@@ -187,7 +189,7 @@ def _tell(explained: Sequence[Explained], run: Run, quiet: bool, seconds: float)
     )
 
 
-def _hint(explained: Sequence[Explained], run: Run) -> str:
+def _hint(explained: Sequence[Explained], run: ExplainRun) -> str:
     """What helps where the shipped model knows too few classes."""
     unsure = sum(entry.predicted[0].probability < UNSURE for entry in explained)
     if run.model.spec != EMBEDDED or not unsure:

@@ -129,7 +129,7 @@ def _table(grid: Grid) -> Table:
     for i, title in enumerate(grid.titles):
         drawn.add_column(Text(title), justify="left" if i < grid.names else "right", no_wrap=i >= grid.names)
     for row in grid.rows:
-        drawn.add_row(*(Text(cell.text, "bold" if cell.leads else "") for cell in row))
+        drawn.add_row(*(Text(cell.text, "bold" if cell.leads else "") for cell in row.cells))
     return drawn
 
 

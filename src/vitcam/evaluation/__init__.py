@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vitcam.errors import RunError
     from vitcam.evaluation.datasets import Dataset, Sample, open_dataset
-    from vitcam.evaluation.errors import RunError
-    from vitcam.evaluation.metrics.curves import Curves
     from vitcam.evaluation.metrics.localization import localization_scores
-    from vitcam.evaluation.metrics.perturbation import perturbation_curves
+    from vitcam.evaluation.metrics.perturbation import Curves, perturbation_curves
     from vitcam.evaluation.runner import Progress, evaluate
 
 __all__ = [
@@ -32,10 +31,10 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "Curves": "vitcam.evaluation.metrics.curves",
+        "Curves": "vitcam.evaluation.metrics.perturbation",
         "Dataset": "vitcam.evaluation.datasets",
         "Progress": "vitcam.evaluation.runner",
-        "RunError": "vitcam.evaluation.errors",
+        "RunError": "vitcam.errors",
         "Sample": "vitcam.evaluation.datasets",
         "evaluate": "vitcam.evaluation.runner",
         "localization_scores": "vitcam.evaluation.metrics.localization",

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vitcam.errors import VitcamError, is_out_of_memory
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError, VitcamError, is_out_of_memory
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.measure import Measure, resolved
 from vitcam.evaluation.measures import MEASURES
@@ -134,10 +133,10 @@ def measured(measures: Iterable[Measure], case: LocalizationCase | PerturbationC
     """
     numbers: dict[str, list[Any]] = {}
     for measure in measures:
-        given = _computed(measure, case)
-        if not isinstance(given, Mapping):
-            raise _wrong(measure, f"returns a {type(given).__name__}: expected its columns by name")
-        for key, values in given.items():
+        columns = _computed(measure, case)
+        if not isinstance(columns, Mapping):
+            raise _wrong(measure, f"returns a {type(columns).__name__}: expected its columns by name")
+        for key, values in columns.items():
             if isinstance(values, (Tensor, np.ndarray)):
                 values = (values * 1.0 if values.dtype in (torch.bool, np.bool_) else values).tolist()
             numbers[key] = _checked(measure, key, list(values), len(case.heatmaps))

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vitcam.errors import VitcamError
+from vitcam.errors import RunError, VitcamError
 from vitcam.evaluation.cluster_worker import Worker
-from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.interrupts import same_handler
 from vitcam.evaluation.placing import Placing, described, place
 from vitcam.evaluation.work import Storing

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vitcam.evaluation.gallery import Picture
-    from vitcam.evaluation.job import Job
-    from vitcam.evaluation.loading import Failed, Item
+    from vitcam.evaluation.job import RunJob
+    from vitcam.evaluation.loading import Item, Unreadable
     from vitcam.evaluation.measure import Task
     from vitcam.evaluation.rows import Row
 
@@ -23,14 +23,14 @@ class Worker:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._job: Job | None = None
-        self._ahead: tuple[Sequence[int], Future[list[Item | Failed]]] | None = None
+        self._job: RunJob | None = None
+        self._ahead: tuple[Sequence[int], Future[list[Item | Unreadable]]] | None = None
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="vitcam")
 
     def placed(self) -> None:
         """Returns as soon as the worker has its place."""
 
-    def begin(self, job: Job, task: Task) -> None:
+    def begin(self, job: RunJob, task: Task) -> None:
         """Takes the job; it is kept for all batches."""
         import torch
 

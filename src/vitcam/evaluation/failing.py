@@ -1,14 +1,13 @@
-"""What became of a batch that the model, or a test of its maps, failed on: which images it is that fail."""
+"""What became of a batch that the model, or a test of its maps, failed on, or that memory ran out with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from vitcam.errors import ImageError, MapError, ModelError, VitcamError
-from vitcam.evaluation.job import Job
+from vitcam.errors import ImageError, MapError, MetricError, ModelError, RunError, VitcamError
+from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.probabilities import class_probabilities
 from vitcam.evaluation.rows import Row, failed_row
 
@@ -17,7 +16,7 @@ OF_IMAGES = (ImageError, MapError, MetricError)
 
 
 def rows_of_the_others(
-    items: Sequence[Item], job: Job, task: Task, rows: Callable[[Sequence[Item], Job], list[Row]]
+    items: Sequence[Item], job: RunJob, task: Task, rows: Callable[[Sequence[Item], RunJob], list[Row]]
 ) -> list[Row]:
     """The rows of a batch that failed as a whole: images that fail alone have an error in theirs.
 
@@ -43,7 +42,9 @@ def rows_of_the_others(
     return errors + (rows(left, job) if left else [])
 
 
-def _failure(item: Item, job: Job, rows: Callable[[Sequence[Item], Job], list[Row]]) -> VitcamError | None:
+def _failure(
+    item: Item, job: RunJob, rows: Callable[[Sequence[Item], RunJob], list[Row]]
+) -> VitcamError | None:
     try:
         rows([item], job)
     except OF_IMAGES as error:
@@ -55,7 +56,7 @@ def _failure(item: Item, job: Job, rows: Callable[[Sequence[Item], Job], list[Ro
     return None
 
 
-def _unless_broken(error: VitcamError, job: Job) -> VitcamError:
+def _unless_broken(error: VitcamError, job: RunJob) -> VitcamError:
     """The error, unless it is the model's: weights that aren't finite spoil every image."""
     state = job.model.module.state_dict().items()
     broken = [name for name, tensor in state if tensor.is_floating_point() and not tensor.isfinite().all()]
@@ -66,7 +67,7 @@ def _unless_broken(error: VitcamError, job: Job) -> VitcamError:
     return error
 
 
-def _has_finite_logits(item: Item, job: Job) -> bool:
+def _has_finite_logits(item: Item, job: RunJob) -> bool:
     probabilities = class_probabilities(
         job.model.module,
         lambda _: job.tensor([item]),
@@ -75,3 +76,20 @@ def _has_finite_logits(item: Item, job: Job) -> bool:
         precision=job.settings.precision,
     )
     return bool(probabilities.isfinite().all())
+
+
+def out_of_memory(error: BaseException, batch: int) -> RunError:
+    """The sentence for it."""
+    if batch > 1:
+        remedy = (
+            f"give the same command with a smaller --batch-size, such as {batch // 2}: it goes on from there"
+        )
+    else:
+        remedy = (
+            "not even one photograph at a time fits: take fewer methods at once, a smaller model, --precision bf16 "
+            "or another --device"
+        )
+    return RunError(
+        f"memory has run out with {batch} photographs in a batch ({str(error).partition(chr(10))[0][:200]}). What is "
+        f"stored is whole; {remedy}"
+    )

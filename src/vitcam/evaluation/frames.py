@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 
 try:
     import polars as pl

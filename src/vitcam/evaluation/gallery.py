@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.parts import Parts, damaged
@@ -79,7 +79,7 @@ def read_pictures(run: Path, task: Task, images: Collection[str]) -> dict[tuple[
 
     Files that are damaged count as absent: a run without pictures is still a run.
     """
-    found: dict[tuple[Any, ...], bytes] = {}
+    by_key: dict[tuple[Any, ...], bytes] = {}
     parts = Parts(run / FOLDER)
     for part in parts.paths():
         wanted = pl.scan_parquet(part).filter(pl.col("task") == task, pl.col("image").is_in(list(images)))
@@ -90,8 +90,8 @@ def read_pictures(run: Path, task: Task, images: Collection[str]) -> dict[tuple[
                 parts.verify(part)
         except RunError:
             continue
-        found |= {tuple(key): picture for *key, picture in pictures.iter_rows()}
-    return found
+        by_key |= {tuple(key): picture for *key, picture in pictures.iter_rows()}
+    return by_key
 
 
 def _jpeg(picture: Image.Image) -> bytes:

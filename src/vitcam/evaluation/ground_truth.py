@@ -109,8 +109,8 @@ def _cut(mask: Mask | None, seen: Box, size: tuple[int, int]) -> Bool[np.ndarray
 
 
 def _any(masks: Iterable[Mask | None]) -> Mask | None:
-    found = [mask for mask in masks if mask is not None]
-    return np.logical_or.reduce(found) if found else None
+    present = [mask for mask in masks if mask is not None]
+    return np.logical_or.reduce(present) if present else None
 
 
 def _inside(boxes: tuple[Box, ...], size: tuple[int, int]) -> Mask:

@@ -14,7 +14,7 @@ from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.rows import Row
-from vitcam.evaluation.settings import Settings
+from vitcam.evaluation.settings import RunSettings
 from vitcam.explaining import Explanation
 from vitcam.models import LoadedModel
 
@@ -28,7 +28,7 @@ def maps_of(explanation: Explanation) -> Float[Tensor, "batch targets rows colum
 
 
 @dataclass(frozen=True)
-class Job:
+class RunJob:
     """A run's settings with the dataset and the model that they are for. Picklable.
 
     Attributes:
@@ -40,7 +40,7 @@ class Job:
         gallery: whether small pictures are stored, for the report's gallery.
     """
 
-    settings: Settings
+    settings: RunSettings
     dataset: Dataset
     model: LoadedModel
     model_indices: tuple[int | None, ...]
@@ -64,8 +64,8 @@ class Job:
     def seen(self, item: Item) -> Image.Image:
         """What the model sees of a photograph, as a picture."""
         mean, std = (
-            torch.tensor(of)[:, None, None]
-            for of in (self.model.preprocessing.mean, self.model.preprocessing.std)
+            torch.tensor(channels)[:, None, None]
+            for channels in (self.model.preprocessing.mean, self.model.preprocessing.std)
         )
         pixels = ((item.pixels * std + mean) * 255).round().clamp(0, 255).byte()
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())

@@ -52,7 +52,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Failed:
+class Unreadable:
     """A photograph that couldn't be read, and why."""
 
     id: str
@@ -82,16 +82,16 @@ class Photographs:
         self._preprocessing = preprocessing
         self._with_truth = with_truth
 
-    def __getitem__(self, index: int) -> Item | Failed:
+    def __getitem__(self, index: int) -> Item | Unreadable:
         try:
             return self._item(index)
         except (ImageError, DatasetError) as error:
-            return Failed(self._ids[index], str(error))
+            return Unreadable(self._ids[index], str(error))
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             name = self._ids[index]
-            return Failed(
+            return Unreadable(
                 name,
                 f"{name}: there wasn't enough memory to prepare it. The same command tries it again; fewer --workers "
                 "prepare fewer photographs at a time",
@@ -125,7 +125,7 @@ class Photographs:
 
 def load_batches(
     photographs: Photographs, batches: Sequence[Sequence[int]], workers: int
-) -> Generator[list[Item | Failed], None, None]:
+) -> Generator[list[Item | Unreadable], None, None]:
     """Reads batches in order, a few ahead of the one that is worked on.
 
     In threads, since decoding and resizing run without Python's lock: a DataLoader's processes would outlive

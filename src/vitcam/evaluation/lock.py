@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 
 BEAT = 5.0
 """Seconds between two signs of life of a holder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 from vitcam.evaluation.measure import TASKS, Curve, Measure, Number, Protocol, Task
 from vitcam.registry import Registry, is_reference
 
@@ -308,23 +308,25 @@ _PERTURBATION = (
 )
 
 
-def _as_measure(name: str, given: Any) -> Measure:
-    if not isinstance(given, Measure) or given.task not in TASKS:
-        what = f"of the task {given.task!r}" if isinstance(given, Measure) else f"a {type(given).__name__}"
+def _as_measure(name: str, measure: Any) -> Measure:
+    if not isinstance(measure, Measure) or measure.task not in TASKS:
+        what = (
+            f"of the task {measure.task!r}" if isinstance(measure, Measure) else f"a {type(measure).__name__}"
+        )
         tasks = " or ".join(TASKS)
         raise RunError(
             f"the measure {name} is {what}: expected a vitcam.evaluation.measure.Measure of the task {tasks}"
         )
-    numbers = set(given.numbers)
+    numbers = set(measure.numbers)
     for other in MEASURES.values():
-        shared = {*given.columns} & {*other.columns} if other.name != name else set()
+        shared = {*measure.columns} & {*other.columns} if other.name != name else set()
         if shared and not numbers <= set(other.numbers):
             raise RunError(
                 f"the measure {name} has a column {min(shared)!r}, as {other.name} has: name it otherwise"
             )
-    if given.name == name:
-        return given
-    return replace(given, name=name, protocols=() if is_reference(name) else given.protocols)
+    if measure.name == name:
+        return measure
+    return replace(measure, name=name, protocols=() if is_reference(name) else measure.protocols)
 
 
 MEASURES: Registry[Measure] = Registry(

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vitcam.errors import VitcamError
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError, VitcamError
 from vitcam.evaluation.frames import pl
 from vitcam.writing import write_whole
 
@@ -127,8 +126,8 @@ class Parts:
             if named is None:  # without a digest, all that can be said is whether it can be read
                 pl.read_parquet(path)
                 return
-            found = _digest(path.read_bytes())
-        if found != named[2]:
+            digest = _digest(path.read_bytes())
+        if digest != named[2]:
             raise _damaged(path, "its content isn't what its name's digest says")
 
     def _look(self) -> None:
@@ -157,12 +156,12 @@ class Parts:
         group: list[Path] = []
         size = 0
         for path in sorted(self._small, key=_age):
-            own = self._small[path]
-            if size + own > TOGETHER and len(group) > 1:
+            bytes_of_path = self._small[path]
+            if size + bytes_of_path > TOGETHER and len(group) > 1:
                 yield group
                 group, size = [], 0
             group.append(path)
-            size += own
+            size += bytes_of_path
         if len(group) > 1:
             yield group
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 
 
 @dataclass(frozen=True)

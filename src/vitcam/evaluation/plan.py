@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vitcam.errors import DatasetError
+from vitcam.errors import DatasetError, RunError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import annotation_digest, digest_of
-from vitcam.evaluation.errors import RunError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 from vitcam.evaluation.measure import PROTOCOLS, Protocol, Task
 from vitcam.evaluation.measures import MEASURES, measures_of
 from vitcam.models import Preprocessing

@@ -9,19 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from vitcam.errors import DatasetError
+from vitcam.errors import DatasetError, RunError
 from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset, torch_dataset
 from vitcam.evaluation.datasets.kinds import split_spec
 from vitcam.evaluation.datasets.torch_dataset import Indexed
-from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.interrupts import terminable
-from vitcam.evaluation.job import Job
-from vitcam.evaluation.local import check_local
+from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.lock import locked
 from vitcam.evaluation.measure import Protocol, Task
 from vitcam.evaluation.plan import Plan, make_plan
 from vitcam.evaluation.protocol import not_measured, protocol_preprocessing
-from vitcam.evaluation.settings import Settings, check_same, describe_run, with_controls
+from vitcam.evaluation.settings import RunSettings, check_same, describe_run, with_controls
 from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, verify_photographs
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.summary import problems, summarize
@@ -30,6 +28,7 @@ from vitcam.models import LoadedModel, load_model
 from vitcam.models.device import on_device
 from vitcam.progress import watched
 from vitcam.recording import Precision
+from vitcam.writing import check_local
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def evaluate(
         >>> list(summary["localization"]["agcam"])
         ['images', 'skipped_wrong', 'unreadable', 'unmatched', 'pixel_accuracy', 'iou', ...]
     """
-    settings = Settings(
+    settings = RunSettings(
         task,
         protocol,
         with_controls(methods),
@@ -169,7 +168,7 @@ def evaluate(
     described = describe_run(
         settings, dataset, loaded, match, plan, data if isinstance(data, str) else str(dataset.root)
     )
-    job = Job(settings, dataset, loaded, match.model_indices, plan.masks, gallery)
+    job = RunJob(settings, dataset, loaded, match.model_indices, plan.masks, gallery)
     here = device if cluster is None else None
     with terminable(), locked(folder.lock, tell) as lock, on_device(loaded.module, here):
         _begin(folder, described, dataset, plan, allow_version_change, tell)
@@ -245,7 +244,7 @@ def _from_anywhere(data: str | Dataset | Indexed) -> str | Dataset | Indexed:
 def _pending(
     folder: RunFolder,
     plan: Plan,
-    job: Job,
+    job: RunJob,
     task: Task,
     progress: Callable[[Progress], None],
     tell: Callable[[str], None],

@@ -12,20 +12,19 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from vitcam.errors import MethodError
+from vitcam.errors import MethodError, RunError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import digest_of
-from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape, Task
 from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
+from vitcam.evaluation.store import FORMAT
 from vitcam.methods import canonical_name, find_method
 from vitcam.models import LoadedModel
 from vitcam.recording import Precision
 
 CONTROLS = ("random", "center")
-FORMAT = 1
 
 # What isn't compared between the command that began a run and the one that goes on with it: the same photographs
 # may lie elsewhere, the machine isn't a setting, and the last two follow from settings that are compared.
@@ -36,7 +35,7 @@ _APART = frozenset({"versions", "batch_size", "dataset.contents"})
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """What decides a run's numbers, besides the dataset and the model.
 
     Attributes:
@@ -123,7 +122,7 @@ def with_controls(methods: Sequence[str]) -> tuple[str, ...]:
 
 
 def describe_run(
-    settings: Settings, dataset: Dataset, model: LoadedModel, match: ClassMatch, plan: Plan, data: str
+    settings: RunSettings, dataset: Dataset, model: LoadedModel, match: ClassMatch, plan: Plan, data: str
 ) -> dict[str, Any]:
     """The content of ``run.json``."""
     height, width = model.preprocessing.size
@@ -205,13 +204,13 @@ def check_same(
 
 def _versions() -> dict[str, str | None]:
     """Of what computes a run's numbers; None for what isn't installed."""
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for name in ("vitcam", "torch", "timm", "transformers"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions
 
 
 def _version_notes(
@@ -286,6 +285,6 @@ def _shown(settings: Mapping[str, Any], name: str) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _check(name: str, holds: bool, expected: str, given: object) -> None:
+def _check(name: str, holds: bool, expected: str, value: object) -> None:
     if not holds:
-        raise RunError(f"{name} must be {expected}; got {given}")
+        raise RunError(f"{name} must be {expected}; got {value}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+from vitcam.errors import RunError
 from vitcam.evaluation.datasets import Dataset
-from vitcam.evaluation.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.loading import Photographs
 from vitcam.evaluation.plan import Plan

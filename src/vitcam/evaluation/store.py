@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import FOLDER as GALLERY
 from vitcam.evaluation.gallery import merged_pictures
@@ -21,7 +21,13 @@ from vitcam.evaluation.rows import merged
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.writing import TEMPORARY
 
+FORMAT = 1
+"""Of ``run.json``, as this version of vitcam writes and reads it."""
+
 SOURCES = "sources"
+
+_OBJECTS = ("model", "dataset", "versions", "environment")
+"""Settings that hold further ones."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +111,33 @@ class RunFolder:
         """What ``run.json`` holds.
 
         Raises:
-            RunError: there is none, or it is damaged.
+            RunError: there is none, it is damaged, or another version of vitcam wrote it in another format.
         """
         file = self.path / "run.json"
+        if not file.is_file():
+            raise RunError(
+                f"{self.path} is not a run: expected the folder that `vitcam evaluate … --output` wrote, with "
+                "run.json and rows/ in it"
+            )
         try:
             settings = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{file} can't be read ({error}): expected the settings of a run") from error
         if not isinstance(settings, dict):
             raise RunError(
-                f"{file} holds {type(settings).__name__} {settings!r:.40}: expected the settings of a run"
+                f"{file} isn't of a form that vitcam writes, it holds {type(settings).__name__} {settings!r:.40}: "
+                "expected the settings of a run"
             )
+        if settings.get("format") != FORMAT:
+            raise RunError(
+                f"{file} isn't of a form that this version of vitcam reads (format {FORMAT}): another version wrote "
+                "it; use that one"
+            )
+        for name in _OBJECTS:
+            if not isinstance(settings.get(name, {}), dict):
+                raise RunError(
+                    f"{file} is damaged: its {name!r} must be an object, got {settings[name]!r:.40}"
+                )
         return settings
 
     def append(self, rows: pl.DataFrame, pictures: pl.DataFrame | None = None) -> None:

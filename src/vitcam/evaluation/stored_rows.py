@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.parts import damaged
@@ -42,12 +42,12 @@ class StoredRows:
         """A line per task and image, sorted: whether it has scores (``scored``), whether its prediction is
         ``correct``, what is wrong with it (``error``), and what its rows were made from.
         """
-        found = [self._of_part(i) for i in range(len(self.parts))]
-        if not found:
+        of_parts = [self._of_part(i) for i in range(len(self.parts))]
+        if not of_parts:
             return pl.DataFrame(schema=dict(_OF_AN_IMAGE))
-        every = pl.concat(found)  # the oldest part first
-        if every.select("task", "image").is_duplicated().any():
-            every = every.group_by("task", "image", maintain_order=True).agg(
+        outcomes = pl.concat(of_parts)  # the oldest part first
+        if outcomes.select("task", "image").is_duplicated().any():
+            outcomes = outcomes.group_by("task", "image", maintain_order=True).agg(
                 pl.col("scored").any(),
                 # what is said of an image is said by the first part that has scores of it, or else an error
                 *(
@@ -55,7 +55,7 @@ class StoredRows:
                     for name in list(_OF_AN_IMAGE)[3:]
                 ),
             )
-        return every.select(*_OF_AN_IMAGE).sort("task", "image")
+        return outcomes.select(*_OF_AN_IMAGE).sort("task", "image")
 
     @cached_property
     def schema(self) -> Mapping[str, Any]:
@@ -74,11 +74,11 @@ class StoredRows:
     @cached_property
     def methods(self) -> frozenset[str]:
         """The methods that have rows."""
-        found: set[str] = set()
+        names: set[str] = set()
         for part in self.parts:
             with damaged(part):
-                found |= set(pl.scan_parquet(part).select(pl.col("method").unique()).collect()["method"])
-        return frozenset(found - {None})
+                names |= set(pl.scan_parquet(part).select(pl.col("method").unique()).collect()["method"])
+        return frozenset(names - {None})
 
     def chunks(
         self, task: Task, columns: Sequence[str], at_once: int = 0
@@ -97,14 +97,14 @@ class StoredRows:
         wanted = list(dict.fromkeys((*KEY, "correct", *columns)))
         step = at_once or IMAGES
         for start in range(0, len(images), step):
-            some = images.slice(start, step)
-            low, high = some[0], some[-1]
+            chunk = images.slice(start, step)
+            low, high = chunk[0], chunk[-1]
             inside = [
                 self._between(i, task, low, high, wanted)
                 for i, of_part in enumerate(self._ends)
                 if task in of_part and of_part[task][0] <= high and of_part[task][1] >= low
             ]
-            yield some, merged(inside)
+            yield chunk, merged(inside)
 
     def all(self) -> pl.DataFrame:
         """All rows in memory."""
@@ -137,10 +137,10 @@ class StoredRows:
         for part in self.parts:
             with damaged(part):
                 lazy = pl.scan_parquet(part).group_by("task")
-                found = lazy.agg(
+                of_tasks = lazy.agg(
                     pl.col("image").min().alias("low"), pl.col("image").max().alias("high")
                 ).collect()
-            ends.append({task: (low, high) for task, low, high in found.iter_rows()})
+            ends.append({task: (low, high) for task, low, high in of_tasks.iter_rows()})
         return ends
 
     def _of_part(self, i: int) -> pl.DataFrame:

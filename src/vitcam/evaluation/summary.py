@@ -10,7 +10,7 @@ import numpy as np
 from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.statistics import interval_of_sums
+from vitcam.evaluation.statistics import intervals_of
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.sums import Sums, sum_up
 
@@ -90,20 +90,10 @@ def _means(sums: Sums, method: int) -> dict[str, Any]:
 
 
 def _intervals(sums: Sums, seed: int) -> list[dict[str, list[float]]]:
-    """Of every method. Numbers of the same images are drawn together, which costs little more than one."""
-    groups: dict[bytes, list[tuple[str, int]]] = {}
-    for key in sums.numbers:
-        for method in range(len(sums.methods)):
-            counts = sums.counts[key][:, method]
-            if counts.any():
-                groups.setdefault(counts.tobytes(), []).append((key, method))
-    found: list[dict[str, list[float]]] = [{} for _ in sums.methods]
-    for places in groups.values():
-        first, of = places[0]
-        counts = sums.counts[first][:, of]
-        present = counts > 0
-        table = np.stack([sums.numbers[key][present, method] for key, method in places], axis=1)
-        interval = interval_of_sums(table, counts[present], seed=seed)
-        for (key, method), low, high in zip(places, interval.low, interval.high, strict=True):
-            found[method][key] = [float(low), float(high)]
-    return [{key: each[key] for key in sums.numbers if key in each} for each in found]
+    """Of every method."""
+    methods = range(len(sums.methods))
+    columns = {(key, method): sums.column(key, method) for method in methods for key in sums.numbers}
+    by_method: list[dict[str, list[float]]] = [{} for _ in methods]
+    for (key, method), interval in intervals_of(columns, seed=seed).items():
+        by_method[method][key] = [float(interval.low), float(interval.high)]
+    return by_method

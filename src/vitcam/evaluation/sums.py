@@ -12,10 +12,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vitcam.evaluation.arrays import arrays_of, number_columns, of_different_lengths, scored_rows
-from vitcam.evaluation.columns import numbers_together
+from vitcam.evaluation.columns import (
+    arrays_of,
+    number_columns,
+    numbers_together,
+    of_different_lengths,
+    scored_rows,
+)
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
+from vitcam.evaluation.statistics import Column
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.together import Array
 
@@ -93,6 +99,19 @@ class Sums:
         counts = self.counts[key].sum(axis=0)
         return np.asarray(self.curves[key].sum(axis=0) / np.maximum(counts, 1)[:, None])
 
+    def column(self, key: str, method: int) -> Column:
+        """One method's numbers, or curves, of a column."""
+        table = self.numbers[key] if key in self.numbers else self.curves[key]
+        images = int(self.distinct[key][:, method].sum())
+        return Column(table[:, method], self.counts[key][:, method], images)
+
+    def difference(self, key: str, one: int, other: int) -> Column:
+        """One method's numbers minus another's, where both have those of the same rows."""
+        presence, minuend, subtrahend = self.presence[key], self.column(key, one), self.column(key, other)
+        both = (presence[:, one] == presence[:, other]).astype(np.float64)
+        images = int((both * self.distinct[key][:, one]).sum())
+        return Column(both * (minuend.sums - subtrahend.sums), both * minuend.counts, images)
+
     def _added(self, place: Int[np.ndarray, " rows"], values: Array | None = None) -> Array:
         shape = (self.units, len(self.methods))
         return np.asarray(np.bincount(place, values, shape[0] * shape[1]).reshape(shape), dtype=np.float64)
@@ -158,13 +177,13 @@ def sum_up(
     for scored, places in _placed(rows, task, methods, columns):
         sums.images += np.bincount(places.method[places.is_first], minlength=len(methods))
         for key, values, present in arrays_of(scored, columns):
-            own = places.only(present)
+            places_present = places.only(present)
             if key in weights:
-                values = weighted(values, weights[key], own.method)
+                values = weighted(values, weights[key], places_present.method)
             if values.ndim == 1 or (curves is not None and key in curves):
-                sums.add(key, own, values)
+                sums.add(key, places_present, values)
             elif curves is None:
-                overall.add(key, own.as_one(), values)
+                overall.add(key, places_present.as_one(), values)
     if curves is None:
         sums.curves = overall.curves
         sums.counts |= overall.counts
@@ -196,11 +215,11 @@ def weighted(
     method: Int[np.ndarray, " rows"],
 ) -> Float[np.ndarray, " rows"]:
     """The weighted sum of each row's points, with the weights of its method."""
-    found = np.empty(len(points))
+    sums = np.empty(len(points))
     for i, of_method in enumerate(weights):
-        own = method == i
-        found[own] = points[own] @ of_method
-    return found
+        rows = method == i
+        sums[rows] = points[rows] @ of_method
+    return sums
 
 
 def _placed(

@@ -37,8 +37,13 @@ class Together:
         """The number itself, from the means of the points."""
         return float(means @ self.weights(means))
 
+    def of(self, *curves: Float[np.ndarray, "rows thresholds"]) -> float:
+        """The number itself, from the curves of all rows."""
+        points = self.points(*curves)
+        return self.number(points[np.isfinite(points).all(axis=1)].mean(axis=0))
 
-def _best_threshold(curve: str, *required: float) -> Together:
+
+def best_threshold(curve: str, *required: float) -> Together:
     """How often an IoU is at least the required one, at the best threshold; the mean over the required ones."""
 
     def points(ious: Array) -> Array:
@@ -72,6 +77,6 @@ def _average_precision() -> Together:
     return Together(("pixel_hits_curve", "pixel_predicted_curve"), points, weights)
 
 
-MAX_BOX_ACCURACY = _best_threshold("largest_box_iou_curve", 0.5)
-MAX_BOX_ACCURACY_V2 = _best_threshold("best_box_iou_curve", 0.3, 0.5, 0.7)
+MAX_BOX_ACCURACY = best_threshold("largest_box_iou_curve", 0.5)
+MAX_BOX_ACCURACY_V2 = best_threshold("best_box_iou_curve", 0.3, 0.5, 0.7)
 PXAP = _average_precision()

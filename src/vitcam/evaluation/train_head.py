@@ -15,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vitcam.errors import RunError
 from vitcam.evaluation.datasets import Dataset, open_dataset
-from vitcam.evaluation.errors import RunError
-from vitcam.evaluation.loading import Failed, Item, Photographs, load_batches
+from vitcam.evaluation.loading import Item, Photographs, Unreadable, load_batches
 from vitcam.evaluation.settings import weights_fingerprint
 from vitcam.models import LoadedModel, load_model
-from vitcam.models.head import Head, feature_extractor, find_classifier, head_bytes
+from vitcam.models.head import LinearHead, feature_extractor, find_classifier, head_bytes
 from vitcam.writing import write_whole
 
 _ITERATIONS = 300
@@ -127,7 +127,7 @@ def train_head(
     weight, bias = _fit(table.features[training], table.truth[training], multi_label, weight_decay)
     ids = tuple((item.wordnet_id,) if item.wordnet_id else () for item in dataset.classes)
     names = tuple(item.name for item in dataset.classes)
-    head = Head(weight, bias, loaded.spec, layer, names, ids if any(ids) else None, multi_label)
+    head = LinearHead(weight, bias, loaded.spec, layer, names, ids if any(ids) else None, multi_label)
     write_whole(path, head_bytes(head))
     logits, truth = F.linear(table.features[test], weight, bias), table.truth[test]
     return TrainedHead(
@@ -210,7 +210,7 @@ def _cached_features(
     }
     photographs = Photographs(dataset, range(len(dataset.classes)), model.preprocessing, with_truth=False)
     table = _stored_features(path, key)
-    if table and all(isinstance(photographs[index], Failed) for index in table.unreadable.tolist()):
+    if table and all(isinstance(photographs[index], Unreadable) for index in table.unreadable.tolist()):
         return table
     table = _compute_features(model, layer, dataset, photographs, batch_size, workers, progress)
     write_whole(path, save({**vars(table), "truth": table.truth.to(torch.uint8)}, key))
@@ -252,7 +252,7 @@ def _compute_features(
                 images = torch.stack([item.pixels for item in items]).to(device)
                 features.append(extract(images).float().cpu())
                 truth += [[label in item.labels for label in range(len(dataset.classes))] for item in items]
-            unreadable += [done + i for i, item in enumerate(batch) if isinstance(item, Failed)]
+            unreadable += [done + i for i, item in enumerate(batch) if isinstance(item, Unreadable)]
             done += len(batch)
             progress(done, total)
     if not features:

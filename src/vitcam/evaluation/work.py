@@ -6,17 +6,14 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from vitcam.errors import ModelError, is_out_of_memory
-from vitcam.evaluation.errors import RunError
-from vitcam.evaluation.failing import OF_IMAGES, rows_of_the_others
+from vitcam.errors import ModelError, RunError, is_out_of_memory
+from vitcam.evaluation.failing import OF_IMAGES, out_of_memory, rows_of_the_others
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.gallery import Picture, pictures_frame, to_pictures
-from vitcam.evaluation.job import Job
-from vitcam.evaluation.loading import Failed, Item, MadeFrom, load_batches
-from vitcam.evaluation.localizing import localization_rows
+from vitcam.evaluation.job import RunJob
+from vitcam.evaluation.loading import Item, MadeFrom, Unreadable, load_batches
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.memory import out_of_memory
-from vitcam.evaluation.perturbing import perturbation_rows
+from vitcam.evaluation.measuring import localization_rows, perturbation_rows
 from vitcam.evaluation.rows import MADE_FROM, Row, failed_row, to_frame
 from vitcam.evaluation.store import RunFolder
 
@@ -35,7 +32,7 @@ class Storing:
     def __init__(
         self,
         folder: RunFolder,
-        job: Job,
+        job: RunJob,
         task: Task,
         store_every: float,
         check: Callable[[], None] = lambda: None,
@@ -103,7 +100,7 @@ def run_batches(
 
 
 def pending_batches(
-    folder: RunFolder, job: Job, task: Task, batches: Sequence[Sequence[int]]
+    folder: RunFolder, job: RunJob, task: Task, batches: Sequence[Sequence[int]]
 ) -> list[Sequence[int]]:
     """The batches with an image that isn't stored yet, or that may no longer fail: it couldn't be read before and now
     can, or what the model failed on has changed.
@@ -122,13 +119,13 @@ def pending_batches(
         if image not in failed:
             return image in scored
         if failed[image].photograph is None:
-            return isinstance(photographs[index], Failed)
+            return isinstance(photographs[index], Unreadable)
         return failed[image] == photographs.made_from(index)
 
     return [batch for batch in batches if not all(map(is_done, batch))]
 
 
-def batch_rows(batch: Sequence[Item | Failed], job: Job, task: Task) -> list[Row]:
+def batch_rows(batch: Sequence[Item | Unreadable], job: RunJob, task: Task) -> list[Row]:
     """The rows of one batch; methods share its recorded pass.
 
     An image that the model gives no finite numbers for has a row with an error, as one that can't be read.
@@ -137,7 +134,7 @@ def batch_rows(batch: Sequence[Item | Failed], job: Job, task: Task) -> list[Row
         ModelError: the model can't be explained; the batch's images are named.
         RunError: memory has run out.
     """
-    failed = [failed_row(task, item.id, item.error) for item in batch if isinstance(item, Failed)]
+    failed = [failed_row(task, item.id, item.error) for item in batch if isinstance(item, Unreadable)]
     items = [item for item in batch if isinstance(item, Item)]
     if not items:
         return failed
@@ -157,7 +154,7 @@ def batch_rows(batch: Sequence[Item | Failed], job: Job, task: Task) -> list[Row
 
 
 def batch_pictures(
-    batch: Sequence[Item | Failed], rows: Sequence[Row], job: Job, task: Task
+    batch: Sequence[Item | Unreadable], rows: Sequence[Row], job: RunJob, task: Task
 ) -> list[Picture]:
     """The pictures of the rows that have scores, if they are to be stored."""
     scored = [row for row in rows if "heatmap" in row] if job.gallery else []

@@ -14,10 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vitcam.errors import ModelError, VitcamError
+from vitcam.errors import ExportError, ModelError, VitcamError
 from vitcam.explaining import AnyModel, explain
 from vitcam.export.description import Classes, describe, resized
-from vitcam.export.errors import ExportError
 from vitcam.export.explaining_model import ExplainingModel
 from vitcam.export.exportable import choice_of, exportable_method, structure
 from vitcam.export.graph import require, write_graph
@@ -30,6 +29,7 @@ from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
 from vitcam.photos import photo_path
 from vitcam.recording.preserved import preserved
+from vitcam.writing import check_place
 
 Size = tuple[int, int]
 
@@ -118,8 +118,7 @@ def _checked_path(path: str | Path) -> Path:
     path = Path(path)
     if path.suffix != ".onnx":
         raise ExportError(f"an exported model's name ends in .onnx; got {path}")
-    if path.is_dir():
-        raise ExportError(f"can't write {path}: it is a folder")
+    check_place(path, ExportError)
     return path
 
 

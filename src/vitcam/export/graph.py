@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitcam.export.errors import ExportError
+from vitcam.errors import ExportError
 
 # The first with GELU as one operator; runtimes for browsers know it.
 OPSET = 20

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vitcam.errors import ExportError
 from vitcam.explaining import Explanation, explain
-from vitcam.export.errors import ExportError
 
 TOLERANCE = 1e-3
 TARGETS = 16  # so many of all classes are compared: PyTorch explains one after the other

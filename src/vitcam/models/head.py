@@ -23,7 +23,7 @@ _KEY = "vitcam_head"
 
 
 @dataclass(frozen=True)
-class Head:
+class LinearHead:
     """A linear layer from a model's features to classes.
 
     Attributes:
@@ -100,7 +100,7 @@ def feature_extractor(
         hook.remove()
 
 
-def head_bytes(head: Head) -> bytes:
+def head_bytes(head: LinearHead) -> bytes:
     """A head as a safetensors file; what isn't a tensor is in its metadata."""
     described = {
         "model": head.model,
@@ -116,7 +116,7 @@ def head_bytes(head: Head) -> bytes:
     return content
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> LinearHead:
     """Reads a head.
 
     Raises:
@@ -133,7 +133,7 @@ def read_head(path: Path) -> Head:
                 )
             known = json.loads(described)
             ids = known.pop("wordnet_ids")
-            return Head(
+            return LinearHead(
                 weight=file.get_tensor("weight"),
                 bias=file.get_tensor("bias"),
                 class_names=tuple(known.pop("class_names")),
@@ -144,7 +144,7 @@ def read_head(path: Path) -> Head:
         raise ModelError(f"the head {path} is damaged ({error}): train it again") from error
 
 
-def with_head(model: LoadedModel, head: Head, spec: str) -> LoadedModel:
+def with_head(model: LoadedModel, head: LinearHead, spec: str) -> LoadedModel:
     """A model with a head in the place of its own, and the head's classes.
 
     Args:
@@ -180,7 +180,7 @@ def with_head(model: LoadedModel, head: Head, spec: str) -> LoadedModel:
     )
 
 
-def _fits(model: LoadedModel, head: Head) -> bool:
+def _fits(model: LoadedModel, head: LinearHead) -> bool:
     if head.model.partition("@")[0] != model.spec.partition("@")[0]:  # a checkpoint may have been moved
         return False
     features = head.weight.shape[1]

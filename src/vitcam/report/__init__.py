@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vitcam.report.errors import ReportError
+    from vitcam.errors import ReportError
     from vitcam.report.page import report_page
     from vitcam.report.run import Run, read_runs
     from vitcam.report.tables import ScoreTable, score_tables
@@ -31,7 +31,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "ReportError": "vitcam.report.errors",
+        "ReportError": "vitcam.errors",
         "Run": "vitcam.report.run",
         "ScoreTable": "vitcam.report.tables",
         "as_csv": "vitcam.report.text",

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from vitcam.evaluation.measure import Axis, Task
 from vitcam.evaluation.measures import measures_of
-from vitcam.evaluation.statistics import interval_of_sums
+from vitcam.evaluation.statistics import intervals_of
 from vitcam.report.run import Run
 from vitcam.report.scores import read_sums
 
@@ -69,22 +69,12 @@ def mean_curves(run: Run, task: Task, key: str, axis: Axis) -> dict[str, MeanCur
     sums = read_sums(run, task).sums
     if key not in sums.curves:
         return {}
-    counts, curves = sums.counts[key], sums.curves[key]
-    groups: dict[bytes, list[int]] = {}
-    for i in range(len(sums.methods)):
-        if counts[:, i].any():
-            groups.setdefault(counts[:, i].tobytes(), []).append(i)
-    found: dict[str, MeanCurve] = {}
-    # curves of the same images are drawn together, which costs little more than one
-    for methods in groups.values():
-        present = counts[:, methods[0]] > 0
-        together = curves[present][:, methods]
-        interval = interval_of_sums(together.reshape(len(together), -1), counts[present, methods[0]])
-        x = _places(run.settings, axis, together.shape[2])
-        parts = (of.reshape(len(methods), -1) for of in (interval.mean, interval.low, interval.high))
-        ends = zip(methods, *parts, strict=True)
-        found |= {sums.methods[i]: MeanCurve(x, mean, low, high) for i, mean, low, high in ends}
-    return {name: found[name] for name in sums.methods if name in found}
+    columns = {name: sums.column(key, i) for i, name in enumerate(sums.methods)}
+    x = _places(run.settings, axis, sums.curves[key].shape[2])
+    return {
+        name: MeanCurve(x, interval.mean, interval.low, interval.high)
+        for name, interval in intervals_of(columns).items()
+    }
 
 
 def _places(settings: Mapping[str, Any], axis: Axis, points: int) -> Float[np.ndarray, " points"]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import escape
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image, ImageOps
 
 from vitcam.evaluation.datasets.kinds import KINDS, split_spec
 from vitcam.evaluation.gallery import read_pictures
-from vitcam.evaluation.measure import Task
+from vitcam.evaluation.measure import Number, Task
 from vitcam.render.overlay import overlay
 from vitcam.report.run import Run
 from vitcam.report.scores import Scores
@@ -33,6 +34,52 @@ class Example:
     target: int
     class_name: str
     score: float
+
+
+@dataclass(frozen=True)
+class ShownExample:
+    """An example with its picture.
+
+    Attributes:
+        example: which image it is.
+        address: its picture as a ``data:`` address; "" if there is none, so that the page names the image instead.
+        has_heatmap: whether the picture shows the heatmap.
+    """
+
+    example: Example
+    address: str
+    has_heatmap: bool
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """The examples of a method of a run."""
+
+    run: str
+    method: str
+    examples: tuple[ShownExample, ...]
+
+
+def gallery(task: Task, scores: Sequence[tuple[Run, Scores]], measure: Number) -> list[GalleryRow]:
+    """A row of three per method, ordered by a measure.
+
+    Args:
+        task: whose.
+        scores: of the task, run by run.
+        measure: what the best is the best by.
+    """
+    rows = []
+    for run, of_run in scores:
+        if measure.key not in of_run.numbers:
+            continue
+        chosen = {method: examples(of_run, measure.key, method, measure.sign) for method in of_run.methods}
+        pictures = RunPictures(run, task, chain.from_iterable(chosen.values()))
+        rows += [
+            GalleryRow(run.name, method, tuple(pictures.of(method, each) for each in of_method))
+            for method, of_method in chosen.items()
+            if of_method
+        ]
+    return rows
 
 
 def examples(scores: Scores, key: str, method: str, sign: int = 1) -> list[Example]:
@@ -63,7 +110,7 @@ def examples(scores: Scores, key: str, method: str, sign: int = 1) -> list[Examp
     ]
 
 
-class Pictures:
+class RunPictures:
     """Pictures of a task's examples: those that the run stored, or else photographs of the dataset.
 
     Args:
@@ -76,18 +123,14 @@ class Pictures:
         self._run = run
         self._stored = read_pictures(run.path, task, {each.image for each in shown})
 
-    def of(self, method: str, example: Example) -> tuple[str, bool] | None:
-        """A picture as a ``data:`` address, and whether it shows the heatmap.
-
-        The heatmap over what the model saw, or the photograph alone if the dataset is still where it was;
-        None if there is neither.
-        """
+    def of(self, method: str, example: Example) -> ShownExample:
+        """The heatmap over what the model saw, or the photograph alone if the dataset is still where it was."""
         photograph = _opened(self._stored.get((example.image, None, None)))
         heatmap = _opened(self._stored.get((example.image, method, example.target)))
         if photograph and heatmap:
-            return _address(_with_heat(photograph, heatmap)), True
+            return ShownExample(example, _address(_with_heat(photograph, heatmap)), True)
         photograph = photograph or _opened(find_photograph(self._run, example.image))
-        return (_address(photograph), False) if photograph else None
+        return ShownExample(example, _address(photograph) if photograph else "", False)
 
 
 def find_photograph(run: Run, image: str) -> Path | None:
@@ -98,8 +141,8 @@ def find_photograph(run: Run, image: str) -> Path | None:
         return None
     # nothing is imported because a run names it: its folder may come from anyone
     for place in KINDS[kind].photographs if kind in KINDS else ():
-        for found in root.glob(place.format(id=escape(image))):
-            return found
+        for file in root.glob(place.format(id=escape(image))):
+            return file
     return None
 
 

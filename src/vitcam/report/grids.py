@@ -1,25 +1,83 @@
-"""Tables of texts: all means at a glance, then a measure each with intervals and paired tests."""
+"""The tables of a report, formatted once for all that show them: LaTeX, Markdown, the terminal and the page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import ceil
+from typing import Literal
 
-from vitcam.evaluation.measure import TASKS, Number, Task
+from vitcam.evaluation.measure import TASKS, Task
 from vitcam.report.figures import interval, p_value, plain, signed, signed_interval, titled
-from vitcam.report.tables import ScoreRow, ScoreTable
+from vitcam.report.tables import Estimate, ScoreRow, ScoreTable
 
 AT_A_GLANCE = 6
-"""Measures that stand side by side, at most."""
+"""Measures that stand side by side in text, at most."""
+
+Kind = Literal["name", "mean", "interval", "p"]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A text of a table, and whether it is the best, or can't be told from it."""
+class Whisker:
+    """An interval with its mean, as percentages of the range that the table's intervals span."""
+
+    low: float
+    mean: float
+    high: float
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """A text of a table.
+
+    Attributes:
+        text: what it says.
+        kind: what that is.
+        leads: whether it is the best, or can't be told from it.
+        whisker: an interval, to be drawn behind it where there is room.
+    """
 
     text: str
+    kind: Kind
     leads: bool = False
+    whisker: Whisker | None = None
+
+
+ABSENT = TableCell("–", "mean")
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The title of a column.
+
+    Attributes:
+        text: what it says in text.
+        on_page: what it says on the page, where a title stands above the table; "" for the same.
+        measure: the key of the measure that the column is of, where a table has several.
+        hint: what that measure is.
+        ends: of the range that is drawn behind the column.
+    """
+
+    text: str
+    on_page: str = ""
+    measure: str = ""
+    hint: str = ""
+    ends: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """The numbers of a method of a run.
+
+    Attributes:
+        cells: as many as there are headings.
+        is_reference: whether others are compared with it.
+        begins_run: whether the row above is another run's.
+    """
+
+    cells: tuple[TableCell, ...]
+    is_reference: bool = False
+    begins_run: bool = False
 
 
 @dataclass(frozen=True)
@@ -30,47 +88,24 @@ class Grid:
         task: what was evaluated.
         key: a name for it.
         title: above it.
-        meaning: below it, in a sentence.
-        titles: of the columns.
+        meaning: what it says, in a sentence or two.
+        headings: of the columns.
         names: so many columns at the left are names, all others numbers.
-        rows: of cells.
+        rows: from the top.
     """
 
     task: Task
     key: str
     title: str
     meaning: str
-    titles: tuple[str, ...]
+    headings: tuple[Heading, ...]
     names: int
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: tuple[TableRow, ...]
 
-
-@dataclass(frozen=True)
-class Overview:
-    """All means of a task: methods by measures.
-
-    Attributes:
-        task: what was evaluated.
-        measures: the columns.
-        who: the rows: run and method.
-        rows: by measure, run and method; where a run has no such number there is none.
-    """
-
-    task: Task
-    measures: tuple[Number, ...]
-    who: tuple[tuple[str, str], ...]
-    rows: Mapping[tuple[str, str, str], ScoreRow]
-
-
-def overview(task: Task, tables: Iterable[ScoreTable]) -> Overview:
-    """What the tables of a task say, on one table."""
-    own = [table for table in tables if table.task == task]
-    return Overview(
-        task,
-        tuple(table.measure for table in own),
-        tuple(dict.fromkeys((row.run, row.method) for table in own for row in table.rows)),
-        {(table.measure.key, row.run, row.method): row for table in own for row in table.rows},
-    )
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What the headings say in text."""
+        return tuple(heading.text for heading in self.headings)
 
 
 def as_grids(tables: Sequence[ScoreTable], several_runs: bool) -> list[Grid]:
@@ -85,74 +120,134 @@ def as_grids(tables: Sequence[ScoreTable], several_runs: bool) -> list[Grid]:
     """
     grids = []
     for task in TASKS:
-        own = [table for table in tables if table.task == task]
-        if len(own) > 1:
-            grids += _at_a_glance(overview(task, own), several_runs)
-        grids += [_of_measure(table, several_runs) for table in own]
+        of_task = [table for table in tables if table.task == task]
+        if len(of_task) > 1:
+            grids += _narrow(all_means(of_task, several_runs))
+        grids += [measure_grid(table, several_runs) for table in of_task]
     return grids
 
 
-def _at_a_glance(means: Overview, several_runs: bool) -> list[Grid]:
-    count = len(means.measures)
-    size = ceil(count / ceil(count / AT_A_GLANCE))
-    parts = [means.measures[first : first + size] for first in range(0, count, size)]
-    names = ("Run", "Method") if several_runs else ("Method",)
-    return [
-        Grid(
-            means.task,
-            "means" if number == 1 else f"means-{number}",
-            "Means" if len(parts) == 1 else f"Means ({number} of {len(parts)})",
-            "Mean over explanations of each measure; a photograph with several classes has several. ↑: higher is "
-            "better, ↓: lower is.",
-            (*names, *map(titled, part)),
-            len(names),
-            tuple(
-                (
-                    *_names(*who, several_runs),
-                    *(_mean(means.rows.get((measure.key, *who))) for measure in part),
-                )
-                for who in means.who
-                if any((measure.key, *who) in means.rows for measure in part)
+def all_means(tables: Sequence[ScoreTable], several_runs: bool) -> Grid:
+    """All means of a task: methods by measures, however many. Where a run has no such number, a dash."""
+    rows = {(table.measure.key, row.run, row.method): row for table in tables for row in table.rows}
+    methods = list(dict.fromkeys((row.run, row.method) for table in tables for row in table.rows))
+    names = _name_headings(several_runs)
+    return Grid(
+        tables[0].task,
+        "means",
+        "Means",
+        "Mean over explanations of each measure; a photograph with several classes has several. ↑: higher is "
+        "better, ↓: lower is.",
+        (
+            *names,
+            *(
+                Heading(titled(table.measure), measure=table.measure.key, hint=table.measure.meaning)
+                for table in tables
             ),
-        )
-        for number, part in enumerate(parts, start=1)
-    ]
+        ),
+        len(names),
+        tuple(
+            TableRow(
+                (
+                    *_names(run, method, several_runs),
+                    *(_mean(rows.get((table.measure.key, run, method))) for table in tables),
+                ),
+                begins_run=_begins_run(methods, place),
+            )
+            for place, (run, method) in enumerate(methods)
+        ),
+    )
 
 
-def _of_measure(table: ScoreTable, several_runs: bool) -> Grid:
-    names = ("Run", "Method") if several_runs else ("Method",)
+def measure_grid(table: ScoreTable, several_runs: bool) -> Grid:
+    """One measure: mean, interval, and where there is a reference the paired difference and its p."""
     compared = any(row.difference for row in table.rows)
-    more = (f"− {table.reference}", "95 % interval", "p") if compared else ()
+    ends = [end for row in table.rows for end in (row.estimate.low, row.estimate.high)]
+    drawn = (min(ends), max(ends))
+    names = _name_headings(several_runs)
+    headings = [
+        *names,
+        Heading(titled(table.measure), "Mean"),
+        Heading("95 % interval", ends=(plain(drawn[0]), plain(drawn[1]))),
+    ]
+    if compared:
+        reference = table.reference
+        headings += [Heading(f"− {reference}", f"Minus {reference}"), Heading("95 % interval"), Heading("p")]
+    methods = [(row.run, row.method) for row in table.rows]
     return Grid(
         table.task,
         table.measure.key,
         table.measure.title,
         table.measure.meaning,
-        (*names, titled(table.measure), "95 % interval", *more),
+        tuple(headings),
         len(names),
         tuple(
-            (
-                *_names(row.run, row.method, several_runs),
-                _mean(row),
-                Cell(interval(row.estimate)),
-                *(_difference(row) if compared else ()),
+            TableRow(
+                (
+                    *_names(row.run, row.method, several_runs),
+                    _mean(row),
+                    TableCell(interval(row.estimate), "interval", whisker=_whisker(row.estimate, drawn)),
+                    *(_difference(row) if compared else ()),
+                ),
+                row.method == table.reference,
+                _begins_run(methods, place),
             )
-            for row in table.rows
+            for place, row in enumerate(table.rows)
         ),
     )
 
 
-def _names(run: str, method: str, several_runs: bool) -> tuple[Cell, ...]:
-    return (Cell(run), Cell(method)) if several_runs else (Cell(method),)
+def _narrow(grid: Grid) -> list[Grid]:
+    """A table of all means as tables of ``AT_A_GLANCE`` measures at most, without rows of dashes alone."""
+    count = len(grid.headings) - grid.names
+    size = ceil(count / ceil(count / AT_A_GLANCE))
+    starts = range(grid.names, len(grid.headings), size)
+    if len(starts) == 1:
+        return [grid]
+    parts = []
+    for number, start in enumerate(starts, start=1):
+        columns = slice(start, start + size)
+        rows = tuple(
+            replace(row, cells=row.cells[: grid.names] + row.cells[columns])
+            for row in grid.rows
+            if any(cell is not ABSENT for cell in row.cells[columns])
+        )
+        headings = grid.headings[: grid.names] + grid.headings[columns]
+        key = grid.key if number == 1 else f"{grid.key}-{number}"
+        title = f"{grid.title} ({number} of {len(starts)})"
+        parts.append(replace(grid, key=key, title=title, headings=headings, rows=rows))
+    return parts
 
 
-def _mean(row: ScoreRow | None) -> Cell:
-    return Cell("–") if row is None else Cell(plain(row.estimate.mean), row.leads)
+def _name_headings(several_runs: bool) -> tuple[Heading, ...]:
+    return (Heading("Run"), Heading("Method")) if several_runs else (Heading("Method"),)
 
 
-def _difference(row: ScoreRow) -> tuple[Cell, ...]:
+def _names(run: str, method: str, several_runs: bool) -> tuple[TableCell, ...]:
+    named = TableCell(method, "name")
+    return (TableCell(run, "name"), named) if several_runs else (named,)
+
+
+def _mean(row: ScoreRow | None) -> TableCell:
+    return ABSENT if row is None else TableCell(plain(row.estimate.mean), "mean", row.leads)
+
+
+def _difference(row: ScoreRow) -> tuple[TableCell, ...]:
     if row.difference is None:
-        return (Cell(""),) * 3
+        return TableCell("", "mean"), TableCell("", "interval"), TableCell("", "p")
     estimate = row.difference.estimate
-    texts = (signed(estimate.mean), signed_interval(estimate), p_value(row.difference.p_holm))
-    return tuple(map(Cell, texts))
+    return (
+        TableCell(signed(estimate.mean), "mean"),
+        TableCell(signed_interval(estimate), "interval"),
+        TableCell(p_value(row.difference.p_holm), "p"),
+    )
+
+
+def _whisker(estimate: Estimate, drawn: tuple[float, float]) -> Whisker:
+    length = drawn[1] - drawn[0]
+    ends = (estimate.low, estimate.mean, estimate.high)
+    return Whisker(*(100 * (end - drawn[0]) / length if length else 50.0 for end in ends))
+
+
+def _begins_run(methods: Sequence[tuple[str, str]], place: int) -> bool:
+    return place > 0 and methods[place][0] != methods[place - 1][0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,15 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vitcam.evaluation.errors import RunError
+from vitcam.errors import ReportError, RunError
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import TASKS, Task
-from vitcam.evaluation.parts import Parts
+from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.stored_rows import StoredRows
-from vitcam.report.errors import ReportError
-
-FORMAT = 1
-"""Of ``run.json``, as far as this version of vitcam knows it."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +50,8 @@ class Run:
     def methods(self) -> tuple[str, ...]:
         """The methods that have rows, in the order in which the run was given them."""
         present = self.stored.methods
-        given = [name for name in self.settings.get("methods", ()) if name in present]
-        return (*given, *sorted(present.difference(given)))
+        in_order = [name for name in self.settings.get("methods", ()) if name in present]
+        return (*in_order, *sorted(present.difference(in_order)))
 
     def counts(self, task: Task) -> dict[str, int]:
         """How many images a task was to do (``planned``), has done (``done``), and what became of these.
@@ -131,45 +126,16 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
-    return [_read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
-
-
-def _read_run(folder: Path, name: str) -> Run:
-    settings = _read_settings(folder)
     with as_report_errors():
-        stored = StoredRows(tuple(Parts(folder / "rows").verified()))
-        empty = not stored.images.height
-    if empty:
+        return [_read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
+
+
+def _read_run(path: Path, name: str) -> Run:
+    folder = RunFolder(path)
+    run = Run(name, path, folder.settings(), folder.stored_rows)
+    if run.stored.images.is_empty():
         raise ReportError(
-            f"{folder} has no rows yet: `vitcam evaluate` stores the first ones after a few seconds. If it "
+            f"{path} has no rows yet: `vitcam evaluate` stores the first ones after a few seconds. If it "
             "isn't running, start it again with the same settings"
         )
-    return Run(name, folder, settings, stored)
-
-
-def _read_settings(folder: Path) -> dict[str, Any]:
-    file = folder / "run.json"
-    if not file.is_file():
-        raise ReportError(
-            f"{folder} is not a run: expected the folder that `vitcam evaluate … --output` wrote, with run.json "
-            "and rows/ in it"
-        )
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ReportError(f"{file} can't be read ({error}): expected the settings of a run") from error
-    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
-        raise ReportError(
-            f"{file} isn't of a form that this version of vitcam reads (format {FORMAT}): another version "
-            "wrote it; report it with that one"
-        )
-    wrong = [
-        name
-        for name in ("model", "dataset", "versions", "environment")
-        if not isinstance(settings.get(name, {}), dict)
-    ]
-    if wrong:
-        raise ReportError(
-            f"{file} is damaged: its {wrong[0]!r} must be an object, got {settings[wrong[0]]!r:.40}"
-        )
-    return settings
+    return run

@@ -9,8 +9,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 
-from vitcam.evaluation.arrays import arrays_of, number_columns, scored_rows
-from vitcam.evaluation.columns import drawn_curves, numbers_together
+from vitcam.evaluation.columns import arrays_of, drawn_curves, number_columns, numbers_together, scored_rows
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.sums import Sums, Weights, method_numbers, sum_up, weighted, weights_together
@@ -86,15 +85,17 @@ def read_scores(run: Run, task: Task, keys: Collection[str] | None = None) -> Sc
     with as_report_errors():
         for _, chunk in run.stored.chunks(task, ["class_name", *columns]):
             rows = scored_rows(chunk, task).filter(pl.col("method").is_in(methods))
-            own = rows.select("image", "target", "class_name").unique(
+            scored_units = rows.select("image", "target", "class_name").unique(
                 ["image", "target"], maintain_order=True
             )
-            own = own.sort("image", "target")
-            units.append(own)
-            where = rows.join(own.with_row_index("unit"), on=["image", "target"], maintain_order="left")
+            scored_units = scored_units.sort("image", "target")
+            units.append(scored_units)
+            where = rows.join(
+                scored_units.with_row_index("unit"), on=["image", "target"], maintain_order="left"
+            )
             place = where["unit"].to_numpy()
             which = method_numbers(rows, methods)
-            numbers = {key: np.full((own.height, len(methods)), np.nan) for key in wanted}
+            numbers = {key: np.full((scored_units.height, len(methods)), np.nan) for key in wanted}
             for key, values, present in arrays_of(rows, columns):
                 if key not in numbers:
                     continue

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
-import numpy as np
-from jaxtyping import Float, Int
-
+from vitcam.errors import ReportError
 from vitcam.evaluation.columns import numbers_of
 from vitcam.evaluation.measure import TASKS, Number, Task
-from vitcam.evaluation.statistics import Interval, interval_of_sums, paired_difference_of_sums
+from vitcam.evaluation.statistics import Column, Interval, Key, differences_of, intervals_of
 from vitcam.evaluation.sums import Sums
-from vitcam.report.errors import ReportError
 from vitcam.report.run import Run
 from vitcam.report.scores import Summed, read_sums
 
 REFERENCE = "agcam"
-
-Key = TypeVar("Key", bound=Hashable)
-
-
-@dataclass(frozen=True)
-class Column:
-    """Scores of one measure and method, added up by image or by group of images.
-
-    Attributes:
-        sums: of the scores.
-        counts: how many scores each is the sum of.
-        distinct: how many images these are of.
-    """
-
-    sums: Float[np.ndarray, " units"]
-    counts: Float[np.ndarray, " units"]
-    distinct: Float[np.ndarray, " units"]
-
-
-Columns = Mapping[Key, Column]
 
 
 @dataclass(frozen=True)
@@ -121,10 +97,9 @@ def score_tables(
         )
     compared = reference or REFERENCE
     scores = {(task, run.name): read_sums(run, task) for task in TASKS for run in runs if task in run.tasks}
-    keys = {
-        task: list(dict.fromkeys(key for (of, _), some in scores.items() if of == task for key in some.keys))
-        for task in TASKS
-    }
+    keys: dict[Task, list[str]] = {task: [] for task in TASKS}
+    for (task, _), summed in scores.items():
+        keys[task] += [key for key in summed.keys if key not in keys[task]]
     measures = [(task, measure) for task in TASKS for measure in numbers_of(task, keys[task])]
     if not measures:
         raise ReportError(
@@ -133,7 +108,7 @@ def score_tables(
         )
     _check_known(metrics, list(dict.fromkeys(measure.key for _, measure in measures)))
     wanted = {measure.key: measure for _, measure in measures if not metrics or measure.key in metrics}
-    rows = {place: _rows_by_measure(place[1], some, wanted, compared) for place, some in scores.items()}
+    rows = {place: _rows_by_measure(place[1], summed, wanted, compared) for place, summed in scores.items()}
     return [
         ScoreTable(
             task,
@@ -163,11 +138,11 @@ def _rows_by_measure(
     # a few measures at a time: their draws are shared, and the memory is bounded
     at_once = max(1, _NUMBERS // (sums.units * max(1, len(sums.methods))))
     for start in range(0, len(keys), at_once):
-        some = keys[start : start + at_once]
+        shared = keys[start : start + at_once]
         means = estimates(
-            {(key, name): _column(sums, key, i) for key in some for i, name in enumerate(sums.methods)}
+            {(key, name): sums.column(key, i) for key in shared for i, name in enumerate(sums.methods)}
         )
-        differences = _differences(sums, some, reference)
+        differences = _differences(sums, shared, reference)
         leading = _leading(sums, means, wanted)
         for (key, method), estimate in means.items():
             place = (key, method)
@@ -180,40 +155,9 @@ _NUMBERS = 2**24
 """That are drawn from at once, at most."""
 
 
-def estimates(columns: Columns[Key]) -> dict[Key, Estimate]:
+def estimates(columns: Mapping[Key, Column]) -> dict[Key, Estimate]:
     """The mean of every column, and its interval; none for a column without a number."""
-
-    def of_group(table: Table, counts: Counts) -> list[Ends]:
-        return _one_by_one(interval_of_sums(table, counts))
-
-    return {key: _estimate(ends, columns[key]) for key, ends in _by_presence(columns, of_group).items()}
-
-
-def column_of(values: Float[np.ndarray, " scores"], images: Int[np.ndarray, " scores"]) -> Column:
-    """A column of scores, image by image; NaNs are left out.
-
-    Args:
-        values: the scores.
-        images: which image each is of, as a number.
-    """
-    present = np.isfinite(values)
-    units = int(images.max(initial=-1)) + 1
-    counts = np.bincount(images[present], minlength=units).astype(np.float64)
-    sums = np.bincount(images[present], values[present], units)
-    return Column(sums, counts, np.minimum(counts, 1.0))
-
-
-def _column(sums: Sums, key: str, method: int) -> Column:
-    tables = (sums.numbers[key], sums.counts[key], sums.distinct[key])
-    return Column(*(table[:, method] for table in tables))
-
-
-def _difference(sums: Sums, key: str, one: int, other: int) -> Column:
-    """One method minus another, on the images that both have the number of."""
-    presence = sums.presence[key]
-    both = (presence[:, one] == presence[:, other]).astype(np.float64)
-    own, others = _column(sums, key, one), _column(sums, key, other)
-    return Column(both * (own.sums - others.sums), both * own.counts, both * own.distinct)
+    return {key: _estimate(interval, columns[key]) for key, interval in intervals_of(columns).items()}
 
 
 def _differences(sums: Sums, keys: Sequence[str], reference: str) -> dict[tuple[str, str], Paired]:
@@ -221,24 +165,15 @@ def _differences(sums: Sums, keys: Sequence[str], reference: str) -> dict[tuple[
     if reference not in sums.methods:
         return {}
     to = sums.methods.index(reference)
-    columns = {
-        (key, name): _difference(sums, key, i, to)
-        for key in keys
-        for i, name in enumerate(sums.methods)
-        if i != to
-    }
-
-    def of_group(table: Table, counts: Counts) -> list[tuple[Ends, float]]:
-        difference = paired_difference_of_sums(table, counts)
-        return list(zip(_one_by_one(difference.interval), map(float, difference.p_value), strict=True))
-
-    found = _by_presence(columns, of_group)
+    others = [(i, name) for i, name in enumerate(sums.methods) if i != to]
+    columns = {(key, name): sums.difference(key, i, to) for key in keys for i, name in others}
+    differences = differences_of(columns)
     paired: dict[tuple[str, str], Paired] = {}
-    for key in dict.fromkeys(key for key, _ in found):
-        own = {place: result for place, result in found.items() if place[0] == key}
-        corrected = holm([p for _, p in own.values()])
-        for (place, (ends, p)), p_holm in zip(own.items(), corrected, strict=True):
-            paired[place] = Paired(_estimate(ends, columns[place]), p, p_holm)
+    for key in keys:
+        of_measure = {place: each for place, each in differences.items() if place[0] == key}
+        p_values = [float(each.p_value) for each in of_measure.values()]
+        for (place, each), p, p_holm in zip(of_measure.items(), p_values, holm(p_values), strict=True):
+            paired[place] = Paired(_estimate(each.interval, columns[place]), p, p_holm)
     return paired
 
 
@@ -248,14 +183,14 @@ def _leading(
     behind: dict[tuple[str, str], Column] = {}
     best: dict[str, str] = {}
     for key in dict.fromkeys(key for key, _ in means):
-        rivals = [method for of, method in means if of == key]
+        rivals = [method for of_key, method in means if of_key == key]
         sign = measures[key].sign
         if sign and len(rivals) > 1:
             best[key] = max(rivals, key=lambda method: sign * means[key, method].mean)
             first = sums.methods.index(best[key])
             for method in rivals:
                 if method != best[key]:
-                    ahead = _difference(sums, key, first, sums.methods.index(method))
+                    ahead = sums.difference(key, first, sums.methods.index(method))
                     behind[key, method] = replace(ahead, sums=sign * ahead.sums)
     close = {place for place, estimate in estimates(behind).items() if estimate.low <= 0}
     leading = close | set(best.items())
@@ -278,33 +213,5 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-Result = TypeVar("Result")
-Ends = tuple[float, float, float]  # mean, low, high
-Table = Float[np.ndarray, "units columns"]
-Counts = Float[np.ndarray, " units"]
-
-
-def _by_presence(
-    columns: Columns[Key], statistic: Callable[[Table, Counts], list[Result]]
-) -> dict[Key, Result]:
-    """Takes columns that have numbers for the same images together: they share the bootstrap's draws."""
-    groups: dict[bytes, list[Key]] = {}
-    for key, column in columns.items():
-        if column.counts.any():
-            groups.setdefault(column.counts.tobytes(), []).append(key)
-    results: dict[Key, Result] = {}
-    for keys in groups.values():
-        counts = columns[keys[0]].counts
-        present = counts > 0
-        table = np.stack([columns[key].sums[present] for key in keys], axis=1)
-        results |= zip(keys, statistic(table, counts[present]), strict=True)
-    return {key: results[key] for key in columns if key in results}
-
-
-def _one_by_one(interval: Interval) -> list[Ends]:
-    ends = zip(interval.mean, interval.low, interval.high, strict=True)
-    return [(float(mean), float(low), float(high)) for mean, low, high in ends]
-
-
-def _estimate(ends: Ends, column: Column) -> Estimate:
-    return Estimate(*ends, images=int(column.distinct.sum()))
+def _estimate(interval: Interval, column: Column) -> Estimate:
+    return Estimate(float(interval.mean), float(interval.low), float(interval.high), column.images)

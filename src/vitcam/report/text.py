@@ -46,9 +46,14 @@ def as_markdown(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
         lines.append(_pipes(list(map(_markdown, grid.titles))))
         lines.append(_pipes(["---"] * grid.names + ["--:"] * (len(grid.titles) - grid.names)))
         for row in grid.rows:
-            texts = [_markdown(cell.text) for cell in row]
+            texts = [_markdown(cell.text) for cell in row.cells]
             lines.append(
-                _pipes([f"**{text}**" if cell.leads else text for cell, text in zip(row, texts, strict=True)])
+                _pipes(
+                    [
+                        f"**{text}**" if cell.leads else text
+                        for cell, text in zip(row.cells, texts, strict=True)
+                    ]
+                )
             )
         lines.append("")
     return "\n".join([*lines, LEGEND, ""])
@@ -73,7 +78,7 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
     )
     for table in tables:
         for row in table.rows:
-            own, paired = row.estimate, row.difference
+            estimate, paired = row.estimate, row.difference
             compared = (
                 [
                     table.reference,
@@ -91,7 +96,7 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
                     no_formula,
                     (
                         *(row.run, table.task, table.measure.key, row.method),
-                        *(own.images, own.mean, own.low, own.high, int(row.leads)),
+                        *(estimate.images, estimate.mean, estimate.low, estimate.high, int(row.leads)),
                         *compared,
                     ),
                 )
@@ -129,7 +134,9 @@ def _latex_table(grid: Grid) -> str:
         r"    \midrule",
     ]
     for row in grid.rows:
-        texts = [rf"\textbf{{{_latex(cell.text)}}}" if cell.leads else _latex(cell.text) for cell in row]
+        texts = [
+            rf"\textbf{{{_latex(cell.text)}}}" if cell.leads else _latex(cell.text) for cell in row.cells
+        ]
         lines.append(rf"    {' & '.join(texts)} \\")
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 

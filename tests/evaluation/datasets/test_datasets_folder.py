@@ -8,9 +8,8 @@ from PIL import Image
 
 from vitcam.errors import DatasetError, ImageError
 from vitcam.evaluation.datasets import DatasetClass, open_dataset
-from vitcam.evaluation.datasets.masks import read_grey
 from vitcam.evaluation.datasets.pascal_xml import read_annotation
-from vitcam.evaluation.datasets.photographs import open_as_stored
+from vitcam.evaluation.datasets.photographs import open_as_stored, read_grey
 from vitcam.types import Box
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from vitcam import heatmap as heat
 from vitcam.boxes import boxes_from_heatmap
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 from vitcam.evaluation.metrics.localization import localization_scores, localization_sweep
 from vitcam.types import Box
 

@@ -4,7 +4,7 @@ import naive_metrics as naive
 import pytest
 import torch
 
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 from vitcam.evaluation.metrics.mask_overlap import mask_scores
 
 THRESHOLDS = [0.013, 0.213, 0.553, 0.913]

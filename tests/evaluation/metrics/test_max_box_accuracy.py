@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 from vitcam.evaluation.metrics.max_box_accuracy import (
     best_box_iou,
     largest_box_iou,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 from vitcam.evaluation.metrics.imputation import linear_imputation
 from vitcam.evaluation.metrics.maps import pixel_maps
 from vitcam.evaluation.metrics.road import PERCENTILES, road_curves

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 from vitcam.evaluation.metrics.insertion_deletion import blur_fill, insertion_deletion
 from vitcam.evaluation.metrics.maps import images_of
 from vitcam.evaluation.metrics.perturbation import perturbation_curves

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from vitcam.errors import MetricError
 from vitcam.evaluation import statistics
-from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.statistics import bootstrap_interval, paired_difference
 
 

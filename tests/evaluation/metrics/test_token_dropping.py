@@ -7,8 +7,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torchvision.models import VisionTransformer as TorchvisionViT
 
-from vitcam.errors import ImageError, ModelError
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import ImageError, MetricError, ModelError
 from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
 from vitcam.types import PatchGrid
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vitcam.bench.limits import Limit
+from vitcam.bench.limits import COMPARED, SHARED, Limit
 from vitcam.bench.measuring import Bench
 from vitcam.bench.results import Group
-from vitcam.bench.targets import COMPARED, SHARED
 from vitcam.bench.timing import Entry
 
 

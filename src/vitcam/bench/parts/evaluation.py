@@ -11,12 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vitcam.bench.limits import Limit
+from vitcam.bench.limits import COMPARED, Limit
 from vitcam.bench.measuring import Bench
 from vitcam.bench.parts.generated import SIZE, box_of, generate_photographs, write_dataset
 from vitcam.bench.results import Group
-from vitcam.bench.subject import Subject
-from vitcam.bench.targets import COMPARED
+from vitcam.bench.subject import BenchSubject
 from vitcam.bench.timing import FEW, Entry
 from vitcam.evaluation import evaluate, localization_scores, perturbation_curves
 from vitcam.evaluation.metrics.maps import pixel_maps
@@ -119,11 +118,11 @@ def _perturbation(bench: Bench, folder: Path) -> Group:
         return float((again.double() - ours("fp32").double()).abs().max())
 
     def theirs(precision: Precision) -> list[Tensor]:
-        found = []
+        probabilities = []
         for image, target in zip(images.split(1), targets.split(1), strict=True):
             heatmap = explain(subject.module, image, targets=target, precision=precision).heatmaps[:, 0]
-            found.append(perturb_one_by_one(subject, image, heatmap, target, precision))
-        return found
+            probabilities.append(perturb_one_by_one(subject, image, heatmap, target, precision))
+        return probabilities
 
     loop = "loop, fp32"
     entries = [
@@ -152,7 +151,7 @@ def _perturbation(bench: Bench, folder: Path) -> Group:
 
 
 def perturb_one_by_one(
-    subject: Subject, image: Tensor, heatmap: Tensor, target: Tensor, precision: Precision
+    subject: BenchSubject, image: Tensor, heatmap: Tensor, target: Tensor, precision: Precision
 ) -> Tensor:
     """MoRF and LeRF (1, 2, STEPS + 1) of one image by the authors' arithmetic: every point is a forward pass."""
     importance = pixel_maps(heatmap, (image.shape[-2], image.shape[-1])).flatten()

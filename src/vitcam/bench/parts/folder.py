@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 
-from vitcam.bench.errors import BenchError
 from vitcam.bench.limits import Limit
 from vitcam.bench.measuring import Bench, rows_of
 from vitcam.bench.parts.generated import copy_photographs
 from vitcam.bench.results import Group
 from vitcam.bench.statistics import differences, spread
 from vitcam.bench.timing import FEW, Entry, Outcome, interleave
+from vitcam.errors import BenchError
 
 BATCHES = 16
 """Of how many batches the photographs are."""

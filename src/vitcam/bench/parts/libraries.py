@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vitcam.bench.subject import Subject
+from vitcam.bench.subject import BenchSubject
 from vitcam.recording import logits_of
 from vitcam.recording.recording import autocast
 
 
-def grad_cam(subject: Subject, images: Tensor) -> Callable[[], object]:
+def grad_cam(subject: BenchSubject, images: Tensor) -> Callable[[], object]:
     """pip ``grad-cam``: GradCAM on the first norm of timm's last block, with the usual reshape transform."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
@@ -48,7 +48,7 @@ def grad_cam(subject: Subject, images: Tensor) -> Callable[[], object]:
     return run
 
 
-def grad_cam_obstacle(subject: Subject) -> str:
+def grad_cam_obstacle(subject: BenchSubject) -> str:
     """Why grad-cam isn't used with a model; "" if it is."""
     module = subject.module
     if hasattr(module, "blocks") and hasattr(module, "num_prefix_tokens"):
@@ -56,7 +56,7 @@ def grad_cam_obstacle(subject: Subject) -> str:
     return f"this benchmark knows how to use grad-cam with timm's ViTs, not {type(module).__name__}"
 
 
-def captum_saliency(subject: Subject, images: Tensor) -> Callable[[], object]:
+def captum_saliency(subject: BenchSubject, images: Tensor) -> Callable[[], object]:
     """pip ``captum``: the gradient at the pixels."""
     from captum.attr import Saliency
 
@@ -72,7 +72,7 @@ def captum_saliency(subject: Subject, images: Tensor) -> Callable[[], object]:
     return run
 
 
-def torchcam_legrad(subject: Subject, images: Tensor) -> Callable[[], object]:
+def torchcam_legrad(subject: BenchSubject, images: Tensor) -> Callable[[], object]:
     """pip ``torchcam``: LeGrad on all blocks of torchvision's ViT."""
     from torchcam.methods import LeGrad
 
@@ -90,7 +90,7 @@ def torchcam_legrad(subject: Subject, images: Tensor) -> Callable[[], object]:
     return run
 
 
-def lxt_relevance(subject: Subject, images: Tensor) -> Callable[[], object]:
+def lxt_relevance(subject: BenchSubject, images: Tensor) -> Callable[[], object]:
     """pip ``lxt``: input × gradient through torchvision's ViT, whose classes it patches."""
     _let_lxt_be_imported()
     from lxt.efficient import monkey_patch
@@ -112,7 +112,7 @@ def lxt_relevance(subject: Subject, images: Tensor) -> Callable[[], object]:
     return run
 
 
-def legrad_torch(subject: Subject, images: Tensor) -> Callable[[], object]:
+def legrad_torch(subject: BenchSubject, images: Tensor) -> Callable[[], object]:
     """pip ``legrad_torch``: its wrapper around open_clip's image tower, of which it takes a copy."""
     from legrad import LeWrapper
 
@@ -138,7 +138,7 @@ def legrad_torch(subject: Subject, images: Tensor) -> Callable[[], object]:
     return run
 
 
-def _predicted(subject: Subject, images: Tensor) -> list[int]:
+def _predicted(subject: BenchSubject, images: Tensor) -> list[int]:
     classes: list[int] = logits_of(subject.forward(images)()).argmax(1).tolist()
     return classes
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from vitcam.bench.limits import agcam_limits, bf16_limits, method_limits, top5_limits
 from vitcam.bench.measuring import Bench
 from vitcam.bench.results import Group
-from vitcam.bench.targets import agcam_limits, bf16_limits, method_limits, top5_limits
 from vitcam.bench.timing import Entry
 from vitcam.methods import METHODS, canonical_name, find_method
 from vitcam.recording.fast_linear import fast_linear

@@ -11,10 +11,10 @@ from torch import Tensor
 from vitcam.bench.measuring import Bench
 from vitcam.bench.parts import libraries
 from vitcam.bench.results import Group, Row
-from vitcam.bench.subject import Subject, load_subject
+from vitcam.bench.subject import BenchSubject, load_subject
 from vitcam.bench.timing import Entry
 
-Build = Callable[[Subject, Tensor], Callable[[], object]]
+Build = Callable[[BenchSubject, Tensor], Callable[[], object]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Peer:
     build: Build
     upsampled: bool = False
     note: str = ""
-    obstacle: Callable[[Subject], str] = lambda subject: ""
+    obstacle: Callable[[BenchSubject], str] = lambda subject: ""
 
     @property
     def name(self) -> str:
@@ -109,7 +109,7 @@ def peers(bench: Bench) -> Iterator[Group]:
             yield Group("peers", title, (*measured, *unfit, *missing))
 
 
-def peer_entries(subject: Subject, batch: int, listed: Sequence[Peer]) -> list[Entry]:
+def peer_entries(subject: BenchSubject, batch: int, listed: Sequence[Peer]) -> list[Entry]:
     """The model's forward pass; then each library's explanation after vitcam's."""
     images = subject.images(batch)
     entries = [Entry("forward", subject.forward(images), batch)]
@@ -131,7 +131,7 @@ def _upsampled(run: Callable[[], object]) -> Callable[[], object]:
     return upsampled
 
 
-def _once_built(build: Build, subject: Subject, images: Tensor) -> Callable[[], object]:
+def _once_built(build: Build, subject: BenchSubject, images: Tensor) -> Callable[[], object]:
     """Builds it at the first call, the warm-up: a library that can't even be imported fails there."""
     built: list[Callable[[], object]] = []
 

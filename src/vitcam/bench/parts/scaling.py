@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from vitcam.bench.errors import BenchError
 from vitcam.bench.measuring import Bench
 from vitcam.bench.results import Group, Row
-from vitcam.bench.subject import Subject
+from vitcam.bench.subject import BenchSubject
 from vitcam.bench.timing import FEW, Entry, describe
+from vitcam.errors import BenchError
 from vitcam.recording import logits_of
 
 SIZES = (224, 448, 672, 896)
@@ -70,7 +70,7 @@ def _batches(bench: Bench) -> Group:
     return Group("scaling", title, bench.measure(title, entries, rounds=FEW))
 
 
-def at_size(subject: Subject, size: int) -> Subject:
+def at_size(subject: BenchSubject, size: int) -> BenchSubject:
     """The model for square images of another size: a copy with other position embeddings where it needs them.
 
     Raises:
@@ -89,7 +89,7 @@ def at_size(subject: Subject, size: int) -> Subject:
     raise BenchError(f"{type(subject.module).__name__} doesn't take images of {size}×{size}: {problem}")
 
 
-def _refusal(subject: Subject, size: int) -> str | None:
+def _refusal(subject: BenchSubject, size: int) -> str | None:
     """Why a model takes no images of a size; None if it does."""
     try:
         logits_of(subject.forward(subject.images(1, size))())
@@ -98,6 +98,6 @@ def _refusal(subject: Subject, size: int) -> str | None:
     return None
 
 
-def _tokens(subject: Subject, size: int) -> int:
+def _tokens(subject: BenchSubject, size: int) -> int:
     heatmaps = subject.explain(subject.images(1, size), "center")().heatmaps
     return int(heatmaps.shape[-2] * heatmaps.shape[-1])

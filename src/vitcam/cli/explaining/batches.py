@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vitcam.cli.explaining.manifest import Failed
 from vitcam.cli.explaining.photographs import Photograph
-from vitcam.cli.explaining.run import Run
+from vitcam.cli.explaining.run import ExplainRun
 from vitcam.errors import ImageError
 from vitcam.explaining import Explanation, compare
 from vitcam.images import open_image
@@ -48,7 +48,9 @@ class _Ready:
     small: Image.Image
 
 
-def explain_in_batches(photographs: Sequence[Photograph], run: Run) -> Generator[Result | Failed, None, None]:
+def explain_in_batches(
+    photographs: Sequence[Photograph], run: ExplainRun
+) -> Generator[Result | Failed, None, None]:
     """Explains photographs in their order; the methods share the forward pass of each batch.
 
     The photographs of the next batch are read meanwhile.
@@ -80,7 +82,7 @@ def _read(photograph: Photograph, preprocessing: Preprocessing) -> _Ready | Fail
     return _Ready(photograph, image.size, pixels, small)
 
 
-def _explained(batch: Sequence[_Ready], run: Run) -> Iterable[Result]:
+def _explained(batch: Sequence[_Ready], run: ExplainRun) -> Iterable[Result]:
     if not batch:
         return
     explanations = compare(

@@ -8,7 +8,7 @@ from string import Template
 from urllib.parse import quote
 
 from vitcam.cli.explaining.manifest import Entry, Explained
-from vitcam.cli.explaining.run import Run
+from vitcam.cli.explaining.run import ExplainRun
 from vitcam.cli.explaining.tables import short_names
 from vitcam.cli.terminal import counted
 from vitcam.printable import one_line, percent
@@ -34,7 +34,7 @@ $figures
 """)
 
 
-def contact_sheet(entries: Sequence[Entry], run: Run) -> bytes:
+def contact_sheet(entries: Sequence[Entry], run: ExplainRun) -> bytes:
     """A page that shows the panels beside it, with what was found; those that failed say why."""
     names = short_names([entry.file for entry in entries])
     failed = sum(not isinstance(entry, Explained) for entry in entries)

@@ -13,7 +13,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Score:
+class PredictedClass:
     """A class of the model, with its probability for one photograph."""
 
     index: int
@@ -55,7 +55,7 @@ class Explained:
     width: int
     height: int
     region: Box
-    predicted: Sequence[Score]
+    predicted: Sequence[PredictedClass]
     targets: Sequence[Target]
     panel: str
     maps: Mapping[str, str]

@@ -17,7 +17,7 @@ from vitcam.recording import Precision
 
 
 @dataclass(frozen=True)
-class Run:
+class ExplainRun:
     """A run of ``vitcam explain``.
 
     Attributes:
@@ -43,7 +43,7 @@ class Run:
         methods: Sequence[str],
         device: str | None = None,
         **settings: Any,
-    ) -> Run:
+    ) -> ExplainRun:
         """Looks up methods and classes, and loads the model.
 
         Args:

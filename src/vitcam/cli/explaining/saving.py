@@ -11,8 +11,8 @@ import numpy as np
 
 from vitcam.cli.explaining.batches import Result
 from vitcam.cli.explaining.boxes import to_photograph
-from vitcam.cli.explaining.manifest import Entry, Explained, Failed, Score, Target
-from vitcam.cli.explaining.run import Run
+from vitcam.cli.explaining.manifest import Entry, Explained, Failed, PredictedClass, Target
+from vitcam.cli.explaining.run import ExplainRun
 from vitcam.errors import ImageError
 from vitcam.explaining import Explanation, figure
 from vitcam.types import Box
@@ -28,7 +28,7 @@ Boxes = Mapping[str, Sequence[Sequence[Box]]]
 """By the methods' names: per target the boxes, in pixels of what the model saw."""
 
 
-def save(result: Result, run: Run) -> Entry:
+def save(result: Result, run: ExplainRun) -> Entry:
     """Draws the panel, and writes it and the raw maps.
 
     Returns:
@@ -84,7 +84,7 @@ def _entry(result: Result, region: Box, boxes: Boxes) -> Explained:
         width=result.size[0],
         height=result.size[1],
         region=region,
-        predicted=[Score(index, *_class(first, index)) for index in predicted],
+        predicted=[PredictedClass(index, *_class(first, index)) for index in predicted],
         targets=[
             Target(index, *_class(first, index), boxes=in_photograph(target))
             for target, index in enumerate(first.targets[0].tolist())

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from vitcam.cli.explaining.manifest import Explained, Score, Target
+from vitcam.cli.explaining.manifest import Explained, PredictedClass, Target
 from vitcam.printable import no_formula, one_line, percent
 
 MARK = "●"
@@ -101,7 +101,7 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _classes(entry: Explained) -> list[Score | Target]:
+def _classes(entry: Explained) -> list[PredictedClass | Target]:
     """The most probable classes, then those explained that aren't among them."""
     listed = {one.index for one in entry.predicted}
     return [*entry.predicted, *(target for target in entry.targets if target.index not in listed)]

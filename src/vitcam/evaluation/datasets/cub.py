@@ -13,11 +13,10 @@ from jaxtyping import Bool
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
 from vitcam.evaluation.datasets.digests import file_digest
-from vitcam.evaluation.datasets.masks import read_grey
-from vitcam.evaluation.datasets.photographs import open_as_stored
+from vitcam.evaluation.datasets.photographs import open_as_stored, read_grey
 from vitcam.evaluation.datasets.reading import (
     PHOTOGRAPHS,
-    Line,
+    TableLine,
     corners,
     find_base,
     list_files,
@@ -120,7 +119,7 @@ def _find_segmentations(base: Path) -> Path:
     return beside if base.name == "CUB_200_2011" and beside.is_dir() else base / "segmentations"
 
 
-def _by_photograph(path: Path, images: Mapping[str, str], columns: tuple[str, ...]) -> dict[str, Line]:
+def _by_photograph(path: Path, images: Mapping[str, str], columns: tuple[str, ...]) -> dict[str, TableLine]:
     lines = {line["photograph"]: line for line in read_table(path, columns)}
     absent = [key for key in images if key not in lines]
     if absent:
@@ -131,19 +130,19 @@ def _by_photograph(path: Path, images: Mapping[str, str], columns: tuple[str, ..
     return lines
 
 
-def _is_training(line: Line) -> bool:
+def _is_training(line: TableLine) -> bool:
     if line["is training"] not in ("0", "1"):
         raise line.error(f"expected 1 (training) or 0 (test), got {line['is training']!r}")
     return line["is training"] == "1"
 
 
-def _label(line: Line, index: Mapping[str, int], classes: Path) -> int:
+def _label(line: TableLine, index: Mapping[str, int], classes: Path) -> int:
     if line["class"] not in index:
         raise line.error(f"class {line['class']!r} isn't one of the {len(index)} of {classes}")
     return index[line["class"]]
 
 
-def _box(line: Line) -> Box:
+def _box(line: TableLine) -> Box:
     left, top, width, height = (line.number_in(column) for column in ("x", "y", "width", "height"))
     return corners(left, top, left + width, top + height, line.where)
 

@@ -78,9 +78,9 @@ def _of_masks(segmentation: Segmentation, labels: tuple[int, ...]) -> str:
     if isinstance(segmentation, Digestible):
         return segmentation.digest()
     masks = (
-        (of((label,)).shape, of((label,)).tobytes())
+        (mask_of((label,)).shape, mask_of((label,)).tobytes())
         for label in labels
-        for of in (segmentation.mask, segmentation.void)
+        for mask_of in (segmentation.mask, segmentation.void)
     )
     return digest_of(*(part for shape, pixels in masks for part in (repr(shape).encode(), pixels)))
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
-from vitcam.evaluation.datasets.reading import PHOTOGRAPHS, Line, corners, list_files, read_csv, require
+from vitcam.evaluation.datasets.reading import PHOTOGRAPHS, TableLine, corners, list_files, read_csv, require
 from vitcam.evaluation.datasets.sample import Sample
 from vitcam.types import Box
 
@@ -81,7 +81,7 @@ def _left_out(count: int, root: Path, class_folders: bool, table: Path) -> tuple
     )
 
 
-def _read_boxes(table: Path, files: set[str]) -> dict[str, list[Line]]:
+def _read_boxes(table: Path, files: set[str]) -> dict[str, list[TableLine]]:
     lines = defaultdict(list)
     for line in read_csv(table, ("file", *_SIDES)):
         if line["file"] not in files:
@@ -90,17 +90,17 @@ def _read_boxes(table: Path, files: set[str]) -> dict[str, list[Line]]:
     return dict(lines)
 
 
-def _label(line: Line) -> str:
+def _label(line: TableLine) -> str:
     label = line.fields.get("label")
     if not label:
         raise line.error("expected a 'label', since the photographs are in no class folders")
     return label
 
 
-def _record(file: str, names: set[str], lines: list[Line], index: dict[str, int]) -> _Record:
+def _record(file: str, names: set[str], lines: list[TableLine], index: dict[str, int]) -> _Record:
     (only, *_) = names
-    found = [(line.fields.get("label") or only, line) for line in lines]
-    kept = [(index[name], _box(line)) for name, line in found if name in names]
+    labelled = [(line.fields.get("label") or only, line) for line in lines]
+    kept = [(index[name], _box(line)) for name, line in labelled if name in names]
     return _Record(
         id=file,
         labels=tuple(sorted(index[name] for name in names)),
@@ -109,7 +109,7 @@ def _record(file: str, names: set[str], lines: list[Line], index: dict[str, int]
     )
 
 
-def _box(line: Line) -> Box:
+def _box(line: TableLine) -> Box:
     left, top, right, bottom = (line.number_in(side) for side in _SIDES)
     return corners(left, top, right, bottom, line.where)
 

@@ -13,7 +13,7 @@ from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
 from vitcam.evaluation.datasets.pascal_xml import Annotation, read_annotation
 from vitcam.evaluation.datasets.photographs import open_as_stored
 from vitcam.evaluation.datasets.reading import (
-    Line,
+    TableLine,
     corners,
     find_base,
     list_files,
@@ -206,13 +206,13 @@ def _read_names(base: Path) -> dict[str, str]:
 
 
 def _list_annotations(base: Path, images: list[str]) -> dict[str, str]:
-    found = {PurePosixPath(name).stem: name for name in list_files(base / _ANNOTATIONS, (".xml",))}
+    annotations = {PurePosixPath(name).stem: name for name in list_files(base / _ANNOTATIONS, (".xml",))}
     stems = [PurePosixPath(image).stem for image in images]
-    present = {f"{stem}.xml" for stem in found}
+    present = {f"{stem}.xml" for stem in annotations}
     require_listed(
         "imagenet", base / _ANNOTATIONS, (f"{stem}.xml" for stem in stems), present, source=base / _IMAGES
     )
-    return found
+    return annotations
 
 
 def _read_solution(base: Path) -> _Solution | None:
@@ -224,7 +224,7 @@ def _read_solution(base: Path) -> _Solution | None:
     }
 
 
-def _parse_solution(line: Line) -> tuple[str, tuple[Box, ...]]:
+def _parse_solution(line: TableLine) -> tuple[str, tuple[Box, ...]]:
     words = line["PredictionString"].split()
     if not words or len(words) % 5 or not all(_WORDNET_ID.fullmatch(word) for word in words[::5]):
         raise line.error(

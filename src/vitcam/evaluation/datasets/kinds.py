@@ -18,8 +18,8 @@ from vitcam.evaluation.datasets.imagenet import open_imagenet
 from vitcam.evaluation.datasets.imagenet_seg import open_imagenet_seg
 from vitcam.evaluation.datasets.tiny_imagenet import open_tiny_imagenet
 from vitcam.evaluation.datasets.voc import open_voc
-from vitcam.evaluation.local import check_local
 from vitcam.registry import Registry, is_reference
+from vitcam.writing import check_local
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def _match_names(
 ) -> list[int | None]:
     # Where both sides have ids, the ids have the say: a crane (bird) is no crane (machine).
     every = _Names(names)
-    without_ids = _Names(["" if own else name for name, own in zip(names, ids, strict=True)])
+    without_ids = _Names(["" if wordnet_ids else name for name, wordnet_ids in zip(names, ids, strict=True)])
     return [(without_ids if item.wordnet_id else every).find(item.name) for item in dataset_classes]
 
 
@@ -150,10 +150,10 @@ def _keys(names: Iterable[str]) -> list[str]:
 def _only_owners(keys: Sequence[Iterable[str]]) -> dict[str, int]:
     """From each key to the one index that has it; keys that several have are left out."""
     owners = defaultdict(set)
-    for index, own in enumerate(keys):
-        for key in own:
+    for index, keys_of_one in enumerate(keys):
+        for key in keys_of_one:
             owners[key].add(index)
-    return {key: next(iter(found)) for key, found in owners.items() if len(found) == 1}
+    return {key: next(iter(indices)) for key, indices in owners.items() if len(indices) == 1}
 
 
 def _real_names(names: Sequence[str] | None) -> list[str]:

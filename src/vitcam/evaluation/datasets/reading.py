@@ -70,17 +70,17 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
     """
     if not folder.is_dir():
         return []
-    found = []
+    files = []
     try:
         for parent, names in walk(folder):
             inside = parent.relative_to(folder).as_posix()
             prefix = "" if inside == "." else inside + "/"
-            found += [prefix + name for name in names if f".{name.rpartition('.')[2].lower()}" in suffixes]
+            files += [prefix + name for name in names if f".{name.rpartition('.')[2].lower()}" in suffixes]
     except OSError as error:
         raise DatasetError(
             f"{error.filename or folder} can't be listed: {error.strerror or error}"
         ) from error
-    return sorted(found)
+    return sorted(files)
 
 
 def find_base(root: Path, name: str, marker: str) -> Path:
@@ -118,7 +118,7 @@ def parse_number(text: str, field: str, where: str) -> float:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """A line of a table, its fields by column name."""
 
     path: Path
@@ -142,7 +142,7 @@ class Line:
         return DatasetError(f"{self.where}: {problem}")
 
 
-def read_table(path: Path, columns: Sequence[str], separator: str | None = None) -> Iterator[Line]:
+def read_table(path: Path, columns: Sequence[str], separator: str | None = None) -> Iterator[TableLine]:
     """The lines of a text file without a header; blank ones are passed over.
 
     Args:
@@ -162,10 +162,10 @@ def read_table(path: Path, columns: Sequence[str], separator: str | None = None)
                 f"{path}, line {number}: expected {len(columns)} fields ({', '.join(columns)}), "
                 f"got {len(fields)}: {line.strip()!r}. The file is truncated or damaged"
             )
-        yield Line(path, number, dict(zip(columns, fields, strict=True)))
+        yield TableLine(path, number, dict(zip(columns, fields, strict=True)))
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> Iterator[Line]:
+def read_csv(path: Path, columns: Sequence[str]) -> Iterator[TableLine]:
     """The rows of a CSV file with a header, which may have further columns.
 
     Args:
@@ -191,7 +191,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> Iterator[Line]:
                 f"{path}, line {number}: expected {len(header)} fields ({', '.join(header)}), "
                 f"got {len(row)}. The file is truncated or damaged"
             )
-        yield Line(path, number, dict(zip(header, row, strict=False)))
+        yield TableLine(path, number, dict(zip(header, row, strict=False)))
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
 from vitcam.evaluation.datasets.photographs import open_as_stored
 from vitcam.evaluation.datasets.reading import (
-    Line,
+    TableLine,
     corners,
     find_base,
     list_files,
@@ -76,7 +76,7 @@ def open_tiny_imagenet(root: Path) -> Dataset:
     )
 
 
-def _record(line: Line, index: Mapping[str, int], wnids: Path) -> _Record:
+def _record(line: TableLine, index: Mapping[str, int], wnids: Path) -> _Record:
     id = line["WordNet id"]
     if id not in index:
         raise line.error(f"class {id!r} isn't one of the {len(index)} of {wnids}")

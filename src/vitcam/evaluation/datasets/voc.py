@@ -12,9 +12,8 @@ from jaxtyping import Bool
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass, keep_labelled
 from vitcam.evaluation.datasets.digests import file_digest
-from vitcam.evaluation.datasets.masks import read_indices
 from vitcam.evaluation.datasets.pascal_xml import read_annotation
-from vitcam.evaluation.datasets.photographs import photograph_of_objects
+from vitcam.evaluation.datasets.photographs import photograph_of_objects, read_indices
 from vitcam.evaluation.datasets.reading import list_files, read_table, require, require_listed
 from vitcam.evaluation.datasets.sample import Sample
 from vitcam.types import Box
@@ -124,15 +123,15 @@ def open_voc(
 
 def _find_base(root: Path, year: int | None) -> Path:
     inside = [folder for parent in (root, root / "VOCdevkit") for folder in sorted(parent.glob("VOC[0-9]*"))]
-    found = [folder for folder in (root, *inside) if (folder / "JPEGImages").is_dir()]
+    years = [folder for folder in (root, *inside) if (folder / "JPEGImages").is_dir()]
     if year is not None:
-        found = [folder for folder in found if folder.name == f"VOC{year}"]
-    if len(found) > 1:
+        years = [folder for folder in years if folder.name == f"VOC{year}"]
+    if len(years) > 1:
         raise DatasetError(
-            f"{root} holds several years of VOC: {', '.join(map(str, found))}. "
+            f"{root} holds several years of VOC: {', '.join(map(str, years))}. "
             "Give one of them as the path, or the option year"
         )
-    return found[0] if found else root
+    return years[0] if years else root
 
 
 def _record(path: Path, has_mask: bool) -> _Record:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
 
 Planes = Float[Tensor, "batch #channels height width"]
 Levels = list[tuple[Float[Tensor, "_ _ _ _"], Float[Tensor, "_ _ _ _"]]]

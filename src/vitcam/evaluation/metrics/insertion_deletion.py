@@ -81,13 +81,13 @@ def insertion_deletion(
         torch.Size([8])
     """
     ranks = pixel_ranks(pixel_maps(heatmaps, (images.shape[2], images.shape[3])))
-    of = images_of(images, heatmaps, targets)
+    image_of_map = images_of(images, heatmaps, targets)
     pixels = ranks.shape[1]
     sizes = [pixels * step // steps for step in range(1, steps)]
-    ends = [Removal(image, every) for image in of for every in (False, True)]
+    ends = [Removal(image, every) for image in image_of_map for every in (False, True)]
     between = [
         Removal(image, partial(chosen, ranks[i], size))
-        for i, image in enumerate(of)
+        for i, image in enumerate(image_of_map)
         for chosen in (_before, _from)
         for size in sizes
     ]
@@ -101,7 +101,7 @@ def insertion_deletion(
         batch_size=batch_size,
     )
     whole = of_targets(probabilities[: len(ends)].unflatten(0, (-1, 2)), targets)
-    inner = of_targets(probabilities[len(ends) :].unflatten(0, (len(of), 2, steps - 1)), targets)
+    inner = of_targets(probabilities[len(ends) :].unflatten(0, (len(image_of_map), 2, steps - 1)), targets)
     untouched, blank = whole[:, :1], whole[:, 1:]
     deletion = torch.cat([untouched, inner[:, 0], blank], dim=1)
     insertion = torch.cat([blank, inner[:, 1], untouched], dim=1)

@@ -11,10 +11,8 @@ from torch import Tensor
 from vitcam.boxes import boxes_from_heatmap, fill_boxes
 from vitcam.evaluation.cases import LocalizationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.maps import pixel_maps
-from vitcam.evaluation.metrics.overlap import OVERLAP_SCORES, overlap_scores
-from vitcam.evaluation.metrics.thresholds import THRESHOLDS
-from vitcam.evaluation.metrics.truth import Boxes, checked_boxes
+from vitcam.evaluation.metrics.maps import Boxes, checked_boxes, pixel_maps
+from vitcam.evaluation.metrics.overlap import OVERLAP_SCORES, THRESHOLDS, overlap_scores
 
 
 def localization_scores(

@@ -1,13 +1,17 @@
-"""From heatmaps on the patch grid to importances of pixels."""
+"""What metrics are given, checked: heatmaps on the patch grid as importances of pixels, and true boxes."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitcam import heatmap
-from vitcam.evaluation.metrics.errors import MetricError
+from vitcam.errors import MetricError
+from vitcam.types import Box
 
 
 def images_of(
@@ -48,3 +52,28 @@ def pixel_ranks(maps: Float[Tensor, "batch height width"]) -> Int[Tensor, "batch
     order = maps.flatten(1).sort(dim=1, descending=True, stable=True).indices
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
+
+
+# Each a Box or four numbers, in a tuple, a list, an array or a tensor; which is checked below.
+Boxes = Iterable[Any]
+
+
+def checked_boxes(boxes: Boxes) -> list[Box]:
+    """Boxes from ``Box`` or (left, top, right, bottom).
+
+    Raises:
+        MetricError: there is none, or one isn't four numbers with left ≤ right and top ≤ bottom.
+    """
+    checked = [_box(box) for box in boxes]
+    if not checked:
+        raise MetricError("there is no true box to compare with: leave out images without boxes")
+    return checked
+
+
+def _box(box: Any) -> Box:
+    numbers = tuple(float(number) for number in box) if isinstance(box, Iterable) else (box,)
+    if len(numbers) != 4 or numbers[0] > numbers[2] or numbers[1] > numbers[3]:
+        raise MetricError(
+            f"expected a box as (left, top, right, bottom) with left ≤ right and top ≤ bottom, got {numbers}"
+        )
+    return Box(*numbers)

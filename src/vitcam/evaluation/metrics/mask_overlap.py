@@ -10,8 +10,7 @@ from torch import Tensor
 from vitcam.evaluation.cases import LocalizationCase
 from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
-from vitcam.evaluation.metrics.overlap import OVERLAP_SCORES, overlap_scores
-from vitcam.evaluation.metrics.thresholds import THRESHOLDS, threshold_counts
+from vitcam.evaluation.metrics.overlap import OVERLAP_SCORES, THRESHOLDS, overlap_scores, threshold_counts
 
 
 def mask_scores(

@@ -11,12 +11,10 @@ from torch import Tensor
 from vitcam.boxes import boxes_from_heatmap
 from vitcam.evaluation.cases import LocalizationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.maps import pixel_maps
-from vitcam.evaluation.metrics.thresholds import THRESHOLDS
-from vitcam.evaluation.metrics.truth import Boxes, checked_boxes
+from vitcam.evaluation.metrics.maps import Boxes, checked_boxes, pixel_maps
+from vitcam.evaluation.metrics.overlap import THRESHOLDS
+from vitcam.evaluation.together import MAX_BOX_ACCURACY_V2, best_threshold
 from vitcam.types import Box
-
-REQUIRED_IOUS = (0.3, 0.5, 0.7)
 
 
 def largest_box_iou(
@@ -64,7 +62,7 @@ def max_box_accuracy(ious: Float[Tensor, "images thresholds"], required: float =
         >>> max_box_accuracy(torch.tensor([[0.6, 0.4], [0.2, 0.5]]))
         0.5
     """
-    return (ious >= required).double().mean(0).max().item()
+    return best_threshold("largest_box_iou_curve", required).of(ious.cpu().double().numpy())
 
 
 def max_box_accuracy_v2(ious: Float[Tensor, "images thresholds"]) -> float:
@@ -72,7 +70,7 @@ def max_box_accuracy_v2(ious: Float[Tensor, "images thresholds"]) -> float:
 
     Source: Choe et al. 2022, arXiv 2007.04178 (with ``best_box_iou``).
     """
-    return sum(max_box_accuracy(ious, required) for required in REQUIRED_IOUS) / len(REQUIRED_IOUS)
+    return MAX_BOX_ACCURACY_V2.of(ious.cpu().double().numpy())
 
 
 def _best_ious(
@@ -87,8 +85,8 @@ def _best_ious(
     for map01, true_boxes in zip(maps, boxes, strict=True):
         truth = checked_boxes(true_boxes)
         for threshold in thresholds:
-            found = boxes_from_heatmap(map01.numpy(), threshold)
-            pairs = [(a, b) for a in chosen(found) for b in truth]
+            predicted = boxes_from_heatmap(map01.numpy(), threshold)
+            pairs = [(a, b) for a in chosen(predicted) for b in truth]
             ious.append(max((_iou(a, b) for a, b in pairs), default=0.0))
     return torch.tensor(ious, dtype=torch.float64).view(len(heatmaps), len(thresholds))
 
@@ -107,5 +105,8 @@ def _iou(a: Box, b: Box) -> float:
 
 def measured(case: LocalizationCase) -> Numbers:
     """The columns of ``max-box-accuracy``."""
-    given = case.heatmaps, case.boxes, case.size, case.thresholds
-    return {"largest_box_iou_curve": largest_box_iou(*given), "best_box_iou_curve": best_box_iou(*given)}
+    arguments = case.heatmaps, case.boxes, case.size, case.thresholds
+    return {
+        "largest_box_iou_curve": largest_box_iou(*arguments),
+        "best_box_iou_curve": best_box_iou(*arguments),
+    }

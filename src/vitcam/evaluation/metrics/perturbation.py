@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,10 +11,54 @@ from torch import Tensor, nn
 
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.curves import Curves, columns_of
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, Removal, of_targets, removal_probabilities
 from vitcam.recording import Precision
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The target class's probability while more and more of each image is removed.
+
+    Attributes:
+        fractions: how much is removed at each point, in 0..1.
+        morf: most relevant first; falls fast if the heatmap is faithful.
+        lerf: least relevant first; stays high if it is.
+
+    Example:
+        >>> Curves(torch.tensor([0.0, 1.0]), torch.tensor([[0.9, 0.1]]), torch.tensor([[0.9, 0.3]])).abpc
+        tensor([0.1000], dtype=torch.float64)
+    """
+
+    fractions: Float[Tensor, " points"]
+    morf: Float[Tensor, "batch points"]
+    lerf: Float[Tensor, "batch points"]
+
+    @property
+    def auc_morf(self) -> Float[Tensor, " batch"]:
+        """The plain mean of each MoRF curve's points, in float64; lower is better."""
+        return self.morf.double().mean(dim=1)
+
+    @property
+    def auc_lerf(self) -> Float[Tensor, " batch"]:
+        """The plain mean of each LeRF curve's points, in float64; higher is better."""
+        return self.lerf.double().mean(dim=1)
+
+    @property
+    def abpc(self) -> Float[Tensor, " batch"]:
+        """The area between the perturbation curves, AUC(LeRF) − AUC(MoRF); higher is better, 0 by chance."""
+        return self.auc_lerf - self.auc_morf
+
+
+def columns_of(curves: Curves, prefix: str) -> dict[str, Tensor]:
+    """What a run's rows hold of curves."""
+    return {
+        f"{prefix}lerf": curves.lerf,
+        f"{prefix}morf": curves.morf,
+        f"{prefix}auc_lerf": curves.auc_lerf,
+        f"{prefix}auc_morf": curves.auc_morf,
+        f"{prefix}abpc": curves.abpc,
+    }
 
 
 def perturbation_curves(
@@ -67,14 +112,14 @@ def perturbation_curves(
         (torch.Size([8, 11]), torch.Size([8]))
     """
     importance = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).flatten(1).cpu()
-    of = images_of(images, heatmaps, targets)
+    image_of_map = images_of(images, heatmaps, targets)
     count, pixels = importance.shape
     sizes = [pixels * step // steps for step in range(1, steps)]
     removals = [Removal(0, True)]
-    removals += [Removal(image, False) for image in of]
+    removals += [Removal(image, False) for image in image_of_map]
     removals += [
         Removal(image, partial(_extreme, importance[i], size, largest))
-        for i, image in enumerate(of)
+        for i, image in enumerate(image_of_map)
         for largest in (True, False)
         for size in sizes
     ]

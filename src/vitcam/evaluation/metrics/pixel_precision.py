@@ -11,7 +11,8 @@ from torch import Tensor
 from vitcam.evaluation.cases import LocalizationCase
 from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import pixel_maps
-from vitcam.evaluation.metrics.thresholds import threshold_counts
+from vitcam.evaluation.metrics.overlap import threshold_counts
+from vitcam.evaluation.together import PXAP
 
 
 class PixelCounts(NamedTuple):
@@ -54,8 +55,7 @@ def pixel_counts(
 def pixel_average_precision(counts: PixelCounts) -> Float[Tensor, "*batch"]:
     """AP = Σ_l precision(τ_l)·(recall(τ_l) − recall(τ_{l−1})), thresholds descending, recall(τ_0) = 0.
 
-    Of each image; with counts summed over images first, of all their pixels together (``pooled_average_precision``).
-    NaN where the mask is empty.
+    Of each image; ``pooled_average_precision`` is that of all images' pixels together. NaN where the mask is empty.
 
     Example:
         >>> heatmaps, masks = torch.eye(14)[None], torch.zeros(1, 224, 224, dtype=torch.bool)
@@ -87,8 +87,7 @@ def pooled_average_precision(
         >>> pooled_average_precision(counts.hits, counts.predicted)
         0.3398...
     """
-    hits, predicted = hits.sum(0), predicted.sum(0)
-    return pixel_average_precision(PixelCounts(hits, predicted, hits[-1])).item()
+    return PXAP.of(hits.cpu().double().numpy(), predicted.cpu().double().numpy())
 
 
 EVERY = 10

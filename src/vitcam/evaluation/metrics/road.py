@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vitcam.errors import MetricError
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.curves import Curves, columns_of
-from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.imputation import linear_imputation
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
+from vitcam.evaluation.metrics.perturbation import Curves, columns_of
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.recording import Precision
 
@@ -65,25 +65,25 @@ def road_curves(
         )
     height, width = images.shape[2], images.shape[3]
     ranks = pixel_ranks(pixel_maps(heatmaps, (height, width))).to(images.device)
-    of = images_of(images, heatmaps, targets)
+    image_of_map = images_of(images, heatmaps, targets)
     pixels = ranks.shape[1]
     generator = torch.Generator().manual_seed(seed)
     noises = noise * torch.randn(images.shape[1:], generator=generator).to(images)
     counts = [int(pixels * percentile / 100) for percentile in percentiles]
-    plan = [(i, count, most) for i in range(len(of)) for most in (True, False) for count in counts]
+    plan = [(i, count, most) for i in range(len(image_of_map)) for most in (True, False) for count in counts]
 
     def imputed(items: range) -> Float[Tensor, "items 3 height width"]:
         chosen = [plan[item] for item in items]
         removed = torch.stack(
             [ranks[i] < count if most else ranks[i] >= pixels - count for i, count, most in chosen]
         ).view(-1, height, width)
-        filled = linear_imputation(images[[of[i] for i, _, _ in chosen]], removed)
+        filled = linear_imputation(images[[image_of_map[i] for i, _, _ in chosen]], removed)
         return filled + noises * removed.unsqueeze(1)
 
     probabilities = class_probabilities(
         model, imputed, len(plan), multi_label=multi_label, precision=precision, batch_size=batch_size
     )
-    points = of_targets(probabilities.unflatten(0, (len(of), 2, len(counts))), targets)
+    points = of_targets(probabilities.unflatten(0, (len(image_of_map), 2, len(counts))), targets)
     return Curves(torch.tensor(percentiles, dtype=torch.float32) / 100, points[:, 0], points[:, 1])
 
 

@@ -56,10 +56,10 @@ def saco(
     """
     maps = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).cpu()
     ranks = pixel_ranks(maps)
-    of = images_of(images, heatmaps, targets)
+    image_of_map = images_of(images, heatmaps, targets)
     group = ranks * groups // ranks.shape[1]
     removals = []
-    for i, image in enumerate(of):
+    for i, image in enumerate(image_of_map):
         removals.append(Removal(image, False))
         removals += [Removal(image, partial(_members, group[i], number)) for number in range(groups)]
     probabilities = removal_probabilities(
@@ -71,7 +71,7 @@ def saco(
         precision=precision,
         batch_size=batch_size,
     )
-    scores = of_targets(probabilities.unflatten(0, (len(of), groups + 1)), targets)
+    scores = of_targets(probabilities.unflatten(0, (len(image_of_map), groups + 1)), targets)
     falls = scores[:, :1] - scores[:, 1:]
     return _coefficient(_group_means(maps.flatten(1), group, groups), falls)
 

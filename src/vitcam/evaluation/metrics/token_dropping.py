@@ -9,12 +9,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vitcam import heatmap
-from vitcam.errors import ModelError
+from vitcam.errors import MetricError, ModelError
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.curves import Curves, columns_of
-from vitcam.evaluation.metrics.errors import MetricError
 from vitcam.evaluation.metrics.maps import images_of, pixel_ranks
+from vitcam.evaluation.metrics.perturbation import Curves, columns_of
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.explaining import score_of
 from vitcam.recording import Overrides, Precision
@@ -69,7 +68,7 @@ def token_dropping_curves(
         torch.Size([8])
     """
     every = _check(grid, heatmaps, tokens)
-    of = images_of(images, heatmaps, targets)
+    image_of_map = images_of(images, heatmaps, targets)
     ranks = pixel_ranks(heatmap.normalize(heatmaps)).to(images.device)
     sizes = [grid.tokens * step // steps for step in range(1, steps)]
 
@@ -91,10 +90,14 @@ def token_dropping_curves(
 
     def of_images(dropped: bool) -> Float[Tensor, "heatmaps 2"]:
         whole = torch.full((len(images), grid.tokens), dropped, device=images.device)
-        return of_targets(probabilities(range(len(images)), whole)[of], targets)[:, None].expand(-1, 2)
+        return of_targets(probabilities(range(len(images)), whole)[image_of_map], targets)[:, None].expand(
+            -1, 2
+        )
 
     def of_size(size: int) -> Float[Tensor, "heatmaps 2"]:
-        both = probabilities([*of, *of], torch.cat([ranks < size, ranks >= grid.tokens - size]))
+        both = probabilities(
+            [*image_of_map, *image_of_map], torch.cat([ranks < size, ranks >= grid.tokens - size])
+        )
         return of_targets(both.unflatten(0, (2, -1)).transpose(0, 1), targets)
 
     points = [of_images(False), *map(of_size, sizes), of_images(True)]
