@@ -4,19 +4,19 @@ import pytest
 from browsing import CHROMIUM, FLAGS, Visitor
 from playwright.sync_api import sync_playwright
 from running import serving
-from visitors import load, whole, work
+from visitors import job, load, whole
 
-from vitcam.app.answering import Question, answer
-from vitcam.app.photograph import photograph
+from vitcam.app.answers import Question, answer
+from vitcam.app.model_cache import ModelCache
+from vitcam.app.photo_files import photo_file
 from vitcam.app.policy import policy_for
-from vitcam.app.ranking import Subject
-from vitcam.app.shelf import ModelShelf
+from vitcam.app.ranking import Case
 from vitcam.photos import photo_path
 
 
 @pytest.fixture
-def shelf():
-    return ModelShelf(load, room=2)
+def cache():
+    return ModelCache(load, room=2)
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def policy():
 
 
 @pytest.fixture
-def ask(shelf, policy):
+def ask(cache, policy):
     """Asks about a shipped photograph."""
 
     def ask(*ticked, photo="cat_and_cup", spec="embedded:photo", methods=("agcam", "rollout"), texts=()):
-        subject = Subject(photograph((str(photo_path(photo)), "")), spec, tuple(texts))
-        return whole(answer(Question(subject, tuple(methods), ticked), shelf, policy, work()))
+        case = Case(photo_file((str(photo_path(photo)), "")), spec, tuple(texts))
+        return whole(answer(Question(case, tuple(methods), ticked), cache, policy, job()))
 
     return ask
 

@@ -16,7 +16,7 @@ import pytest
 from running import SECONDS, answers, serving
 from typer.testing import CliRunner
 
-from vitcam.app.intake import COOKIE, LARGEST_CALL
+from vitcam.app.file_access import COOKIE, LARGEST_CALL
 from vitcam.cli.program import program
 from vitcam.photos import photo_path
 
@@ -377,7 +377,7 @@ def test_help_says_who_may_do_what():
 
 
 def test_without_gradio(monkeypatch):
-    monkeypatch.setattr("vitcam.app.serving.find_spec", lambda name: None)
+    monkeypatch.setattr("vitcam.app.server.find_spec", lambda name: None)
     result = CliRunner().invoke(program, ["app"])
     assert result.exit_code == 1
     assert "pip install 'vitcam[app]'" in result.output

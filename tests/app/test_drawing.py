@@ -4,13 +4,20 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from visitors import work
+from visitors import job
 
-from vitcam.app.answering import take_apart
-from vitcam.app.drawing import Look, grid, kept_overlay, overlays
-from vitcam.app.heads import heads_of
-from vitcam.app.markup import kept_html, layers_html, maps_html, paragraphs
-from vitcam.app.saving import maps_npz, png
+from vitcam.app.downloads import maps_npz, png
+from vitcam.app.drawing import (
+    Look,
+    grid,
+    kept_html,
+    kept_overlay,
+    layers_html,
+    maps_html,
+    overlays,
+    paragraphs,
+)
+from vitcam.app.layers import heads_of, take_apart
 
 
 class Read(HTMLParser):
@@ -109,9 +116,9 @@ def test_raw_maps_to_take_home(ask):
 
 
 @pytest.fixture
-def apart(ask, shelf, policy):
+def apart(ask, cache, policy):
     given = ask(1, 42, methods=["agcam"])
-    return given, take_apart(given, shelf, policy, work())
+    return given, take_apart(given, cache, policy, job())
 
 
 def test_all_heads_on_is_agcam(apart):

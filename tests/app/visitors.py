@@ -4,7 +4,7 @@ import timm
 import torch
 from torch import nn
 
-from vitcam.app.work import Work
+from vitcam.app.queue import Job
 from vitcam.models import LoadedModel, Preprocessing, load_model
 from vitcam.models.promptable import ImageTower
 
@@ -34,9 +34,9 @@ def load(spec):
     return clip(spec) if "fake" in spec else EMBEDDED if spec == "embedded:photo" else load_model(spec)
 
 
-def work(owner="somebody", tell=lambda text: None):
+def job(owner="somebody", tell=lambda text: None):
     """What somebody waits for who doesn't listen."""
-    return Work(owner, tell)
+    return Job(owner, tell)
 
 
 def whole(answers):

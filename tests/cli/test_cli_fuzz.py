@@ -141,7 +141,7 @@ def _in_a_folder_of_its_own(folder):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("vitcam.app.serving.serve", refuse)
+        patch.setattr("vitcam.app.server.serve", refuse)
         yield
 
 

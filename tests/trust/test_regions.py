@@ -16,10 +16,10 @@ from torch import nn
 import vitcam
 from small_models import HomemadeViT, perturbed
 from vitcam import LoadedModel, Preprocessing
-from vitcam.app.answering import Answer
+from vitcam.app.answers import Answer
 from vitcam.app.drawing import Look, kept_overlay
-from vitcam.app.photograph import Photograph
-from vitcam.app.ranking import Ranking, Subject
+from vitcam.app.photo_files import PhotoFile
+from vitcam.app.ranking import Case, Ranking
 from vitcam.errors import ImageError, MetricError, ModelError
 from vitcam.evaluation.job import maps_of
 from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
@@ -198,9 +198,9 @@ def test_pictures_and_parts_lie_in_the_region():
     assert (hot[:, : LEFT - 1] == without[:, : LEFT - 1]).all()
     assert (hot[:, LEFT + SIDE + 1 :] == without[:, LEFT + SIDE + 1 :]).all()
     assert (hot != without).any()
-    subject = Subject(Photograph(Path("photograph.jpg")), "a model")
+    case = Case(PhotoFile(Path("photograph.jpg")), "a model")
     answer = Answer(
-        subject, Ranking(subject, False, (0,), ("a class",), (1.0,)), ("agcam",), {"agcam": explanation}
+        case, Ranking(case, False, (0,), ("a class",), (1.0,)), ("agcam",), {"agcam": explanation}
     )
     kept = kept_overlay(answer, parts, 0, np.ones(parts.maps.shape[2:4], bool), Look())
     shown = np.asarray(kept).astype(int)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
-from vitcam.app import layout, wiring
-from vitcam.app.desk import Desk
-from vitcam.app.javascript import ON_LOAD
-from vitcam.app.layers_desk import LayersDesk
+from vitcam.app import components, events
+from vitcam.app.handlers import Handlers
+from vitcam.app.layer_handlers import LayerHandlers
 from vitcam.app.policy import Policy
 
 TITLE = """# vitcam
@@ -18,58 +17,71 @@ KEPT = 3600
 """Seconds that a photograph is kept after it was used last, however long its visitor stays."""
 
 
-def let_go(page: gr.Blocks, session: str) -> None:
-    """Has gradio delete what it keeps of a visitor within a second.
-
-    It does so itself, an hour after the page was closed; only its own thread may, which goes through them all.
-    """
-    state = page.state_holder.session_data.get(session)
-    if state is not None:
-        state.is_closed = True
-        state.STATE_TTL_WHEN_CLOSED = 0
-
-
-def build_page(desk: Desk, layers_desk: LayersDesk, policy: Policy) -> gr.Blocks:
+def build_page(handlers: Handlers, layer_handlers: LayerHandlers, policy: Policy) -> gr.Blocks:
     """The whole app, not yet running."""
     with gr.Blocks(title="vitcam", analytics_enabled=False, fill_width=True, delete_cache=(60, KEPT)) as page:
         gr.Markdown(TITLE, elem_id="title")
-        codes = [layout.code(0), layout.code(1)]
+        codes = [components.code(0), components.code(1)]
         with gr.Row():
             with gr.Column(scale=2, min_width=320, elem_id="questions"):
-                photograph, shipped = layout.photograph(desk.shipped)
-                first = layout.asked(policy, gr.State(True), "Model", policy.specs[0])
-                methods = layout.methods(policy)
+                photograph, shipped = components.photograph(handlers.shipped)
+                first = components.model_inputs(policy, gr.State(True), "Model", policy.specs[0])
+                methods = components.methods(policy)
                 comparing = gr.Checkbox(label="Compare with a second model", elem_id="comparing")
                 with gr.Column(visible=False) as second_box:
-                    second = layout.asked(policy, comparing, "Second model", policy.specs[-1])
+                    second = components.model_inputs(policy, comparing, "Second model", policy.specs[-1])
                 button = gr.Button("Explain", variant="primary", elem_id="explain")
             with gr.Column(scale=5, min_width=320, elem_id="answers"):
                 with gr.Row(elem_id="look"):
-                    drawn = layout.look()
-                status, stop = layout.status()
+                    drawn = components.look()
+                status, stop = components.status()
                 with gr.Tabs() as tabs:
                     with gr.Tab("Maps", id="maps"), gr.Row():
                         with gr.Column(min_width=300):
-                            left = layout.shown(0, codes[0])
+                            left = components.model_outputs(0, codes[0])
                         with gr.Column(min_width=300, visible=False) as right_box:
-                            right = layout.shown(1, codes[1])
+                            right = components.model_outputs(1, codes[1])
                     with gr.Tab("Layers and heads", id="layers") as layers_tab:
-                        apart = layout.apart()
+                        apart = components.layer_view()
                     with gr.Tab("Code", id="code"):
                         for code in codes:
                             code.render()
         sides = [(first, left), (second, right)]
-        wiring.connect_shipped(desk, shipped, photograph)
-        wiring.connect_classes(desk, photograph, sides)
+        events.connect_shipped(handlers, shipped, photograph)
+        events.connect_classes(handlers, photograph, sides)
         comparing.change(
             lambda on: (gr.update(visible=on), gr.update(visible=on)),
             comparing,
             [second_box, right_box],
-            **wiring.SILENT,
+            **events.SILENT,
         )
-        wiring.connect_answers(desk, (button, stop), photograph, methods, drawn, tabs, status, sides)
-        wiring.connect_layers(layers_desk, layers_tab, apart, drawn, sides)
-        page.load(None, js=ON_LOAD)
-        page.unload(desk.leave)
+        events.connect_answers(handlers, (button, stop), photograph, methods, drawn, tabs, status, sides)
+        events.connect_layers(layer_handlers, layers_tab, apart, drawn, sides)
+        page.load(None, js=components.asset("app.js"))
+        page.unload(handlers.leave)
     page.queue(max_size=64, api_open=False)
     return page
+
+
+def theme() -> gr.themes.Base:
+    """gradio's own, with the system's fonts."""
+    return gr.themes.Default(
+        primary_hue=gr.themes.colors.orange,
+        neutral_hue=gr.themes.colors.zinc,
+        font=("system-ui", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
+    ).set(  # gradio's greys are too pale to be read by everyone
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        block_label_text_color="*neutral_600",
+        block_title_text_color="*neutral_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="white",
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from PIL import Image
 
-from vitcam.app.photograph import Photograph
+from vitcam.app.photo_files import PhotoFile
 from vitcam.app.policy import MAX_CLASSES
 from vitcam.errors import ModelError, TargetError
 from vitcam.models import LoadedModel
@@ -20,7 +20,7 @@ LISTED = 8
 
 
 @dataclass(frozen=True)
-class Subject:
+class Case:
     """A photograph as one model sees it.
 
     Attributes:
@@ -29,7 +29,7 @@ class Subject:
         prompts: the texts that are the classes of a model that compares images with texts; () for others.
     """
 
-    photograph: Photograph
+    photograph: PhotoFile
     spec: str
     prompts: tuple[str, ...] = ()
 
@@ -39,14 +39,14 @@ class Ranking:
     """The most probable classes.
 
     Attributes:
-        subject: of what.
+        case: of what.
         promptable: whether the classes are the visitor's texts.
         classes: their indices, the most probable first.
         names: of these classes.
         probabilities: of these classes.
     """
 
-    subject: Subject
+    case: Case
     promptable: bool
     classes: tuple[int, ...]
     names: tuple[str, ...]
@@ -74,12 +74,12 @@ def classifier(loaded: LoadedModel, prompts: Sequence[str]) -> LoadedModel:
     return replace(loaded.with_prompts(prompts), text_encoder=None)
 
 
-def rank(loaded: LoadedModel, subject: Subject, picture: Image.Image) -> Ranking:
+def rank(loaded: LoadedModel, case: Case, picture: Image.Image) -> Ranking:
     """The most probable classes of a picture.
 
     Args:
-        loaded: the model of the subject.
-        subject: what it is.
+        loaded: the model of the case.
+        case: what it is.
         picture: the subject's photograph.
 
     Returns:
@@ -88,14 +88,14 @@ def rank(loaded: LoadedModel, subject: Subject, picture: Image.Image) -> Ranking
     Raises:
         ModelError: its logits aren't finite.
     """
-    if loaded.promptable and not subject.prompts:
-        return Ranking(subject, True, (), (), ())
-    named = classifier(loaded, subject.prompts)
+    if loaded.promptable and not case.prompts:
+        return Ranking(case, True, (), (), ())
+    named = classifier(loaded, case.prompts)
     with torch.inference_mode():
         logits = logits_of(named.module(named.preprocess(picture)))[0].float()
     if not logits.isfinite().all():
         raise ModelError(
-            f"{loaded.spec} gave logits for {subject.photograph.name} that aren't finite (NaN or infinite). "
+            f"{loaded.spec} gave logits for {case.photograph.name} that aren't finite (NaN or infinite). "
             "Its weights are damaged, or it isn't made for such images."
         )
     top = to_probabilities(logits, named.multi_label).topk(
@@ -103,7 +103,7 @@ def rank(loaded: LoadedModel, subject: Subject, picture: Image.Image) -> Ranking
     )
     classes = tuple(top.indices.tolist())
     return Ranking(
-        subject,
+        case,
         loaded.promptable,
         classes,
         tuple(class_name(named, index) for index in classes),

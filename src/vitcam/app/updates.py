@@ -1,16 +1,25 @@
-"""From values to what gradio sets on the page, and back."""
+"""From values and errors to what gradio shows on the page, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
 
-from vitcam.app.answering import Answer
-from vitcam.app.drawing import Look
-from vitcam.app.ranking import Ranking, Subject
+from vitcam.app.answers import Answer
+from vitcam.app.drawing import Look, paragraphs
+from vitcam.app.ranking import Case, Ranking
+from vitcam.errors import VitcamError
 from vitcam.printable import percent
+
+_log = logging.getLogger("vitcam.app")
+
+ERROR_SECONDS = 30
+"""How long an error is shown, unless it is closed."""
 
 HINT = '<p class="vitcam-hint">The maps will be here. Choose a photograph, then press <b>Explain</b>.</p>'
 NO_PHOTOGRAPH = "They are listed once there is a photograph."
@@ -39,11 +48,39 @@ def indices(ticked: Sequence[str] | None) -> tuple[int, ...]:
     return tuple(int(value) for value in ticked or () if value.isdecimal())
 
 
-def subject_of(subject: Subject, ranking: Ranking) -> Subject:
-    """The subject as a ranking knows it: texts only if they are the model's classes."""
-    return subject if ranking.promptable else Subject(subject.photograph, subject.spec)
+def case_of(case: Case, ranking: Ranking) -> Case:
+    """The case as a ranking knows it: texts only if they are the model's classes."""
+    return case if ranking.promptable else Case(case.photograph, case.spec)
 
 
 def look_of(opacity: float, boxes: bool, threshold: float) -> Look:
     """How maps are drawn, as a browser says it."""
     return Look(float(opacity), bool(boxes), float(threshold))
+
+
+@contextmanager
+def readable_errors() -> Iterator[None]:
+    """Inside, what vitcam raises on purpose is shown as it is; anything else is logged, and named.
+
+    Raises:
+        gr.Error: something was raised.
+    """
+    try:
+        yield
+    except gr.Error:
+        raise
+    except VitcamError as error:
+        raise _shown(str(error)) from error
+    except MemoryError as error:
+        raise _shown("There isn't enough memory for this. Try a smaller model, or fewer classes.") from error
+    except Exception as error:
+        number = secrets.token_hex(3)
+        _log.exception("Unexpected error %s", number)
+        raise _shown(
+            f"vitcam met an error that it doesn't know ({type(error).__name__}). Another model, method or "
+            f"photograph may work. The server's log tells more, under the number {number}."
+        ) from error
+
+
+def _shown(text: str) -> gr.Error:
+    return gr.Error(paragraphs(text), duration=ERROR_SECONDS, print_exception=False)

@@ -68,7 +68,7 @@ def app(
     Example: `vitcam app --model timm:vit_base_patch16_224 --model open_clip:ViT-B-32/laion2b_s34b_b79k`
     """
     from vitcam.app.policy import policy_for
-    from vitcam.app.serving import serve
+    from vitcam.app.server import serve
 
     proxies = trusted_proxy or []
     policy = policy_for(

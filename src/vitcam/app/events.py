@@ -7,14 +7,15 @@ from typing import Any
 
 import gradio as gr
 
-from vitcam.app.desk import Desk
-from vitcam.app.javascript import TO_ANSWERS
-from vitcam.app.layers_desk import LayersDesk
-from vitcam.app.layout import Apart, Asked, Shown
+from vitcam.app.components import LayerView, ModelInputs, ModelOutputs
+from vitcam.app.handlers import Handlers
+from vitcam.app.layer_handlers import LayerHandlers
+
+Side = tuple[ModelInputs, ModelOutputs]
 
 SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 RUNNING: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 64, **SILENT}
-"""Events that run a model. They wait in vitcam's own line, where they can be told how many are before them."""
+"""Events that run a model. They wait in vitcam's own queue, where they can be told how many are before them."""
 DRAWING: dict[str, Any] = {
     "concurrency_id": "drawing",
     "concurrency_limit": 2,
@@ -25,12 +26,12 @@ SETTLED: dict[str, Any] = {"trigger_mode": "always_last"}
 """While a slider moves, what counts is where it ends up."""
 
 
-def connect_shipped(desk: Desk, shipped: Any, photograph: Any) -> None:
+def connect_shipped(handlers: Handlers, shipped: Any, photograph: Any) -> None:
     """Choosing one of vitcam's own photographs is like dropping it."""
-    shipped.click(lambda index: desk.shipped[index], shipped, photograph, **SILENT)
+    shipped.click(lambda index: handlers.shipped[index], shipped, photograph, **SILENT)
 
 
-def connect_classes(desk: Desk, photograph: Any, sides: Sequence[tuple[Asked, Shown]]) -> None:
+def connect_classes(handlers: Handlers, photograph: Any, sides: Sequence[Side]) -> None:
     """Whatever changes what a model is asked about lists its classes anew."""
     for asked, _ in sides:
         triggers = [photograph.change, asked.spec.change, asked.text.blur]
@@ -38,7 +39,7 @@ def connect_classes(desk: Desk, photograph: Any, sides: Sequence[tuple[Asked, Sh
             triggers.append(asked.wanted.change)
         gr.on(
             triggers,
-            desk.rank,
+            handlers.rank,
             [asked.wanted, photograph, asked.spec, asked.text, asked.ranking],
             [asked.ranking, asked.ticks],
             **SETTLED,
@@ -47,14 +48,14 @@ def connect_classes(desk: Desk, photograph: Any, sides: Sequence[tuple[Asked, Sh
 
 
 def connect_answers(
-    desk: Desk,
+    handlers: Handlers,
     buttons: tuple[Any, Any],
     photograph: Any,
     methods: Any,
     drawn: Sequence[Any],
     tabs: Any,
     status: Any,
-    sides: Sequence[tuple[Asked, Shown]],
+    sides: Sequence[Side],
 ) -> None:
     """One button runs the models, whose maps are shown as they are finished; one ends it. Sliders only draw."""
     start, stop = buttons
@@ -66,14 +67,14 @@ def connect_answers(
         ),
         None,
         [tabs, start, stop],
-        js=TO_ANSWERS,
+        js="() => { showAnswers(); return []; }",
         **SILENT,
     )
     asked = [
         part for side, _ in sides for part in (side.wanted, side.spec, side.text, side.ticks, side.ranking)
     ]
     run = busy.then(
-        desk.explain,
+        handlers.explain,
         [photograph, methods, *drawn, *asked],
         [
             status,
@@ -81,7 +82,7 @@ def connect_answers(
         ],
         **RUNNING,
     )
-    stop.click(desk.stop, None, stop, concurrency_limit=None, concurrency_id="stopping", **SILENT)
+    stop.click(handlers.stop, None, stop, concurrency_limit=None, concurrency_id="stopping", **SILENT)
     for finished in (run.success, run.failure):  # `then` is not told of failures (gradio 6.31)
         finished(
             lambda: (gr.update(value="Explain", interactive=True), gr.update(visible=False)),
@@ -90,24 +91,26 @@ def connect_answers(
             **SILENT,
         )
         for index, (_, shown) in enumerate(sides):
-            finished(**_drawing(desk, drawn, shown)).then(**_packing(desk, index, drawn, shown))
+            finished(**_drawing(handlers, drawn, shown)).then(**_packing(handlers, index, drawn, shown))
     moved = [control.change for control in drawn]
     for index, (_, shown) in enumerate(sides):
-        gr.on(moved, **SETTLED, **_drawing(desk, drawn, shown)).then(**_packing(desk, index, drawn, shown))
+        gr.on(moved, **SETTLED, **_drawing(handlers, drawn, shown)).then(
+            **_packing(handlers, index, drawn, shown)
+        )
 
 
-def _drawing(desk: Desk, drawn: Sequence[Any], shown: Shown) -> dict[str, Any]:
+def _drawing(handlers: Handlers, drawn: Sequence[Any], shown: ModelOutputs) -> dict[str, Any]:
     return {
-        "fn": desk.draw,
+        "fn": handlers.draw,
         "inputs": [shown.answer, *drawn],
         "outputs": shown.maps,
         **DRAWING,
     }
 
 
-def _packing(desk: Desk, side: int, drawn: Sequence[Any], shown: Shown) -> dict[str, Any]:
+def _packing(handlers: Handlers, side: int, drawn: Sequence[Any], shown: ModelOutputs) -> dict[str, Any]:
     def pack(request: gr.Request, *values: Any) -> tuple[Any, ...]:
-        return desk.pack(request, side, *values)
+        return handlers.pack(request, side, *values)
 
     return {
         "fn": pack,
@@ -118,19 +121,23 @@ def _packing(desk: Desk, side: int, drawn: Sequence[Any], shown: Shown) -> dict[
 
 
 def connect_layers(
-    desk: LayersDesk, tab: Any, apart: Apart, drawn: Sequence[Any], sides: Sequence[tuple[Asked, Shown]]
+    handlers: LayerHandlers,
+    tab: Any,
+    apart: LayerView,
+    drawn: Sequence[Any],
+    sides: Sequence[Side],
 ) -> None:
     """Opening the view, or another class or model there, takes the map apart; switches and sliders only draw."""
     answers = [shown.answer for _, shown in sides]
     gr.on(
         [tab.select, apart.side.input, apart.target.input],
-        desk.take_apart,
+        handlers.take_apart,
         [*answers, apart.side, apart.target, apart.state, *drawn],
         [apart.state, apart.side, apart.target, apart.grid, apart.kept, apart.code, apart.layers],
         **RUNNING,
     )
     apart.grid.input(
-        desk.switch,
+        handlers.switch,
         [apart.state, apart.grid, *drawn],
         [apart.state, apart.kept, apart.code],
         **SETTLED,
@@ -138,7 +145,7 @@ def connect_layers(
     )
     gr.on(
         [control.change for control in drawn],
-        desk.draw,
+        handlers.draw,
         [apart.state, *drawn],
         [apart.kept, apart.layers],
         **SETTLED,

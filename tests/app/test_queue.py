@@ -8,8 +8,7 @@ import torch
 from visitors import EMBEDDED, clip
 
 import vitcam
-from vitcam.app.line import Line
-from vitcam.app.work import Stop, Stoppable, Stopped, Work, relayed
+from vitcam.app.queue import Job, Queue, Stop, Stoppable, Stopped, relayed
 from vitcam.methods import METHODS
 from vitcam.photos import photo_path
 
@@ -39,16 +38,16 @@ def test_what_is_raised_is_raised_where_it_is_waited_for():
 
 
 def test_whoever_looks_away_holds_nobody_up():
-    line, entered = Line(), threading.Event()
+    queue, entered = Queue(), threading.Event()
 
     def steps(tell):
-        with line.turn(Work("me")):
+        with queue.turn(Job("me")):
             yield 1
             yield 2
 
     abandoned = relayed(steps)
     assert next(abandoned) == 1
-    with line.turn(Work("another")):  # although the steps were in the midst of their turn
+    with queue.turn(Job("another")):  # although the steps were in the midst of their turn
         entered.set()
     assert entered.is_set()
 
@@ -103,12 +102,12 @@ def test_loading_can_be_stopped():
         timm.create_model("vit_tiny_patch16_224", pretrained=False)
 
 
-def waiting(line, owner, entered, may_leave, told):
-    """A visitor in the line, in a thread of their own."""
+def waiting(queue, owner, entered, may_leave, told):
+    """A visitor in the queue, in a thread of their own."""
 
     def visit():
         try:
-            with line.turn(Work(owner, tell, stop)):
+            with queue.turn(Job(owner, tell, stop)):
                 entered.append(owner)
                 assert may_leave.wait(SECONDS)
         except Stopped:
@@ -125,11 +124,11 @@ def waiting(line, owner, entered, may_leave, told):
 
 
 def test_turns_are_in_the_order_of_arrival_and_everybody_hears_their_place():
-    line, entered, told, may_leave = Line(), [], [], threading.Event()
-    with line.turn(Work("first")):
+    queue, entered, told, may_leave = Queue(), [], [], threading.Event()
+    with queue.turn(Job("first")):
         threads = []
         for owner in ("second", "third", "first"):
-            thread, stop, heard = waiting(line, owner, entered, may_leave, told)
+            thread, stop, heard = waiting(queue, owner, entered, may_leave, told)
             assert heard.wait(SECONDS)
             threads.append((thread, stop))
         assert told == [
@@ -147,9 +146,9 @@ def test_turns_are_in_the_order_of_arrival_and_everybody_hears_their_place():
 
 
 def test_whoever_waits_for_themselves_is_told_so():
-    line, entered, told, may_leave = Line(), [], [], threading.Event()
-    with line.turn(Work("me")):
-        thread, stop, heard = waiting(line, "me", entered, may_leave, told)
+    queue, entered, told, may_leave = Queue(), [], [], threading.Event()
+    with queue.turn(Job("me")):
+        thread, stop, heard = waiting(queue, "me", entered, may_leave, told)
         assert heard.wait(SECONDS)
         stop.tell()
         thread.join(SECONDS)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from visitors import EMBEDDED, whole, work
+from visitors import EMBEDDED, job, whole
 
 import vitcam
-from vitcam.app.answering import Question, answer, look, take_apart
-from vitcam.app.photograph import Photograph, photograph
+from vitcam.app.answers import Question, answer, look
+from vitcam.app.layers import take_apart
+from vitcam.app.model_cache import ModelCache
+from vitcam.app.photo_files import PhotoFile, photo_file
 from vitcam.app.policy import MAX_CLASSES, policy_for
-from vitcam.app.ranking import LISTED, Subject, rank
-from vitcam.app.shelf import ModelShelf
+from vitcam.app.ranking import LISTED, Case, rank
 from vitcam.errors import ImageError, MethodError, ModelError, TargetError, VitcamError
 from vitcam.models import load_model
 from vitcam.photos import photo_path
@@ -40,7 +41,7 @@ def test_nothing_ticked_is_the_predicted_class(ask):
 def test_probabilities_of_several_labels_are_those_of_explain():
     model = replace(EMBEDDED, multi_label=True)
     picture = Image.open(photo_path("cat"))
-    ranking = rank(model, Subject(photograph((str(photo_path("cat")), "")), "embedded:photo"), picture)
+    ranking = rank(model, Case(photo_file((str(photo_path("cat")), "")), "embedded:photo"), picture)
     expected = vitcam.explain(model, picture).probabilities[0, list(ranking.classes)]
     assert ranking.probabilities == pytest.approx(expected.tolist())
     assert sum(ranking.probabilities) > 1
@@ -50,11 +51,11 @@ def test_typed_classes_are_explained_besides(ask):
     assert ask(42, texts=["CAT", "cup", "0"]).names == ["cup", "cat", "dog"]
 
 
-def test_what_is_kept_of_a_photograph_is_small(shelf, policy, tmp_path):
+def test_what_is_kept_of_a_photograph_is_small(cache, policy, tmp_path):
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "wide.png")
-    subject = Subject(photograph((str(tmp_path / "wide.png"), "")), "embedded:photo")
+    case = Case(photo_file((str(tmp_path / "wide.png"), "")), "embedded:photo")
 
-    given = whole(answer(Question(subject, ("agcam",)), shelf, policy, work()))
+    given = whole(answer(Question(case, ("agcam",)), cache, policy, job()))
     assert max(given.first.photographs[0].size) <= 1024
 
 
@@ -68,11 +69,11 @@ def test_prompts_are_the_classes_of_clip(ask):
     torch.testing.assert_close(some.first.heatmaps[0, 0], given.first.heatmaps[0, index])
 
 
-def test_clip_without_prompts(ask, shelf, policy):
+def test_clip_without_prompts(ask, cache, policy):
     with pytest.raises(TargetError, match=r"no classes of its own. Write the texts, one per line"):
         ask(spec="open_clip:fake")
-    subject = Subject(photograph((str(photo_path("cat")), "")), "open_clip:fake")
-    assert look(Question(subject, ()), shelf, policy, work()).classes == ()
+    case = Case(photo_file((str(photo_path("cat")), "")), "open_clip:fake")
+    assert look(Question(case, ()), cache, policy, job()).classes == ()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_broken_photograph_is_named_without_its_place(tmp_path, kind, text):
     path = tmp_path / "holiday.jpg"
     broken(path, kind)
     with pytest.raises(ImageError, match=text) as caught:
-        photograph((str(path), "")).opened(50)
+        photo_file((str(path), "")).opened(50)
     assert "holiday.jpg" in str(caught.value)
     assert str(tmp_path) not in str(caught.value)
 
@@ -131,67 +132,67 @@ def test_a_broken_photograph_is_named_without_its_place(tmp_path, kind, text):
 )
 def test_a_photograph_is_called_as_on_the_visitors_machine(tmp_path, given, name):
     shutil.copy(photo_path("cat"), tmp_path / "b.jpg")
-    assert photograph((str(tmp_path / "b.jpg"), given)).name == name
+    assert photo_file((str(tmp_path / "b.jpg"), given)).name == name
 
 
 def test_formats(tmp_path):
     red = Image.new("RGB", (40, 30), "red")
     for suffix in ("jpg", "png", "webp", "gif", "bmp", "tiff", "ppm"):
         red.save(tmp_path / f"red.{suffix}")
-        assert photograph((str(tmp_path / f"red.{suffix}"), "")).opened(1).size == (40, 30)
+        assert photo_file((str(tmp_path / f"red.{suffix}"), "")).opened(1).size == (40, 30)
     red.save(tmp_path / "red.eps")
     shutil.move(tmp_path / "red.eps", tmp_path / "looks-like.png")
     with pytest.raises(
         ImageError, match=r"looks-like.png is not an image that the app reads. Expected one of JPEG"
     ):
-        photograph((str(tmp_path / "looks-like.png"), "")).opened(1)
+        photo_file((str(tmp_path / "looks-like.png"), "")).opened(1)
 
 
 def test_a_huge_photograph(tmp_path):
     Image.new("L", (2000, 1001)).save(tmp_path / "huge.png")
     with pytest.raises(ImageError, match=r"huge.png is 2000×1001: .* a larger --max-megapixels"):
-        photograph((str(tmp_path / "huge.png"), "")).opened(2)
-    assert photograph((str(tmp_path / "huge.png"), "")).opened(2.01).size == (2000, 1001)
+        photo_file((str(tmp_path / "huge.png"), "")).opened(2)
+    assert photo_file((str(tmp_path / "huge.png"), "")).opened(2.01).size == (2000, 1001)
 
 
 def test_no_photograph(tmp_path):
     with pytest.raises(ImageError, match=r"no photograph yet"):
-        photograph(None)
+        photo_file(None)
     with pytest.raises(ImageError, match=r"gone.jpg isn't kept any more. Drop it again"):
-        photograph((str(tmp_path / "gone.jpg"), ""))
+        photo_file((str(tmp_path / "gone.jpg"), ""))
     with pytest.raises(ImageError, match=r"isn't kept any more"):
-        Photograph(tmp_path / "gone.jpg").opened(50)
+        PhotoFile(tmp_path / "gone.jpg").opened(50)
 
 
 def test_a_model_that_gives_nan(policy):
 
     ill = replace(EMBEDDED, module=deepcopy(EMBEDDED.module))
     ill.module.head.weight.data[0] = float("nan")
-    subject = Subject(photograph((str(photo_path("cat")), "")), "embedded:photo")
+    case = Case(photo_file((str(photo_path("cat")), "")), "embedded:photo")
     with pytest.raises(ModelError, match=r"aren't finite"):
-        look(Question(subject, ()), ModelShelf(lambda _: ill, 1), policy, work())
+        look(Question(case, ()), ModelCache(lambda _: ill, 1), policy, job())
 
 
 def test_not_a_transformer(policy):
 
-    shelf = ModelShelf(lambda _: load_model("timm:resnet10t", pretrained=False, num_classes=5), 1)
-    subject = Subject(photograph((str(photo_path("cat")), "")), "timm:resnet10t")
+    cache = ModelCache(lambda _: load_model("timm:resnet10t", pretrained=False, num_classes=5), 1)
+    case = Case(photo_file((str(photo_path("cat")), "")), "timm:resnet10t")
     with pytest.raises(ModelError, match=r"no attention was seen"):
-        whole(answer(Question(subject, ("agcam",)), shelf, policy, work()))
+        whole(answer(Question(case, ("agcam",)), cache, policy, job()))
 
 
-def test_strangers_cannot_name_models(shelf):
-    subject = Subject(photograph((str(photo_path("cat")), "")), "timm:vit_tiny_patch16_224@/etc/passwd")
+def test_strangers_cannot_name_models(cache):
+    case = Case(photo_file((str(photo_path("cat")), "")), "timm:vit_tiny_patch16_224@/etc/passwd")
     with pytest.raises(VitcamError, match=r"offers only embedded:photo"):
-        look(Question(subject, ()), shelf, policy_for("0.0.0.0", []), work())
-    assert shelf.specs == []
+        look(Question(case, ()), cache, policy_for("0.0.0.0", []), job())
+    assert cache.specs == []
 
 
 @pytest.mark.parametrize(
     ("spec", "texts"), [("embedded:photo", ["cat", "cup"]), ("open_clip:fake", ["a", "b"])]
 )
-def test_parts_add_up_to_the_map(ask, shelf, policy, spec, texts):
+def test_parts_add_up_to_the_map(ask, cache, policy, spec, texts):
     given = ask(spec=spec, texts=texts, methods=["agcam"])
-    parts = take_apart(given, shelf, policy, work())
+    parts = take_apart(given, cache, policy, job())
     torch.testing.assert_close(parts.total(), given.first.heatmaps, rtol=1e-4, atol=1e-6)
     assert np.isclose(float(parts.shares[0, 1].sum()), 1)

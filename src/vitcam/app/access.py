@@ -31,7 +31,7 @@ _POLICY = (
 """What a browser may load for the page: only what is from here. gradio's scripts are inline and make functions."""
 
 
-class Gate:
+class Access:
     """Lets through what the page needs, and nothing else of what gradio offers: no proxy, no recording, no runs.
 
     What it lets through comes back with the order to the browser to ask no other host for anything.

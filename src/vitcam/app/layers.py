@@ -1,4 +1,4 @@
-"""Which layers and heads of a map are switched on."""
+"""AGCAM's map taken apart into layers and heads, and which of them are switched on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vitcam.explaining import Decomposition
+from vitcam.app.answers import Answer
+from vitcam.app.model_cache import ModelCache
+from vitcam.app.policy import Policy
+from vitcam.app.queue import Job
+from vitcam.app.ranking import classifier
+from vitcam.explaining import Decomposition, decompose
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +59,17 @@ def heads_of(parts: Decomposition, target: int) -> Heads:
     """All heads of one class's map, switched on."""
     shares = parts.shares[0, target].cpu().numpy()
     return Heads(target, shares, np.ones(shares.shape, dtype=np.bool_))
+
+
+def take_apart(given: Answer, cache: ModelCache, policy: Policy, job: Job) -> Decomposition:
+    """AGCAM by layer and head, of the classes of an answer.
+
+    Raises:
+        VitcamError: the photograph is gone, or the model has no such layers and heads.
+    """
+    case = given.case
+    with cache.model(policy.checked_model(case.spec), job) as loaded:
+        job.tell("Taking the map apart")
+        picture = case.photograph.opened(policy.max_megapixels)
+        parts = decompose(classifier(loaded, case.prompts), [picture], [given.classes])
+    return replace(parts, maps=parts.maps.cpu(), targets=parts.targets.cpu())

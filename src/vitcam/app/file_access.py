@@ -50,7 +50,7 @@ class RefusalError(Exception):
         self.status = status
 
 
-class Intake:
+class FileAccess:
     """Stands between visitors and gradio, which would fetch any address that a value gives as a file's.
 
     Args:

@@ -8,16 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from vitcam.app.answering import Answer, take_apart
-from vitcam.app.heads import Heads, heads_of
-from vitcam.app.markup import kept_html, layers_html, status_html
+from vitcam.app.answers import Answer
+from vitcam.app.downloads import layers_script
+from vitcam.app.drawing import kept_html, layers_html, status_html
+from vitcam.app.layers import Heads, heads_of, take_apart
+from vitcam.app.model_cache import ModelCache
 from vitcam.app.policy import Policy
-from vitcam.app.problems import readable_errors
-from vitcam.app.script import layers_script
-from vitcam.app.shelf import ModelShelf
-from vitcam.app.updates import HINT, look_of
-from vitcam.app.visits import Visits
-from vitcam.app.work import Stopped, Work, relayed
+from vitcam.app.queue import Job, Stopped, relayed
+from vitcam.app.sessions import Sessions
+from vitcam.app.updates import HINT, look_of, readable_errors
 from vitcam.errors import VitcamError
 from vitcam.explaining import Decomposition
 
@@ -26,7 +25,7 @@ TAKING_APART = "taking apart"
 
 
 @dataclass(frozen=True, eq=False)
-class Apart:
+class TakenApart:
     """An answer's map by layer and head, and which of them one visitor has switched on."""
 
     of: Answer
@@ -34,19 +33,19 @@ class Apart:
     heads: Heads
 
 
-class LayersDesk:
+class LayerHandlers:
     """Answers visitors.
 
     Args:
-        shelf: the models.
+        cache: the models.
         policy: what visitors may do.
-        visits: who is here.
+        sessions: who is here.
     """
 
-    def __init__(self, shelf: ModelShelf, policy: Policy, visits: Visits) -> None:
-        self._shelf = shelf
+    def __init__(self, cache: ModelCache, policy: Policy, sessions: Sessions) -> None:
+        self._cache = cache
         self._policy = policy
-        self._visits = visits
+        self._sessions = sessions
 
     def take_apart(
         self,
@@ -55,7 +54,7 @@ class LayersDesk:
         second: Answer | None,
         side: int,
         target: int,
-        known: Apart | None,
+        known: TakenApart | None,
         opacity: float,
         boxes: bool,
         threshold: float,
@@ -66,17 +65,17 @@ class LayersDesk:
             yield None, gr.update(visible=False), gr.update(visible=False), None, HINT, "", ""
             return
         session = str(request.session_hash)
-        with readable_errors(), self._visits.working(session, TAKING_APART) as stop:
+        with readable_errors(), self._sessions.working(session, TAKING_APART) as stop:
             given = answers[side if side in range(len(answers)) else 0]
             target = target if target in range(len(given.classes)) else 0
             parts = known.parts if known is not None and known.of is given else None
             if parts is None:
-                self._visits.uses(session, given.subject.photograph.path)
+                self._sessions.uses(session, given.case.photograph.path)
                 yield *[gr.skip()] * 4, status_html("Taking the map apart", 0), "", ""
                 try:
                     for step in relayed(
                         lambda tell: iter(
-                            [take_apart(given, self._shelf, self._policy, Work(session, tell, stop))]
+                            [take_apart(given, self._cache, self._policy, Job(session, tell, stop))]
                         )
                     ):
                         if isinstance(step, str):
@@ -89,12 +88,12 @@ class LayersDesk:
                     yield None, *[gr.skip()] * 2, None, "", "", ""
                     raise
             assert parts is not None
-            apart = Apart(given, parts, heads_of(parts, target))
+            apart = TakenApart(given, parts, heads_of(parts, target))
             drawn = look_of(opacity, boxes, threshold)
             yield (
                 apart,
                 gr.update(
-                    choices=[(one.subject.spec, index) for index, one in enumerate(answers)],
+                    choices=[(one.case.spec, index) for index, one in enumerate(answers)],
                     value=answers.index(given),
                     visible=len(answers) > 1,
                 ),
@@ -109,7 +108,9 @@ class LayersDesk:
                 layers_html(given, parts, apart.heads, drawn),
             )
 
-    def draw(self, apart: Apart | None, opacity: float, boxes: bool, threshold: float) -> tuple[str, str]:
+    def draw(
+        self, apart: TakenApart | None, opacity: float, boxes: bool, threshold: float
+    ) -> tuple[str, str]:
         """The view in another look: (the map, each layer's map). No model runs."""
         if apart is None:
             return HINT, ""
@@ -121,12 +122,12 @@ class LayersDesk:
             )
 
     def switch(
-        self, apart: Apart | None, sent: Any, opacity: float, boxes: bool, threshold: float
+        self, apart: TakenApart | None, sent: Any, opacity: float, boxes: bool, threshold: float
     ) -> tuple[Any, str, str]:
         """The map of the heads that are switched on: (state, the map, code). No model runs."""
         if apart is None:
             return None, HINT, ""
         with readable_errors():
-            now = Apart(apart.of, apart.parts, apart.heads.switched(sent))
+            now = TakenApart(apart.of, apart.parts, apart.heads.switched(sent))
             html = kept_html(now.of, now.parts, now.heads, look_of(opacity, boxes, threshold))
             return now, html, layers_script(now.of, now.heads)

@@ -1,11 +1,19 @@
-"""Python code that makes the same maps and the same picture."""
+"""What visitors take home: the picture, the maps, and Python code that makes the same."""
 
 from __future__ import annotations
 
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
 from vitcam import __version__
-from vitcam.app.answering import Answer
-from vitcam.app.drawing import Look
-from vitcam.app.heads import Heads
+from vitcam.app.answers import Answer
+from vitcam.app.drawing import Look, grid
+from vitcam.app.layers import Heads
 
 _SCRIPT = '''\
 """Where a model looks. Written by the app of vitcam {version}."""
@@ -40,6 +48,17 @@ np.save("agcam.npy", parts.total(on)[0, 0].numpy())
 '''
 
 
+def write_downloads(answer: Answer, look: Look, folder: Path) -> tuple[list[Path], str]:
+    """Writes the picture, the maps and the code of an answer; gives their files and the code."""
+    code = script(answer, look)
+    stem = _file_name(f"{Path(answer.case.photograph.name).stem}.{answer.case.spec}")
+    contents = {"png": png(grid(answer, look)), "npz": maps_npz(answer), "py": code.encode()}
+    files = [folder / f"{stem}.{suffix}" for suffix in contents]
+    for file, content in zip(files, contents.values(), strict=True):
+        file.write_bytes(content)
+    return files, code
+
+
 def script(answer: Answer, look: Look) -> str:
     """Python code that makes an answer's maps anew, saves them and draws them.
 
@@ -52,8 +71,8 @@ def script(answer: Answer, look: Look) -> str:
         classes=answer.classes,
         names=", ".join(map(repr, answer.names)),
         boxes=f"boxes={look.threshold!r}, " if look.boxes else "",
-        photo_label=repr(answer.subject.photograph.name),
-        spec=answer.subject.spec,
+        photo_label=repr(answer.case.photograph.name),
+        spec=answer.case.spec,
         opacity=look.opacity,
     )
 
@@ -69,14 +88,38 @@ def layers_script(answer: Answer, heads: Heads) -> str:
     )
 
 
+def maps_npz(answer: Answer) -> bytes:
+    """The raw maps as a compressed ``.npz``.
+
+    By each method's name (classes, h, w) float32, raw values on the patch grid; besides, ``classes`` (their
+    indices), ``class_names`` and ``probabilities``.
+    """
+    buffer = io.BytesIO()
+    arrays: dict[str, Any] = {
+        name: one.heatmaps[0].cpu().numpy() for name, one in answer.explanations.items()
+    }
+    arrays["classes"] = np.array(answer.classes)
+    arrays["class_names"] = np.array(answer.names)
+    arrays["probabilities"] = np.array(answer.probabilities)
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=4)
+    return buffer.getvalue()
+
+
 def _source(answer: Answer, libraries: list[str], ours: list[str]) -> dict[str, str]:
     """What both kinds of code begin with: the model, its photograph, and the imports for them."""
-    subject, shipped = answer.subject, answer.subject.photograph.shipped
-    model = f"vitcam.load_model({subject.spec!r})"
-    if subject.prompts:
-        model = f"replace({model}.with_prompts({list(subject.prompts)!r}), text_encoder=None)"
+    case, shipped = answer.case, answer.case.photograph.shipped
+    model = f"vitcam.load_model({case.spec!r})"
+    if case.prompts:
+        model = f"replace({model}.with_prompts({list(case.prompts)!r}), text_encoder=None)"
     blocks = [
-        ["from dataclasses import replace"] if subject.prompts else [],
+        ["from dataclasses import replace"] if case.prompts else [],
         [f"import {name}" for name in libraries],
         [
             "import vitcam",
@@ -86,6 +129,16 @@ def _source(answer: Answer, libraries: list[str], ours: list[str]) -> dict[str, 
     return {
         "version": __version__,
         "imports": "\n\n".join("\n".join(lines) for lines in blocks if lines),
-        "photograph": f"photo_path({shipped!r})" if shipped else f"{subject.photograph.name!r}  # your file",
+        "photograph": f"photo_path({shipped!r})" if shipped else f"{case.photograph.name!r}  # your file",
         "model": model,
     }
+
+
+def _file_name(text: str) -> str:
+    """Only what is harmless in a file's name.
+
+    Example:
+        >>> _file_name("cat.timm:vit@/home/me/w.pth")
+        'cat.timm-vit-home-me-w.pth'
+    """
+    return re.sub(r"[^\w.]+", "-", text).strip("-.")[-120:] or "vitcam"

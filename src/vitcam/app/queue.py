@@ -1,11 +1,12 @@
-"""Work that somebody waits for, and that ends when nobody does any more."""
+"""Jobs that somebody waits for: they wait for their turn, and end when nobody waits any more."""
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from torch.overrides import TorchFunctionMode
@@ -24,22 +25,22 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Tells work to end. Any thread may tell, the one that works checks."""
+    """Tells a job to end. Any thread may tell, the one that works checks."""
 
     def __init__(self) -> None:
         self._told = threading.Event()
 
     def tell(self) -> None:
-        """The work is to end."""
+        """The job is to end."""
         self._told.set()
 
     @property
     def told(self) -> bool:
-        """Whether the work is to end."""
+        """Whether the job is to end."""
         return self._told.is_set()
 
     def check(self) -> None:
-        """Ends the work if it is to end.
+        """Ends the job if it is to end.
 
         Raises:
             Stopped: it is.
@@ -49,7 +50,7 @@ class Stop:
 
 
 class Stoppable(TorchFunctionMode):
-    """Inside, any operation of torch ends the work once it is told to.
+    """Inside, any operation of torch ends the job once it is told to.
 
     So that it ends in the midst of a method, at the next layer, whatever the method and the model are. Only what
     is written in C++ is out of reach: an ordinary backward pass goes on to its end.
@@ -65,8 +66,8 @@ class Stoppable(TorchFunctionMode):
 
 
 @dataclass(frozen=True)
-class Work:
-    """What work must know about whoever waits for it.
+class Job:
+    """Something to compute, and who waits for it.
 
     Attributes:
         owner: the visitor.
@@ -91,7 +92,7 @@ def relayed(steps: Callable[[Tell], Iterator[T]]) -> Generator[str | T, None, No
     Raises:
         BaseException: whatever the steps raised.
     """
-    found: queue.SimpleQueue[tuple[str | T | None, BaseException | None, bool]] = queue.SimpleQueue()
+    found: SimpleQueue[tuple[str | T | None, BaseException | None, bool]] = SimpleQueue()
 
     def run() -> None:
         try:
@@ -102,7 +103,7 @@ def relayed(steps: Callable[[Tell], Iterator[T]]) -> Generator[str | T, None, No
         else:
             found.put((None, None, True))
 
-    threading.Thread(target=run, name="vitcam-work", daemon=True).start()
+    threading.Thread(target=run, name="vitcam-job", daemon=True).start()
     while True:
         step, error, ended = found.get()
         if error is not None:
@@ -110,3 +111,66 @@ def relayed(steps: Callable[[Tell], Iterator[T]]) -> Generator[str | T, None, No
         if ended:
             return
         yield step  # type: ignore[misc]  # None only comes with the end
+
+
+POLL = 0.2
+"""Seconds that it may take until one who waits hears that the job is to end."""
+
+
+class Queue:
+    """Whoever came first has the first turn; everyone hears how many others are before them.
+
+    Example:
+        >>> queue = Queue()
+        >>> with queue.turn(Job("a visitor")):
+        ...     "nobody else is inside"
+        'nobody else is inside'
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[Job] = []  # the first one is inside
+        self._moved = threading.Condition()
+
+    @contextmanager
+    def turn(self, job: Job) -> Iterator[None]:
+        """Waits until all who came before are done.
+
+        Raises:
+            Stopped: the job was told to end before its turn came.
+        """
+        with self._moved:
+            self._waiting.append(job)
+        try:
+            self._wait(job)
+            yield
+        finally:
+            with self._moved:
+                self._waiting.remove(job)
+                self._moved.notify_all()
+
+    def _wait(self, job: Job) -> None:
+        said = None
+        while True:
+            job.stop.check()
+            with self._moved:
+                place = self._waiting.index(job)
+                if place == 0:
+                    return
+                text = waiting_for({other.owner for other in self._waiting[:place]} - {job.owner})
+                if text == said:
+                    self._moved.wait(POLL)
+            if text != said:
+                job.tell(text)
+            said = text
+
+
+def waiting_for(others: set[str]) -> str:
+    """What one is told who waits for others, or for something else of one's own.
+
+    Example:
+        >>> waiting_for({"a", "b"})
+        'Waiting for 2 other visitors'
+    """
+    if not others:
+        return "Waiting for what you asked before"
+    return f"Waiting for {len(others)} other visitor{'s' if len(others) > 1 else ''}"

@@ -4,8 +4,8 @@ import gradio as gr
 import pytest
 from gradio.state_holder import StateHolder
 
-from vitcam.app.page import let_go
-from vitcam.app.visits import KEPT, MOST, Visits
+from vitcam.app.server import let_go
+from vitcam.app.sessions import KEPT, MOST, Sessions
 
 SECONDS = 60
 
@@ -26,7 +26,7 @@ def files(tmp_path):
 def forgetting(tmp_path, grace=0.0, keep=()):
     """The visitors, and what is set when one of them is forgotten."""
     gone = threading.Event()
-    return Visits(tmp_path, keep, lambda session: gone.set(), grace), gone
+    return Sessions(tmp_path, keep, lambda session: gone.set(), grace), gone
 
 
 def test_photographs_are_deleted_once_their_visitor_has_left(tmp_path, files):
@@ -36,14 +36,14 @@ def test_photographs_are_deleted_once_their_visitor_has_left(tmp_path, files):
     cat.write_text("a photograph")
     outside = tmp_path.parent / "outside"
     outside.write_text("not the app's")
-    visits, gone = forgetting(tmp_path, keep=(shipped,))
+    sessions, gone = forgetting(tmp_path, keep=(shipped,))
     for path in (cat, dog, shipped, outside):
-        visits.uses("me", path)
-    visits.uses("another", dog)  # the same bytes lie in the same file
+        sessions.uses("me", path)
+    sessions.uses("another", dog)  # the same bytes lie in the same file
     packed = tmp_path / "packed"
     packed.mkdir()
-    visits.packs("me", 0, packed)
-    visits.leave("me")
+    sessions.packs("me", 0, packed)
+    sessions.leave("me")
     assert gone.wait(SECONDS)
     assert not cat.parent.exists()
     assert not packed.exists()
@@ -51,26 +51,26 @@ def test_photographs_are_deleted_once_their_visitor_has_left(tmp_path, files):
     assert shipped.exists()
     assert outside.exists()
     gone.clear()
-    visits.leave("another")
+    sessions.leave("another")
     assert gone.wait(SECONDS)
     assert not dog.exists()
 
 
 def test_a_few_photographs_are_kept_of_a_visitor(tmp_path, files):
     paths = files(*map(str, range(KEPT + 2)))
-    visits, _ = forgetting(tmp_path)
+    sessions, _ = forgetting(tmp_path)
     for path in (paths[0], *paths[1:KEPT], paths[0], *paths[KEPT:]):
-        visits.uses("me", path)
+        sessions.uses("me", path)
     assert [path.exists() for path in paths] == [True, False, False, *[True] * (KEPT - 1)]
 
 
 def test_whoever_comes_back_in_time_is_not_forgotten(tmp_path, files):
     (cat,) = files("cat")
-    visits, gone = forgetting(tmp_path, grace=SECONDS)
-    visits.uses("me", cat)
-    visits.leave("me")
-    timer = visits._visits["me"].leaving
-    visits.uses("me", cat)
+    sessions, gone = forgetting(tmp_path, grace=SECONDS)
+    sessions.uses("me", cat)
+    sessions.leave("me")
+    timer = sessions._sessions["me"].leaving
+    sessions.uses("me", cat)
     timer.join(SECONDS / 2)
     assert not timer.is_alive()  # it was cancelled
     assert not gone.is_set()
@@ -78,31 +78,31 @@ def test_whoever_comes_back_in_time_is_not_forgotten(tmp_path, files):
 
 
 def test_leaving_ends_all_work_and_stopping_one_kind(tmp_path):
-    visits, _ = forgetting(tmp_path)
+    sessions, _ = forgetting(tmp_path)
     with (
-        visits.working("me", "a") as one,
-        visits.working("me", "b") as two,
-        visits.working("you", "a") as you,
+        sessions.working("me", "a") as one,
+        sessions.working("me", "b") as two,
+        sessions.working("you", "a") as you,
     ):
-        visits.stop("me", "a")
+        sessions.stop("me", "a")
         assert [stop.told for stop in (one, two, you)] == [True, False, False]
-        visits.leave("me")
+        sessions.leave("me")
         assert [stop.told for stop in (one, two, you)] == [True, True, False]
-        visits.close()
+        sessions.close()
         assert you.told
 
 
 def test_only_so_many_visitors_are_known(tmp_path, files):
     first, second = files("first", "second")
-    visits, gone = forgetting(tmp_path, grace=SECONDS)
-    visits.uses("first", first)
-    visits.uses("second", second)
-    with visits.working("busy", "a") as stop:
+    sessions, gone = forgetting(tmp_path, grace=SECONDS)
+    sessions.uses("first", first)
+    sessions.uses("second", second)
+    with sessions.working("busy", "a") as stop:
         for number in range(MOST - 3):
-            visits.uses(str(number), tmp_path / "none")
-        visits.uses("first", first)  # who did something lately isn't the one to go
+            sessions.uses(str(number), tmp_path / "none")
+        sessions.uses("first", first)  # who did something lately isn't the one to go
         assert not gone.is_set()
-        visits.uses("one more", tmp_path / "none")
+        sessions.uses("one more", tmp_path / "none")
         assert gone.is_set()
         assert not stop.told
     assert first.exists()
@@ -125,7 +125,7 @@ def test_gradio_lets_go_of_one_visitor():
 
 
 def test_who_was_never_here_can_leave(tmp_path):
-    visits, gone = forgetting(tmp_path)
-    visits.stop("nobody")
-    visits.leave("nobody")
+    sessions, gone = forgetting(tmp_path)
+    sessions.stop("nobody")
+    sessions.leave("nobody")
     assert not gone.is_set()

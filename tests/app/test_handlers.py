@@ -6,15 +6,14 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from visitors import work
+from visitors import job
 
 import vitcam
 from vitcam.app import components
 from vitcam.app.components import PhotographBox
-from vitcam.app.desk import EXPLAINING, Desk
-from vitcam.app.layers_desk import LayersDesk
-from vitcam.app.problems import readable_errors
-from vitcam.app.updates import NO_PHOTOGRAPH, NO_TEXTS
+from vitcam.app.handlers import EXPLAINING, Handlers
+from vitcam.app.layer_handlers import LayerHandlers
+from vitcam.app.updates import NO_PHOTOGRAPH, NO_TEXTS, readable_errors
 from vitcam.errors import ImageError
 from vitcam.photos import photo_path
 
@@ -25,8 +24,8 @@ LOOK = (0.5, False, 0.5)
 
 
 @pytest.fixture
-def desk(shelf, policy, tmp_path):
-    return Desk(shelf, policy, tmp_path)
+def handlers(cache, policy, tmp_path):
+    return Handlers(cache, policy, tmp_path)
 
 
 def ticked(update):
@@ -34,13 +33,13 @@ def ticked(update):
 
 
 @pytest.fixture
-def layers(desk, shelf, policy):
-    return LayersDesk(shelf, policy, desk.visits)
+def layers(handlers, cache, policy):
+    return LayerHandlers(cache, policy, handlers.sessions)
 
 
-def steps(desk, path=BOTH, text="", ticks=(), known=None, methods=("agcam",), spec="embedded:photo"):
+def steps(handlers, path=BOTH, text="", ticks=(), known=None, methods=("agcam",), spec="embedded:photo"):
     """What the page is told while one model explains."""
-    return desk.explain(ME, path, list(methods), *LOOK, True, spec, text, list(ticks), known)
+    return handlers.explain(ME, path, list(methods), *LOOK, True, spec, text, list(ticks), known)
 
 
 def explain(*arguments, **options):
@@ -66,100 +65,100 @@ def is_skip(value):
     return isinstance(value, dict) and set(value) == {"__type__"}
 
 
-def rank(desk, *asked):
+def rank(handlers, *asked):
     """(ranking, ticks) in the end; None where they are left as they are."""
     last = [None, None]
-    for one in desk.rank(ME, *asked):
+    for one in handlers.rank(ME, *asked):
         last = [before if is_skip(new) else new for before, new in zip(last, one, strict=True)]
     return last
 
 
-def test_ranking_a_photograph(desk):
-    ranking, ticks = rank(desk, True, BOTH, "embedded:photo", "", None)
+def test_ranking_a_photograph(handlers):
+    ranking, ticks = rank(handlers, True, BOTH, "embedded:photo", "", None)
     assert ranking.names[:2] == ("cat", "cup")
     assert [label.partition(" · ")[0] for label in ticked(ticks)] == ["cat"]
-    again = list(desk.rank(ME, True, BOTH, "embedded:photo", "no class of this model", ranking))
+    again = list(handlers.rank(ME, True, BOTH, "embedded:photo", "no class of this model", ranking))
     assert len(again) == 1  # to gradio, none at all would mean None
     assert all(map(is_skip, again[0]))
 
 
-def test_while_a_photograph_is_ranked_old_classes_are_gone(desk, shelf):
-    ranking, _ = rank(desk, True, BOTH, "embedded:photo", "", None)
-    with shelf.model("embedded:photo", work("somebody else")):
-        waiting = desk.rank(ME, True, CAT, "embedded:photo", "", ranking)
+def test_while_a_photograph_is_ranked_old_classes_are_gone(handlers, cache):
+    ranking, _ = rank(handlers, True, BOTH, "embedded:photo", "", None)
+    with cache.model("embedded:photo", job("somebody else")):
+        waiting = handlers.rank(ME, True, CAT, "embedded:photo", "", ranking)
         assert next(waiting)[0] is None
         assert next(waiting)[1]["info"] == "Waiting for 1 other visitor …"
     *_, (_, ticks) = waiting
     assert ticked(ticks)[0].startswith("cat · ")
 
 
-def test_a_photograph_that_cannot_be_ranked_has_no_classes(desk):
+def test_a_photograph_that_cannot_be_ranked_has_no_classes(handlers):
     said = []
     with pytest.raises(gr.Error, match=r"doesn&#x27;t say where the model is from"):
-        said.extend(desk.rank(ME, True, CAT, "nonsense", "", None))
+        said.extend(handlers.rank(ME, True, CAT, "nonsense", "", None))
     failed, ticks = said[-1]
     assert ticks["choices"] == []
     assert "message says why" in ticks["info"]
-    assert rank(desk, True, CAT, "nonsense", "", failed) == [None, None]  # it isn't said again
+    assert rank(handlers, True, CAT, "nonsense", "", failed) == [None, None]  # it isn't said again
 
 
-def test_nothing_to_rank(desk):
+def test_nothing_to_rank(handlers):
     for wanted, path in ((False, CAT), (True, None)):
-        ranking, ticks = rank(desk, wanted, path, "embedded:photo", "", None)
+        ranking, ticks = rank(handlers, wanted, path, "embedded:photo", "", None)
         assert ranking is None
         assert (ticks["choices"], ticks["info"]) == ([], NO_PHOTOGRAPH)
 
 
-def test_clip_asks_for_texts(desk):
-    ranking, ticks = rank(desk, True, CAT, "open_clip:fake", " ", None)
+def test_clip_asks_for_texts(handlers):
+    ranking, ticks = rank(handlers, True, CAT, "open_clip:fake", " ", None)
     assert ticks["info"] == NO_TEXTS
-    ranking, ticks = rank(desk, True, CAT, "open_clip:fake", "a cat\na dog", ranking)
+    ranking, ticks = rank(handlers, True, CAT, "open_clip:fake", "a cat\na dog", ranking)
     assert len(ticked(ticks)) == 2
     assert ticks["info"] == ""
 
 
-def test_ticks_of_another_photograph_are_not_explained(desk):
-    ranking, _ = rank(desk, True, CAT, "embedded:photo", "", None)
+def test_ticks_of_another_photograph_are_not_explained(handlers):
+    ranking, _ = rank(handlers, True, CAT, "embedded:photo", "", None)
     cup = "42"
-    given, new, ticks = explain(desk, ticks=[cup], known=ranking)
+    given, new, ticks = explain(handlers, ticks=[cup], known=ranking)
     assert given.names == ["cat"]
-    assert new.subject.photograph.name == "cat_and_cup.jpg"
-    given, _, ticks = explain(desk, ticks=[cup, "nonsense"], known=new)
+    assert new.case.photograph.name == "cat_and_cup.jpg"
+    given, _, ticks = explain(handlers, ticks=[cup, "nonsense"], known=new)
     assert given.names == ["cup"]
     assert ticked(ticks)[0].startswith("cup · ")
 
 
-def test_what_was_typed_is_listed_too(desk):
-    given, _, ticks = explain(desk, text="camera")
+def test_what_was_typed_is_listed_too(handlers):
+    given, _, ticks = explain(handlers, text="camera")
     assert given.names == ["camera"]
     assert [label.partition(" · ")[0] for label in ticked(ticks)] == ["camera"]
 
 
-def test_drawing_and_packing_run_no_model(desk, shelf):
-    given, *_ = explain(desk)
-    with shelf.model("embedded:photo", work("somebody with a long run")):
-        html = desk.draw(given, 0.5, True, 0.4)
-        _, png, npz, py, code = desk.pack(ME, 0, given, 0.5, True, 0.4)
+def test_drawing_and_packing_run_no_model(handlers, cache):
+    given, *_ = explain(handlers)
+    with cache.model("embedded:photo", job("somebody with a long run")):
+        html = handlers.draw(given, 0.5, True, 0.4)
+        _, png, npz, py, code = handlers.pack(ME, 0, given, 0.5, True, 0.4)
     assert html.count("<img") == 2
     assert [path.rpartition("/")[2] for path in (png, npz, py)] == [
         f"cat_and_cup.embedded-photo.{suffix}" for suffix in ("png", "npz", "py")
     ]
     assert "threshold" not in code["value"]
     assert "boxes=0.4" in code["value"]
-    _, newer, *_ = desk.pack(ME, 0, given, 0.5, False, 0.4)
-    _, other, *_ = desk.pack(ME, 1, given, 0.5, False, 0.4)
+    _, newer, *_ = handlers.pack(ME, 0, given, 0.5, False, 0.4)
+    _, other, *_ = handlers.pack(ME, 1, given, 0.5, False, 0.4)
     assert [Path(path).exists() for path in (png, newer, other)] == [False, True, True]
-    desk.pack(ME, 0, None, *LOOK)
+    handlers.pack(ME, 0, None, *LOOK)
     assert [Path(path).exists() for path in (newer, other)] == [False, True]
 
 
-def test_no_method(desk):
-    assert "No method is chosen" in said(lambda: explain(desk, methods=()))
+def test_no_method(handlers):
+    assert "No method is chosen" in said(lambda: explain(handlers, methods=()))
 
 
-def test_maps_come_as_they_are_finished(desk):
+def test_maps_come_as_they_are_finished(handlers):
     seen, texts = [], []
-    for status, given, _, ticks, html in steps(desk, methods=["lrp", "gae", "agcam"]):
+    for status, given, _, ticks, html in steps(handlers, methods=["lrp", "gae", "agcam"]):
         if not is_skip(status):
             texts.append(status)
         if not is_skip(given):
@@ -174,93 +173,93 @@ def test_maps_come_as_they_are_finished(desk):
     assert texts[-1] == ""
 
 
-def test_what_fails_late_keeps_what_is_finished(desk, monkeypatch):
+def test_what_fails_late_keeps_what_is_finished(handlers, monkeypatch):
     def compare(model, images, methods, targets):
         if "lrp" in methods:
             raise MemoryError
         return vitcam.compare(model, images, methods, targets)
 
-    monkeypatch.setattr("vitcam.app.answering.compare", compare)
+    monkeypatch.setattr("vitcam.app.answers.compare", compare)
     told = []
     with pytest.raises(gr.Error, match=r"enough memory"):
-        told.extend(steps(desk, methods=["lrp", "agcam"]))
+        told.extend(steps(handlers, methods=["lrp", "agcam"]))
     given, *_, html = shown(told)
     assert given.methods == ("agcam",)
     assert "to come" not in html
 
 
-def test_both_models_fail(desk):
+def test_both_models_fail(handlers):
     sides = [True, "nonsense", "", [], None, True, "bla", "", [], None]
-    text = said(lambda: list(desk.explain(ME, BOTH, ["agcam"], *LOOK, *sides)))
+    text = said(lambda: list(handlers.explain(ME, BOTH, ["agcam"], *LOOK, *sides)))
     assert "'nonsense'" in text
     assert "'bla'" in text
 
 
-def test_a_visitor_stops_what_was_asked(desk):
-    yields = steps(desk, methods=["lrp", "gae", "agcam"])
+def test_a_visitor_stops_what_was_asked(handlers):
+    yields = steps(handlers, methods=["lrp", "gae", "agcam"])
     last = []
     for one in yields:
         last.append(one)
         if not is_skip(one[1]) and list(one[1].explanations) == ["gae", "agcam"]:
-            assert desk.stop(ME)["value"] == "Stopping …"
+            assert handlers.stop(ME)["value"] == "Stopping …"
     assert "Stopped. What was finished is kept." in last[-1][0]
     given, _, _, html = shown(iter(last))
     assert given.methods == tuple(given.explanations)  # lrp is left out, unless it was faster than the stop
     assert "to come" not in html
 
 
-def test_a_visitor_stops_while_waiting_for_another(desk, shelf):
-    with shelf.model("embedded:photo", work("somebody else")):
-        yields = steps(desk)
+def test_a_visitor_stops_while_waiting_for_another(handlers, cache):
+    with cache.model("embedded:photo", job("somebody else")):
+        yields = steps(handlers)
         texts = [next(yields)[0], next(yields)[0]]
         assert "Waiting for 1 other visitor" in texts[-1]
-        desk.stop(ME)
+        handlers.stop(ME)
         assert "Stopped" in [one[0] for one in yields][-1]
 
 
-def test_whoever_closes_the_page_leaves_no_work(desk):
-    yields = steps(desk, methods=["lrp", "gae", "agcam"])
+def test_whoever_closes_the_page_leaves_no_work(handlers):
+    yields = steps(handlers, methods=["lrp", "gae", "agcam"])
     next(yields)
-    desk.leave(ME)
+    handlers.leave(ME)
     assert "Stopped" in [one[0] for one in yields][-1]
-    with desk.visits.working("me", EXPLAINING) as stop:
-        desk.stop(gr.Request(session_hash="another"))
+    with handlers.sessions.working("me", EXPLAINING) as stop:
+        handlers.stop(gr.Request(session_hash="another"))
         assert not stop.told
     assert stop.told  # nobody looks on
     for thread in threading.enumerate():
-        if thread.name == "vitcam-work":
+        if thread.name == "vitcam-job":
             thread.join(60)
             assert not thread.is_alive()
 
 
-def test_a_model_that_fails_leaves_the_other(desk):
+def test_a_model_that_fails_leaves_the_other(handlers):
     sides = [True, "nonsense", "", [], None, True, "embedded:photo", "", [], None]
     told = []
     with pytest.raises(gr.Error, match=r"say where the model is from"):
-        told.extend(desk.explain(ME, BOTH, ["agcam"], *LOOK, *sides))
+        told.extend(handlers.explain(ME, BOTH, ["agcam"], *LOOK, *sides))
     assert "agcam for cat" in shown(told, start=5)[3]
 
 
-def test_a_second_model_that_is_not_wanted_is_cleared(desk):
+def test_a_second_model_that_is_not_wanted_is_cleared(handlers):
     sides = [True, "embedded:photo", "", [], None, False, "embedded:photo", "", [], None]
-    last = list(desk.explain(ME, BOTH, ["agcam"], *LOOK, *sides))
+    last = list(handlers.explain(ME, BOTH, ["agcam"], *LOOK, *sides))
     assert shown(last)[0].names == ["cat"]
     given, *_, html = shown(last, start=5)
     assert given is None
     assert "press <b>Explain</b>" in html
 
 
-def test_nothing_to_draw(desk, layers):
-    assert "press <b>Explain</b>" in desk.draw(None, 0.5, False, 0.5)
-    assert desk.pack(ME, 0, None, *LOOK)[0]["visible"] is False
+def test_nothing_to_draw(handlers, layers):
+    assert "press <b>Explain</b>" in handlers.draw(None, 0.5, False, 0.5)
+    assert handlers.pack(ME, 0, None, *LOOK)[0]["visible"] is False
     assert apart_in_the_end(layers, None, None, 0, 0, None)[0] is None
     assert layers.switch(None, {}, *LOOK)[0] is None
     assert "Explain" in layers.draw(None, *LOOK)[0]
 
 
-def test_layers_of_either_model(desk, layers):
-    first, *_ = explain(desk, text="cat\ncup")
-    second, *_ = explain(desk, spec="open_clip:fake", text="a\nb")
+def test_layers_of_either_model(handlers, layers):
+    first, *_ = explain(handlers, text="cat\ncup")
+    second, *_ = explain(handlers, spec="open_clip:fake", text="a\nb")
     apart, models, classes, grid, *_ = apart_in_the_end(layers, first, second, 1, 1, None)
     assert apart.of is second
     assert (models["visible"], models["value"]) == (True, 1)
@@ -282,18 +281,18 @@ def test_layers_of_either_model(desk, layers):
     assert classes["value"] == 0
 
 
-def test_taking_apart_is_told(desk, layers, shelf):
-    given, *_ = explain(desk)
-    with shelf.model("embedded:photo", work("somebody else")):
+def test_taking_apart_is_told(handlers, layers, cache):
+    given, *_ = explain(handlers)
+    with cache.model("embedded:photo", job("somebody else")):
         told = layers.take_apart(ME, given, None, 0, 0, None, *LOOK)
         assert "Taking the map apart" in next(told)[4]
         assert "Waiting for 1 other visitor" in next(told)[4]
-        desk.leave(ME)
+        handlers.leave(ME)
         assert list(told) == []
 
 
-def test_a_map_that_cannot_be_taken_apart(desk, layers, mine):
-    given, *_ = explain(desk, (str(mine), "my cat.jpg"))
+def test_a_map_that_cannot_be_taken_apart(handlers, layers, mine):
+    given, *_ = explain(handlers, (str(mine), "my cat.jpg"))
     mine.unlink()
     told = []
     with pytest.raises(gr.Error, match=r"my cat.jpg isn&#x27;t kept any more"):
@@ -308,12 +307,12 @@ def said(action):
     return unescape(caught.value.message)
 
 
-def test_errors_are_shown_as_vitcam_words_them_and_escaped(desk):
+def test_errors_are_shown_as_vitcam_words_them_and_escaped(handlers):
     with pytest.raises(gr.Error) as caught:
-        explain(desk, text="<b>unicorn")
+        explain(handlers, text="<b>unicorn")
     assert "no class called &#x27;&lt;b&gt;unicorn&#x27;" in caught.value.message
-    assert "There is no photograph yet" in said(lambda: explain(desk, path=None))
-    assert "<br>" in said(lambda: explain(desk, spec="nonsense"))
+    assert "There is no photograph yet" in said(lambda: explain(handlers, path=None))
+    assert "<br>" in said(lambda: explain(handlers, spec="nonsense"))
 
 
 def test_unexpected_errors_go_to_the_log(caplog):

@@ -6,12 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vitcam.app.line import Line
-from vitcam.app.work import Stoppable, Work
+from vitcam.app.queue import Job, Queue, Stoppable
 from vitcam.models import LoadedModel
 
 
-class ModelShelf:
+class ModelCache:
     """Keeps the models that were used last, and lets one visitor at a time use them.
 
     Args:
@@ -20,8 +19,8 @@ class ModelShelf:
             loaded, so that there are never more.
 
     Example:
-        >>> shelf = ModelShelf(vitcam.load_model, room=2)
-        >>> with shelf.model("embedded:photo", Work("a visitor")) as model:
+        >>> cache = ModelCache(vitcam.load_model, room=2)
+        >>> with cache.model("embedded:photo", Job("a visitor")) as model:
         ...     vitcam.explain(model, photo).label()
         Loading embedded:photo
         'cat'
@@ -31,10 +30,10 @@ class ModelShelf:
         self._load = load
         self._room = room
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
-        self._line = Line()
+        self._queue = Queue()
 
     @contextmanager
-    def model(self, spec: str, work: Work) -> Iterator[LoadedModel]:
+    def model(self, spec: str, job: Job) -> Iterator[LoadedModel]:
         """The model, loaded if it isn't in memory; inside the ``with``, nobody else computes.
 
         One at a time, because a model that runs already uses every core, and so that no more memory is needed
@@ -42,11 +41,11 @@ class ModelShelf:
 
         Raises:
             VitcamError: it can't be loaded. What failed isn't kept: the next attempt loads again.
-            Stopped: the work was told to end.
+            Stopped: the job was told to end.
         """
-        with self._line.turn(work), Stoppable(work.stop):
+        with self._queue.turn(job), Stoppable(job.stop):
             if spec not in self._models:
-                work.tell(f"Loading {spec}")
+                job.tell(f"Loading {spec}")
                 while len(self._models) >= self._room:
                     self._models.popitem(last=False)
                 self._models[spec] = self._load(spec)

@@ -21,7 +21,7 @@ SIDE = 1024
 
 
 @dataclass(frozen=True)
-class Photograph:
+class PhotoFile:
     """A photograph's file.
 
     Attributes:
@@ -77,7 +77,7 @@ Upload = tuple[str, str]
 """What the browser sends of a photograph: the path on the server, and the name on the visitor's machine."""
 
 
-def photograph(upload: Upload | None) -> Photograph:
+def photo_file(upload: Upload | None) -> PhotoFile:
     """The photograph that the browser sent.
 
     Raises:
@@ -90,7 +90,7 @@ def photograph(upload: Upload | None) -> Photograph:
     if not file.is_file():
         raise _gone(given or file.name)
     same = (name for name in PHOTOS if filecmp.cmp(file, photo_path(name), shallow=False))
-    return Photograph(file, next(same, None), given)
+    return PhotoFile(file, next(same, None), given)
 
 
 def _gone(name: str) -> ImageError:

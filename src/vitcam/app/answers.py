@@ -10,13 +10,13 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from vitcam.app.photograph import reduced
+from vitcam.app.model_cache import ModelCache
+from vitcam.app.photo_files import reduced
 from vitcam.app.policy import MAX_CLASSES, Policy
-from vitcam.app.ranking import Ranking, Subject, classifier, rank
-from vitcam.app.shelf import ModelShelf
-from vitcam.app.work import Work
+from vitcam.app.queue import Job
+from vitcam.app.ranking import Case, Ranking, classifier, rank
 from vitcam.errors import MethodError, TargetError
-from vitcam.explaining import Decomposition, Explanation, compare, decompose
+from vitcam.explaining import Explanation, compare
 from vitcam.methods import find_method
 from vitcam.recording import Need
 
@@ -31,12 +31,12 @@ class Question:
     """What a visitor asks.
 
     Attributes:
-        subject: the photograph and the model. Its prompts are the lines of the text box, whatever the model.
+        case: the photograph and the model. Its prompts are the lines of the text box, whatever the model.
         methods: their canonical names.
         ticked: indices of classes; () for the predicted one.
     """
 
-    subject: Subject
+    case: Case
     methods: tuple[str, ...]
     ticked: tuple[int, ...] = ()
 
@@ -46,7 +46,7 @@ class Answer:
     """The maps of one photograph by one model, as far as they are finished.
 
     Attributes:
-        subject: of what; its prompts are () if the model has classes of its own.
+        case: of what; its prompts are () if the model has classes of its own.
         ranking: the most probable classes.
         methods: those asked for that work on this model, in the order asked for.
         explanations: by the methods' names, in that order, all of the same classes; their photograph is
@@ -54,7 +54,7 @@ class Answer:
         problems: by the names of methods that don't work on this model, why.
     """
 
-    subject: Subject
+    case: Case
     ranking: Ranking
     methods: tuple[str, ...]
     explanations: Mapping[str, Explanation]
@@ -95,26 +95,26 @@ class Answer:
 class _Seen:
     """What a model saw first: the photograph as its input and reduced, and the classes."""
 
-    subject: Subject
+    case: Case
     ranking: Ranking
     classes: tuple[int, ...]
     tensor: Float[Tensor, "1 3 height width"]
     small: Image.Image
 
 
-def look(question: Question, shelf: ModelShelf, policy: Policy, work: Work) -> Ranking:
+def look(question: Question, cache: ModelCache, policy: Policy, job: Job) -> Ranking:
     """The most probable classes of a photograph.
 
     Raises:
         VitcamError: the photograph can't be read, the model can't be loaded, or it has no classes.
     """
-    subject = question.subject
-    with shelf.model(policy.checked_model(subject.spec), work) as loaded:
-        work.tell("Looking")
-        return rank(loaded, _own(loaded, subject), subject.photograph.opened(policy.max_megapixels))
+    case = question.case
+    with cache.model(policy.checked_model(case.spec), job) as loaded:
+        job.tell("Looking")
+        return rank(loaded, _own(loaded, case), case.photograph.opened(policy.max_megapixels))
 
 
-def answer(question: Question, shelf: ModelShelf, policy: Policy, work: Work) -> Iterator[Answer]:
+def answer(question: Question, cache: ModelCache, policy: Policy, job: Job) -> Iterator[Answer]:
     """The maps that a visitor asks for: the answer grows by the methods that share a pass of the model.
 
     Between them others have their turn, and nothing of the model is kept.
@@ -122,19 +122,19 @@ def answer(question: Question, shelf: ModelShelf, policy: Policy, work: Work) ->
     Raises:
         VitcamError: anything about the question is wrong; the message says what. Methods that don't work on the
             model are only a problem of the answer, unless none does.
-        Stopped: the work was told to end.
+        Stopped: the job was told to end.
     """
     methods = policy.checked_methods(question.methods)
     seen: _Seen | None = None
     explanations: dict[str, Explanation] = {}
     problems: dict[str, str] = {}
     for names in in_turns(methods):
-        seen, found, wrong = _turn(question, seen, names, shelf, policy, work)
+        seen, found, wrong = _turn(question, seen, names, cache, policy, job)
         explanations |= found
         problems |= wrong
         if explanations:
             yield Answer(
-                seen.subject,
+                seen.case,
                 seen.ranking,
                 tuple(name for name in methods if name not in problems),
                 {name: explanations[name] for name in methods if name in explanations},
@@ -166,44 +166,30 @@ def in_turns(methods: Sequence[str]) -> list[list[str]]:
     return [group for group in (forward, *backward.values(), *alone) if group]
 
 
-def take_apart(given: Answer, shelf: ModelShelf, policy: Policy, work: Work) -> Decomposition:
-    """AGCAM by layer and head, of the classes of an answer.
-
-    Raises:
-        VitcamError: the photograph is gone, or the model has no such layers and heads.
-    """
-    subject = given.subject
-    with shelf.model(policy.checked_model(subject.spec), work) as loaded:
-        work.tell("Taking the map apart")
-        picture = subject.photograph.opened(policy.max_megapixels)
-        parts = decompose(classifier(loaded, subject.prompts), [picture], [given.classes])
-    return replace(parts, maps=parts.maps.cpu(), targets=parts.targets.cpu())
-
-
 def _turn(
     question: Question,
     seen: _Seen | None,
     names: Sequence[str],
-    shelf: ModelShelf,
+    cache: ModelCache,
     policy: Policy,
-    work: Work,
+    job: Job,
 ) -> tuple[_Seen, dict[str, Explanation], dict[str, str]]:
     """What the methods found, and what was wrong with them."""
-    with shelf.model(policy.checked_model(question.subject.spec), work) as loaded:
+    with cache.model(policy.checked_model(question.case.spec), job) as loaded:
         if seen is None:
-            work.tell("Looking")
+            job.tell("Looking")
             seen = _see(loaded, question, policy)
-        work.tell(f"Explaining by {', '.join(names)}")
-        found, problems = _explained(classifier(loaded, seen.subject.prompts), seen, names)
+        job.tell(f"Explaining by {', '.join(names)}")
+        found, problems = _explained(classifier(loaded, seen.case.prompts), seen, names)
     return seen, {name: _slim(one, seen.small) for name, one in found.items()}, problems
 
 
 def _see(loaded: LoadedModel, question: Question, policy: Policy) -> _Seen:
-    picture = question.subject.photograph.opened(policy.max_megapixels)
-    own = _own(loaded, question.subject)
+    picture = question.case.photograph.opened(policy.max_megapixels)
+    own = _own(loaded, question.case)
     ranking = rank(loaded, own, picture)
     named = classifier(loaded, own.prompts)
-    more = () if loaded.promptable else map(named.class_index, question.subject.prompts)
+    more = () if loaded.promptable else map(named.class_index, question.case.prompts)
     classes = _chosen((*question.ticked, *more), ranking)
     small = reduced(loaded.preprocessing.seen(picture))
     return _Seen(own, ranking, classes, named.preprocess([picture]), small)
@@ -227,9 +213,9 @@ def _explained(
     return found, problems
 
 
-def _own(loaded: LoadedModel, subject: Subject) -> Subject:
-    """The subject, without texts if they aren't this model's classes."""
-    return subject if loaded.promptable else replace(subject, prompts=())
+def _own(loaded: LoadedModel, case: Case) -> Case:
+    """The case, without texts if they aren't this model's classes."""
+    return case if loaded.promptable else replace(case, prompts=())
 
 
 def _slim(explanation: Explanation, small: Image.Image) -> Explanation:

@@ -1,32 +1,32 @@
 import threading
 
 import pytest
-from visitors import work
+from visitors import job
 
-from vitcam.app.shelf import ModelShelf
+from vitcam.app.model_cache import ModelCache
 from vitcam.errors import ModelError
 
 
-def use(shelf, *specs):
+def use(cache, *specs):
     for spec in specs:
-        with shelf.model(spec, work()) as model:
+        with cache.model(spec, job()) as model:
             assert model == spec.upper()
 
 
 def test_keeps_what_was_used_last():
     loaded = []
-    shelf = ModelShelf(lambda spec: loaded.append(spec) or spec.upper(), room=2)
-    use(shelf, "a", "b", "a", "c")
-    assert shelf.specs == ["a", "c"]
-    use(shelf, "a", "b")
-    assert shelf.specs == ["a", "b"]
+    cache = ModelCache(lambda spec: loaded.append(spec) or spec.upper(), room=2)
+    use(cache, "a", "b", "a", "c")
+    assert cache.specs == ["a", "c"]
+    use(cache, "a", "b")
+    assert cache.specs == ["a", "b"]
     assert loaded == ["a", "b", "c", "b"]
 
 
 def test_makes_room_before_it_loads():
-    shelf = ModelShelf(lambda spec: (there.append(len(shelf.specs)), spec.upper())[1], room=1)
+    cache = ModelCache(lambda spec: (there.append(len(cache.specs)), spec.upper())[1], room=1)
     there = []
-    use(shelf, "a", "b", "c")
+    use(cache, "a", "b", "c")
     assert there == [0, 0, 0]
 
 
@@ -38,21 +38,21 @@ def test_forgets_failures():
         return spec.upper()
 
     attempts = []
-    shelf = ModelShelf(load, room=2)
+    cache = ModelCache(load, room=2)
     with pytest.raises(ModelError, match=r"network"):
-        use(shelf, "a")
-    use(shelf, "a")
+        use(cache, "a")
+    use(cache, "a")
     assert attempts == ["a", "a"]
 
 
 def test_one_visitor_at_a_time():
     loads, inside, most = [], [], []
-    shelf = ModelShelf(lambda spec: loads.append(spec) or spec.upper(), room=2)
+    cache = ModelCache(lambda spec: loads.append(spec) or spec.upper(), room=2)
     barrier = threading.Barrier(4)
 
     def visit(spec):
         barrier.wait()
-        with shelf.model(spec, work(str(spec))):
+        with cache.model(spec, job(str(spec))):
             inside.append(spec)
             most.append(len(inside))
             inside.remove(spec)

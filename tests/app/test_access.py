@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from vitcam.app.gate import Gate, is_needed
+from vitcam.app.access import Access, is_needed
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def answer(headers, local=True, path="/config"):
 
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "path": path, "headers": raw}
-    asyncio.run(Gate(behind, local=local)(scope, None, send))
+    asyncio.run(Access(behind, local=local)(scope, None, send))
     return sent[0]
 
 

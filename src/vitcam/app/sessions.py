@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vitcam.app.queue import Stop
 from vitcam.app.uploads import delete_upload
-from vitcam.app.work import Stop
 
 GRACE = 300
 """Seconds after which one who has left is forgotten. A telephone that sleeps looks as if its owner had left."""
@@ -23,7 +23,7 @@ KEPT = 4
 
 
 @dataclass
-class Visit:
+class Session:
     """One visitor, which is one open page.
 
     Attributes:
@@ -39,7 +39,7 @@ class Visit:
     leaving: threading.Timer | None = None
 
 
-class Visits:
+class Sessions:
     """The visitors who are here, by their sessions.
 
     Args:
@@ -60,7 +60,7 @@ class Visits:
         self._keep = keep
         self.forgotten = forgotten
         self._grace = grace
-        self._visits: dict[str, Visit] = {}
+        self._sessions: dict[str, Session] = {}
         self._lock = threading.RLock()
 
     @contextmanager
@@ -73,19 +73,19 @@ class Visits:
         """
         stop = Stop()
         with self._lock:
-            self._visit(session).stops[stop] = kind
+            self._session(session).stops[stop] = kind
         try:
             yield stop
         finally:
             stop.tell()
             with self._lock:
-                if session in self._visits:
-                    self._visits[session].stops.pop(stop, None)
+                if session in self._sessions:
+                    self._sessions[session].stops.pop(stop, None)
 
     def stop(self, session: str, kind: str | None = None) -> None:
         """Ends what is being computed for a visitor; work of one kind, or all of it."""
         with self._lock:
-            for stop, own in self._visits.get(session, Visit()).stops.items():
+            for stop, own in self._sessions.get(session, Session()).stops.items():
                 if kind in (own, None):
                     stop.tell()
 
@@ -94,7 +94,7 @@ class Visits:
         if photograph.is_file():
             photograph.touch()  # gradio deletes what wasn't touched for long
         with self._lock:
-            uploads = self._visit(session).uploads
+            uploads = self._session(session).uploads
             if photograph in uploads:
                 uploads.remove(photograph)
             uploads.append(photograph)
@@ -104,7 +104,7 @@ class Visits:
     def packs(self, session: str, side: int, folder: Path | None) -> None:
         """What a visitor can download is in this folder now; the former one isn't kept."""
         with self._lock:
-            packed = self._visit(session).packed
+            packed = self._session(session).packed
             before = packed.pop(side, None)
             if folder is not None:
                 packed[side] = folder
@@ -115,46 +115,46 @@ class Visits:
         """A visitor's page is closed: nothing is computed for it any more, and after a while it is forgotten."""
         self.stop(session)
         with self._lock:
-            if session in self._visits and self._visits[session].leaving is None:
+            if session in self._sessions and self._sessions[session].leaving is None:
                 timer = threading.Timer(self._grace, self._gone, [session])
                 timer.daemon = True
-                self._visits[session].leaving = timer
+                self._sessions[session].leaving = timer
                 timer.start()
 
     def close(self) -> None:
         """The app ends: so does all work."""
         with self._lock:
-            for session, visit in self._visits.items():
+            for session, state in self._sessions.items():
                 self.stop(session)
-                if visit.leaving is not None:
-                    visit.leaving.cancel()
+                if state.leaving is not None:
+                    state.leaving.cancel()
 
-    def _visit(self, session: str) -> Visit:
-        visit = self._visits[session] = self._visits.pop(session, Visit())
-        if visit.leaving is not None:  # they are back
-            visit.leaving.cancel()
-            visit.leaving = None
-        idle = [one for one, other in self._visits.items() if not other.stops and one != session]
-        for one in idle[: max(len(self._visits) - MOST, 0)]:
+    def _session(self, session: str) -> Session:
+        state = self._sessions[session] = self._sessions.pop(session, Session())
+        if state.leaving is not None:  # they are back
+            state.leaving.cancel()
+            state.leaving = None
+        idle = [one for one, other in self._sessions.items() if not other.stops and one != session]
+        for one in idle[: max(len(self._sessions) - MOST, 0)]:
             self._forget(one)
-        return visit
+        return state
 
     def _gone(self, session: str) -> None:
         with self._lock:
-            if session in self._visits and self._visits[session].leaving is not None:
+            if session in self._sessions and self._sessions[session].leaving is not None:
                 self._forget(session)
 
     def _forget(self, session: str) -> None:
         with self._lock:
-            visit = self._visits.pop(session)
-            self._delete(visit.uploads)
-        for folder in visit.packed.values():
+            state = self._sessions.pop(session)
+            self._delete(state.uploads)
+        for folder in state.packed.values():
             shutil.rmtree(folder, ignore_errors=True)
         self.forgotten(session)
 
     def _delete(self, photographs: list[Path]) -> None:
         """Uploads of the same photograph share a file: it stays as long as anybody uses it."""
-        used = {path for visit in self._visits.values() for path in visit.uploads}
+        used = {path for state in self._sessions.values() for path in state.uploads}
         for path in set(photographs) - used - set(self._keep):
             if path.is_relative_to(self._files):
                 delete_upload(path)

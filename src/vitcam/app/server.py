@@ -12,10 +12,11 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from vitcam.app.model_cache import ModelCache
 from vitcam.app.policy import Policy
 from vitcam.app.proxies import Forwarded, networks_of
-from vitcam.app.shelf import ModelShelf
 from vitcam.errors import VitcamError
 from vitcam.printable import PrintableStream
 
@@ -69,23 +70,23 @@ def serve(
 
         from starlette.middleware import Middleware
 
-        from vitcam.app.desk import Desk
-        from vitcam.app.gate import Gate
-        from vitcam.app.intake import ENVELOPE, Intake
-        from vitcam.app.layers_desk import LayersDesk
-        from vitcam.app.page import build_page, let_go
-        from vitcam.app.style import CSS, theme
+        from vitcam.app.access import Access
+        from vitcam.app.components import asset
+        from vitcam.app.file_access import ENVELOPE, FileAccess
+        from vitcam.app.handlers import Handlers
+        from vitcam.app.layer_handlers import LayerHandlers
+        from vitcam.app.page import build_page, theme
         from vitcam.app.uploads import Uploads
         from vitcam.models import load_model
 
-        shelf = ModelShelf(partial(load_model, device=policy.device), models_in_memory)
-        desk = Desk(shelf, policy, Path(folder))
+        cache = ModelCache(partial(load_model, device=policy.device), models_in_memory)
+        handlers = Handlers(cache, policy, Path(folder))
         largest = int(max_upload_mb * 2**20)
         each, total = (
             max(int(quota * 2**20), largest + ENVELOPE) for quota in (visitor_quota_mb, total_quota_mb)
         )
         uploads = Uploads(Path(folder), each, max(each, total))
-        page = build_page(desk, LayersDesk(shelf, policy, desk.visits), policy)
+        page = build_page(handlers, LayerHandlers(cache, policy, handlers.sessions), policy)
         try:
             _, address, _ = page.launch(
                 server_name=host,
@@ -107,12 +108,12 @@ def serve(
                 footer_links=[],
                 favicon_path=_icon(Path(folder) / "icon.png"),
                 theme=theme(),
-                css=CSS,
+                css=asset("app.css"),
                 app_kwargs={
                     "middleware": [  # the first one is the first that a request comes to
                         Middleware(Forwarded, trusted=proxies),
-                        Middleware(Gate, local=policy.trusting),
-                        Middleware(Intake, uploads=uploads, shipped=desk.shipped, largest=largest),
+                        Middleware(Access, local=policy.trusting),
+                        Middleware(FileAccess, uploads=uploads, shipped=handlers.shipped, largest=largest),
                     ]
                 },
             )
@@ -121,13 +122,24 @@ def serve(
                 f"Can't listen on {host}:{port}: the port is taken, or the address isn't this machine's. "
                 "Choose another: --port N."
             ) from error
-        desk.visits.forgotten = partial(let_go, page)
+        handlers.sessions.forgotten = partial(let_go, page)
         ready(address)
         try:
             _wait_until_stopped()
         finally:
-            desk.visits.close()
+            handlers.sessions.close()
             page.close(verbose=False)
+
+
+def let_go(page: Any, session: str) -> None:
+    """Has gradio delete what it keeps of a visitor within a second.
+
+    It does so itself, an hour after the page was closed; only its own thread may, which goes through them all.
+    """
+    state = page.state_holder.session_data.get(session)
+    if state is not None:
+        state.is_closed = True
+        state.STATE_TTL_WHEN_CLOSED = 0
 
 
 def _icon(path: Path) -> Path:

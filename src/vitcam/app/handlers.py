@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,19 +11,25 @@ from typing import Any
 
 import gradio as gr
 
-from vitcam.app.answering import Answer, Question, answer, look
-from vitcam.app.drawing import Look, grid
-from vitcam.app.markup import maps_html, status_html
-from vitcam.app.photograph import Upload, photograph
+from vitcam.app.answers import Answer, Question, answer, look
+from vitcam.app.downloads import write_downloads
+from vitcam.app.drawing import Look, maps_html, status_html
+from vitcam.app.model_cache import ModelCache
+from vitcam.app.photo_files import Upload, photo_file
 from vitcam.app.policy import Policy, lines_of
-from vitcam.app.problems import readable_errors
-from vitcam.app.ranking import Ranking, Subject
-from vitcam.app.saving import maps_npz, png
-from vitcam.app.script import script
-from vitcam.app.shelf import ModelShelf
-from vitcam.app.updates import HINT, NO_PHOTOGRAPH, NOTHING_LISTED, indices, look_of, subject_of, ticks
-from vitcam.app.visits import Visits
-from vitcam.app.work import Stop, Stopped, Work, relayed
+from vitcam.app.queue import Job, Stop, Stopped, relayed
+from vitcam.app.ranking import Case, Ranking
+from vitcam.app.sessions import Sessions
+from vitcam.app.updates import (
+    HINT,
+    NO_PHOTOGRAPH,
+    NOTHING_LISTED,
+    case_of,
+    indices,
+    look_of,
+    readable_errors,
+    ticks,
+)
 from vitcam.errors import VitcamError
 from vitcam.photos import PHOTOS, photo_path
 
@@ -43,22 +48,22 @@ class Side:
     known: Ranking | None
 
 
-class Desk:
+class Handlers:
     """Answers visitors. What belongs to one is in the page's session.
 
     Args:
-        shelf: the models.
+        cache: the models.
         policy: what visitors may do.
         files: the folder for files to download, which the server may serve.
     """
 
-    def __init__(self, shelf: ModelShelf, policy: Policy, files: Path) -> None:
-        self._shelf = shelf
+    def __init__(self, cache: ModelCache, policy: Policy, files: Path) -> None:
+        self._cache = cache
         self._policy = policy
         self._files = files
         self.shipped = [str(shutil.copy(photo_path(name), files)) for name in PHOTOS]
         """Copies of vitcam's own photographs, where the server may serve them."""
-        self.visits = Visits(files, keep=tuple(map(Path, self.shipped)))
+        self.sessions = Sessions(files, keep=tuple(map(Path, self.shipped)))
 
     def rank(
         self,
@@ -74,18 +79,18 @@ class Desk:
             yield None, gr.update(choices=[], value=[], info=NO_PHOTOGRAPH)
             return
         session = str(request.session_hash)
-        with readable_errors(), self.visits.working(session, RANKING) as stop:
-            subject: Subject | None = None
+        with readable_errors(), self.sessions.working(session, RANKING) as stop:
+            case: Case | None = None
             try:
-                subject = self._subject(session, upload, spec, text)
-                if known is not None and known.subject == subject_of(subject, known):
+                case = self._case(session, upload, spec, text)
+                if known is not None and known.case == case_of(case, known):
                     # one that yields nothing at all would, for gradio, have yielded None
                     yield gr.skip(), gr.skip()
                     return
                 yield None, gr.update(choices=[], value=[], info="Looking …")  # others' meant something else
-                question = Question(subject, ())
+                question = Question(case, ())
                 for step in relayed(
-                    lambda tell: iter([look(question, self._shelf, self._policy, Work(session, tell, stop))])
+                    lambda tell: iter([look(question, self._cache, self._policy, Job(session, tell, stop))])
                 ):
                     if isinstance(step, str):
                         yield gr.skip(), gr.update(info=f"{step} …")
@@ -95,7 +100,7 @@ class Desk:
                 return
             except VitcamError:
                 # gradio tells of one photograph twice; what is wrong with it is said once
-                failed = None if subject is None else Ranking(subject, False, (), (), ())
+                failed = None if case is None else Ranking(case, False, (), (), ())
                 yield failed, gr.update(choices=[], value=[], info=NOTHING_LISTED)
                 raise
 
@@ -122,7 +127,7 @@ class Desk:
         sides = [Side(*asked[start : start + size]) for start in range(0, len(asked), size)]
         session = str(request.session_hash)
         problems = []
-        with readable_errors(), self.visits.working(session, EXPLAINING) as stop:
+        with readable_errors(), self.sessions.working(session, EXPLAINING) as stop:
             for index, side in enumerate(sides):
                 before, after = [gr.skip()] * (4 * index), [gr.skip()] * (4 * (len(sides) - index - 1))
                 if not side.wanted:
@@ -154,15 +159,15 @@ class Desk:
         stop: Stop,
     ) -> Iterator[tuple[str, list[Any] | None]]:
         """The status, and what is shown of one side where that is new."""
-        subject = self._subject(session, upload, side.spec, side.text)
+        case = self._case(session, upload, side.spec, side.text)
         # ticks of another photograph, model or text mean other classes
-        valid = side.known is not None and side.known.subject == subject_of(subject, side.known)
-        question = Question(subject, tuple(methods or ()), indices(side.ticked) if valid else ())
+        valid = side.known is not None and side.known.case == case_of(case, side.known)
+        question = Question(case, tuple(methods or ()), indices(side.ticked) if valid else ())
         given: Answer | None = None
         yield status_html("Explaining", 0, len(question.methods)), None
         try:
             for step in relayed(
-                lambda tell: answer(question, self._shelf, self._policy, Work(session, tell, stop))
+                lambda tell: answer(question, self._cache, self._policy, Job(session, tell, stop))
             ):
                 if isinstance(step, str):
                     done = len(question.methods) - given.pending if given else 0
@@ -180,12 +185,12 @@ class Desk:
 
     def stop(self, request: gr.Request) -> Any:
         """A visitor doesn't want to wait for the maps."""
-        self.visits.stop(str(request.session_hash), EXPLAINING)
+        self.sessions.stop(str(request.session_hash), EXPLAINING)
         return gr.update(value="Stopping …", interactive=False)
 
     def leave(self, request: gr.Request) -> None:
         """A visitor's page is closed."""
-        self.visits.leave(str(request.session_hash))
+        self.sessions.leave(str(request.session_hash))
 
     def draw(self, given: Answer | None, opacity: float, boxes: bool, threshold: float) -> str:
         """The grid of maps. No model runs."""
@@ -206,31 +211,16 @@ class Desk:
         """What can be taken home: (row of buttons, panel, maps, code, the code as text)."""
         session = str(request.session_hash)
         if given is None:
-            self.visits.packs(session, side, None)
+            self.sessions.packs(session, side, None)
             return gr.update(visible=False), None, None, None, gr.update(value="", visible=False)
         with readable_errors():
             drawn = look_of(opacity, boxes, threshold)
-            code = script(given, drawn)
-            stem = _file_name(f"{Path(given.subject.photograph.name).stem}.{given.subject.spec}")
             folder = Path(tempfile.mkdtemp(dir=self._files))
-            self.visits.packs(session, side, folder)
-            contents = {"png": png(grid(given, drawn)), "npz": maps_npz(given), "py": code.encode()}
-            for suffix, content in contents.items():
-                (folder / f"{stem}.{suffix}").write_bytes(content)
-            files = [str(folder / f"{stem}.{suffix}") for suffix in contents]
-            return gr.update(visible=True), *files, gr.update(value=code, visible=True)
+            self.sessions.packs(session, side, folder)
+            files, code = write_downloads(given, drawn, folder)
+            return gr.update(visible=True), *map(str, files), gr.update(value=code, visible=True)
 
-    def _subject(self, session: str, upload: Upload | None, spec: str, text: str) -> Subject:
-        shown = photograph(upload)
-        self.visits.uses(session, shown.path)
-        return Subject(shown, self._policy.checked_model(spec), lines_of(text))
-
-
-def _file_name(text: str) -> str:
-    """Only what is harmless in a file's name.
-
-    Example:
-        >>> _file_name("cat.timm:vit@/home/me/w.pth")
-        'cat.timm-vit-home-me-w.pth'
-    """
-    return re.sub(r"[^\w.]+", "-", text).strip("-.")[-120:] or "vitcam"
+    def _case(self, session: str, upload: Upload | None, spec: str, text: str) -> Case:
+        shown = photo_file(upload)
+        self.sessions.uses(session, shown.path)
+        return Case(shown, self._policy.checked_model(spec), lines_of(text))

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from visitors import whole, work
+from visitors import job, whole
 
-from vitcam.app.answering import Question, answer, take_apart
+from vitcam.app.answers import Question, answer
+from vitcam.app.downloads import layers_script, script
 from vitcam.app.drawing import Look, grid
-from vitcam.app.heads import heads_of
-from vitcam.app.photograph import photograph
-from vitcam.app.ranking import Subject
-from vitcam.app.script import layers_script, script
+from vitcam.app.layers import heads_of, take_apart
+from vitcam.app.photo_files import photo_file
+from vitcam.app.ranking import Case
 
 
 def run(code, folder):
@@ -47,9 +47,9 @@ def test_gives_the_same_maps_and_picture(ask, tmp_path):
     assert np.abs(np.asarray(picture).astype(int) - np.asarray(expected)).mean() < 0.1
 
 
-def test_gives_the_same_map_of_some_heads(ask, shelf, policy, tmp_path):
+def test_gives_the_same_map_of_some_heads(ask, cache, policy, tmp_path):
     given = ask(1, 42, methods=["agcam"])
-    parts = take_apart(given, shelf, policy, work())
+    parts = take_apart(given, cache, policy, job())
     on = np.ones((6, 6), dtype=bool)
     on[5] = on[2, 3] = False
     heads = heads_of(parts, 1).switched({"on": on.tolist()})
@@ -59,9 +59,9 @@ def test_gives_the_same_map_of_some_heads(ask, shelf, policy, tmp_path):
     assert said == f"{heads.share:.1%} of the map\n"
 
 
-def test_own_photographs_are_read_where_the_script_runs(shelf, policy, mine, tmp_path):
-    subject = Subject(photograph((str(mine), "")), "embedded:photo")
-    given = whole(answer(Question(subject, ("gradcam",), (1,)), shelf, policy, work()))
+def test_own_photographs_are_read_where_the_script_runs(cache, policy, mine, tmp_path):
+    case = Case(photo_file((str(mine), "")), "embedded:photo")
+    given = whole(answer(Question(case, ("gradcam",), (1,)), cache, policy, job()))
     code = script(given, Look())
     assert str(mine.parent) not in code
     maps, _ = maps_of(code, mine.parent)
@@ -71,10 +71,10 @@ def test_own_photographs_are_read_where_the_script_runs(shelf, policy, mine, tmp
 @pytest.mark.parametrize(
     "text", ['"); import os; os.system("x") #', "a\\", "'''\"\"\"", "{x} %s", "ä\u2028b"]
 )
-def test_what_visitors_typed_stays_text(ask, shelf, policy, text):
+def test_what_visitors_typed_stays_text(ask, cache, policy, text):
     given = ask(spec="open_clip:fake", texts=[text, "b"], methods=["agcam"])
     tree = ast.parse(script(given, Look()))
-    ast.parse(layers_script(given, heads_of(take_apart(given, shelf, policy, work()), 0)))
+    ast.parse(layers_script(given, heads_of(take_apart(given, cache, policy, job()), 0)))
     strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     assert text in strings
     imports = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}

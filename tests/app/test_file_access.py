@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vitcam.app.intake import RefusalError, only_own_files
+from vitcam.app.file_access import RefusalError, only_own_files
 
 MINE = "/files/1/cat.jpg"
 seeded = settings(max_examples=200, derandomize=True, database=None, deadline=None)

@@ -1,0 +1,40 @@
+// What the page does in the browser by itself. It is run once, when the page is there.
+() => {
+  const $ = selector => document.querySelector(selector);
+
+  // On a narrow screen the answers are below the questions, out of sight.
+  window.showAnswers = () => {
+    const [questions, answers] = [$('#questions'), $('#answers')];
+    if (answers.getBoundingClientRect().left <= questions.getBoundingClientRect().left) answers.scrollIntoView();
+  };
+
+  // A photograph can be pasted anywhere.
+  document.addEventListener('paste', event => {
+    const file = [...(event.clipboardData?.files ?? [])].find(one => one.type.startsWith('image/'));
+    const input = $('#photograph input[type=file]');
+    if (!file || !input) return;
+    const files = new DataTransfer();
+    files.items.add(file);
+    input.files = files.files;
+    input.dispatchEvent(new Event('change', {bubbles: true}));
+  });
+
+  // Escape stops what runs.
+  document.addEventListener('keydown', event => {
+    const stop = $('#stop');
+    if (event.key === 'Escape' && !event.defaultPrevented && stop?.checkVisibility()
+        && event.target.getAttribute('aria-expanded') !== 'true') stop.click();
+  });
+
+  // What can be seen is said to those who can't see, too.
+  $('#status').setAttribute('aria-live', 'polite');
+  const label = () => {
+    for (const token of document.querySelectorAll('#questions .token'))
+      token.querySelector('[role=button], button')?.setAttribute('aria-label', `Remove ${token.innerText.trim()}`);
+    for (const image of document.querySelectorAll('#shipped img'))
+      image.closest('.gallery-item')?.setAttribute('aria-label',
+        (image.src.match(/(\w+)\.\w+$/)?.[1] ?? 'photograph').replaceAll('_', ' '));
+  };
+  new MutationObserver(label).observe($('#questions'), {childList: true, subtree: true});
+  label();
+}
