@@ -72,6 +72,11 @@ class Visitor:
         expect(self.page.locator("#methods .token")).to_have_count(len(names))
         box.press("Tab")
 
+    def type_class(self, name, side="model"):
+        box = self.page.locator(f"#{side}-typed input")
+        box.fill(name)
+        box.press("Enter")
+
     def explain(self):
         self.page.get_by_role("button", name="Explain").click()
 
@@ -112,6 +117,9 @@ class Visitor:
         path = folder / waiting.value.suggested_filename
         waiting.value.save_as(path)
         return path
+
+    def box(self, selector):
+        return self.page.locator(selector).bounding_box()
 
     def maps(self, side=0):
         """What the pictures of maps show, by row."""

@@ -51,6 +51,16 @@ def test_typed_classes_are_explained_besides(ask):
     assert ask(42, texts=["CAT", "cup", "0"]).names == ["cup", "cat", "dog"]
 
 
+def test_a_wrong_class_does_not_stop_the_others(ask):
+    given = ask(texts=["catt", "cup", "999"])
+    assert given.names == ["cup"]
+    wrong, number = given.wrong_classes
+    assert "no class called 'catt'. Nearest: 'cat'" in wrong
+    assert "there is no class 999" in number
+    assert ask(1, texts=["catt"]).names == ["cat"]
+    assert ask(1, texts=["cup"]).wrong_classes == ()
+
+
 def test_what_is_kept_of_a_photograph_is_small(cache, policy, tmp_path):
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "wide.png")
     case = Case(photo_file((str(tmp_path / "wide.png"), "")), "embedded:photo")

@@ -35,6 +35,13 @@ def test_two_classes_by_three_methods(visit, tmp_path):
     )  # the photograph twice; attention is the same for both classes
     one.settled()
     one.photograph_page("light")
+    expect(one.page.get_by_role("img", name="colours from cold to hot").first).to_be_visible()
+    assert one.box("#busy")["height"] == 0  # nothing lies over the maps once they are there
+    for scrolled in (0, 10_000):
+        one.page.locator("#form").evaluate("(form, to) => form.scrollTo(0, to)", scrolled)
+        form, button = one.box("#form"), one.box("#explain")
+        assert form["y"] + form["height"] <= button["y"]  # it covers nothing
+        expect(one.page.locator("#explain")).to_be_in_viewport(ratio=1)
 
     saved = {kind: one.download(kind, tmp_path) for kind in ("panel", "npz", "script")}
     assert Image.open(saved["panel"]).format == "PNG"
@@ -125,23 +132,46 @@ def test_errors_say_what_to_do_and_can_be_mended(visit, tmp_path):
     one = visit()
     one.explain()
     assert "There is no photograph yet. Drop or paste one" in one.error()
+    one.page.get_by_label("Compare with a second model").check()
     broken = tmp_path / "holiday.jpg"
     broken.write_bytes(photo_path("cat").read_bytes()[:4000])
     one.page.set_input_files("#photograph input[type=file]", broken)
+    for side in ("model", "second-model"):
+        expect(one.page.locator(f"#{side}-classes")).to_contain_text("the message says why")
     text = one.error()
-    assert "holiday.jpg" in text
+    assert text.count("holiday.jpg") == 1  # although two models were to see it
     assert "truncated" in text
     assert "/" not in text
+    one.page.get_by_label("Compare with a second model").uncheck()
     one.give("cat")
-    one.page.locator("#model-text textarea").fill("<img src=x onerror=alert(1)>")
+    one.type_class("<img src=x onerror=alert(1)>")
+    one.type_class("cup")
     one.explain()
     toast = one.page.locator(".toast-body")
     expect(toast).to_contain_text("no class called '<img src=x onerror=alert(1)>'. It has 62 others.")
+    expect(one.page.locator("#maps-0 .vitcam-note").first).to_contain_text("no class called '<img src=x")
+    expect(one.page.locator("#maps-0 img[alt='agcam for cup']")).to_be_visible()
     one.photograph_page("error")
     one.error()
-    one.page.locator("#model-text textarea").fill("cup")
-    one.explain()
-    expect(one.page.locator("#maps-0 img[alt='agcam for cup']")).to_be_visible()
+
+
+def test_names_of_classes_are_completed(visit):
+    one = visit()
+    one.give("cat")
+    box, offered = one.page.locator("#model-typed input"), one.page.get_by_role("option")
+    box.press_sequentially("cu")
+    expect(offered).to_have_text([re.compile("cup")])
+    box.press("ArrowDown")
+    box.press("Enter")
+    box.press_sequentially("camer")
+    offered.filter(has_text="camera").click()
+    box.press_sequentially("astronaut")
+    one.explain()  # what was typed counts without Enter, too
+    one.settled()
+    assert {"agcam for cat", "agcam for cup", "agcam for camera"} <= set(one.maps())
+    expect(
+        one.page.locator("#maps-0 .vitcam-note, #maps-0 .class").filter(has_text="astronaut")
+    ).to_have_count(1)
 
 
 def test_code_names_the_file_as_the_visitor_does(visit, mine):
@@ -190,8 +220,13 @@ def test_two_models_and_prompts(visit):
     one.page.get_by_label("Compare with a second model").check()
     expect(one.page.locator("#second-model input")).to_have_value("open_clip:fake/clip")
     expect(one.page.locator("#second-model-classes")).to_contain_text("compares images with texts")
-    one.page.locator("#second-model-text textarea").fill("a cat\na <b>dog</b>")
-    one.page.locator("#second-model-text textarea").press("Tab")
+    one.page.locator("#second-model-typed input").evaluate(
+        """box => {
+            const clipboardData = new DataTransfer();
+            clipboardData.setData('text', 'a cat\\na <b>dog</b>');
+            box.dispatchEvent(new ClipboardEvent('paste', {clipboardData, bubbles: true, cancelable: true}));
+        }"""
+    )
     expect(one.page.locator("#second-model-classes input:checked")).to_have_count(2)
     one.explain()
     expect(one.page.locator("#maps-0 img")).to_have_count(2)
@@ -260,8 +295,13 @@ def test_on_a_narrow_screen(visit):
     one.explain()
     expect(one.page.locator("#maps-0 img")).to_have_count(8)
     one.settled()
-    expect(one.page.locator("#answers")).to_be_in_viewport(ratio=0.8)
+    for part in ("#look", "#maps-0 .maps >> nth=0"):  # all of the answers is more than fits
+        expect(one.page.locator(part)).to_be_in_viewport(ratio=0.8)
     one.photograph_page("narrow", top=False)
+    for image in one.page.locator("#maps-0 img").all():
+        assert image.bounding_box()["width"] > 150
+    form, button = one.box("#form"), one.box("#explain")
+    assert form["y"] + form["height"] <= button["y"]
     one.tab("Layers and heads")
     expect(one.page.locator("#layers img")).to_have_count(6)
     one.photograph_page("narrow-layers", whole=True)

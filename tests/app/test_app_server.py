@@ -104,7 +104,7 @@ def ranking(address):
     (function, *_) = [
         one
         for one in config["dependencies"]
-        if len(one["outputs"]) == 2 and one["outputs"][1] == ids["model-classes"]
+        if len(one["outputs"]) == 3 and one["outputs"][1] == ids["model-classes"]
     ]
     assert ids["photograph"] in function["inputs"]
     return function["id"]

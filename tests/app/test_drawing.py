@@ -1,9 +1,11 @@
+import base64
 import io
 import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 from visitors import job
 
 from vitcam.app.downloads import maps_npz, png
@@ -18,6 +20,7 @@ from vitcam.app.drawing import (
     paragraphs,
 )
 from vitcam.app.layers import heads_of, take_apart
+from vitcam.render.scale_bar import scale
 
 
 class Read(HTMLParser):
@@ -77,6 +80,22 @@ def test_names_are_escaped(ask):
     assert f"{evil} " in read.texts
     assert f"agcam for {evil}" in read.alts
     assert paragraphs("<b>\nx") == "&lt;b&gt;<br>x"
+
+
+def test_a_wrong_class_is_said_beside_the_others(ask):
+    read = Read(maps_html(ask(1, texts=["<i>catt"]), Look()))
+    assert len([text for text in read.texts if "no class called '<i>catt'" in text]) == 1
+    assert "agcam for cat" in read.alts
+
+
+def test_colours_have_a_scale(ask):
+    given = ask(1)
+    html = maps_html(given, Look())
+    assert html.count("of each map") == 1
+    data = re.search(r"url\(data:image/png;base64,([^)]+)\)", html)[1]
+    bar = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert (bar == np.asarray(scale(128, 12, Look().opacity))).all()
+    assert data not in maps_html(given, Look(opacity=0.3))
 
 
 def test_looks_change_the_picture_and_not_the_maps(ask):

@@ -13,7 +13,9 @@ from vitcam.app import components
 from vitcam.app.components import PhotographBox
 from vitcam.app.handlers import EXPLAINING, Handlers
 from vitcam.app.layer_handlers import LayerHandlers
-from vitcam.app.updates import NO_PHOTOGRAPH, NO_TEXTS, readable_errors
+from vitcam.app.photo_files import photo_file
+from vitcam.app.ranking import Case, Ranking
+from vitcam.app.updates import NO_PHOTOGRAPH, NO_TEXTS, completions, readable_errors
 from vitcam.errors import ImageError
 from vitcam.photos import photo_path
 
@@ -67,7 +69,12 @@ def is_skip(value):
 
 def rank(handlers, *asked):
     """(ranking, ticks) in the end; None where they are left as they are."""
-    last = [None, None]
+    return ranked(handlers, *asked)[:2]
+
+
+def ranked(handlers, *asked):
+    """(ranking, ticks, names to complete) in the end, likewise."""
+    last = [None] * 3
     for one in handlers.rank(ME, *asked):
         last = [before if is_skip(new) else new for before, new in zip(last, one, strict=True)]
     return last
@@ -88,7 +95,7 @@ def test_while_a_photograph_is_ranked_old_classes_are_gone(handlers, cache):
         waiting = handlers.rank(ME, True, CAT, "embedded:photo", "", ranking)
         assert next(waiting)[0] is None
         assert next(waiting)[1]["info"] == "Waiting for 1 other visitor …"
-    *_, (_, ticks) = waiting
+    *_, (_, ticks, _) = waiting
     assert ticked(ticks)[0].startswith("cat · ")
 
 
@@ -96,10 +103,52 @@ def test_a_photograph_that_cannot_be_ranked_has_no_classes(handlers):
     said = []
     with pytest.raises(gr.Error, match=r"doesn&#x27;t say where the model is from"):
         said.extend(handlers.rank(ME, True, CAT, "nonsense", "", None))
-    failed, ticks = said[-1]
+    failed, ticks, names = said[-1]
+    assert is_skip(names) or names["choices"] == []
     assert ticks["choices"] == []
     assert "message says why" in ticks["info"]
     assert rank(handlers, True, CAT, "nonsense", "", failed) == [None, None]  # it isn't said again
+
+
+def test_names_are_completed(handlers):
+    ranking, _, names = ranked(handlers, True, CAT, "embedded:photo", [], None)
+    assert len(names["choices"]) == 62
+    assert {"cat", "cup"} <= set(names["choices"])
+    assert ranked(handlers, True, BOTH, "embedded:photo", [], ranking)[2] is None  # they are known
+    _, _, names = ranked(handlers, True, CAT, "open_clip:fake", ["a cat"], ranking)
+    assert names["choices"] == []  # texts are anything
+
+
+def test_classes_of_one_name_are_told_apart():
+    case = Case(photo_file(CAT), "a model")
+    names = ("crane", "cat", "crane")
+    choices = completions(Ranking(case, False, (), (), (), names))["choices"]
+    assert choices == [("crane (class 0)", "0"), "cat", ("crane (class 2)", "2")]
+
+
+def test_a_bad_photograph_says_so_once(handlers, tmp_path):
+    bad = tmp_path / "holiday.jpg"
+    bad.write_bytes(photo_path("cat").read_bytes()[:4000])
+    upload = (str(bad), "holiday.jpg")
+    with pytest.raises(gr.Error, match="truncated"):
+        rank(handlers, True, upload, "embedded:photo", [], None)
+    _, ticks = rank(
+        handlers, True, upload, "open_clip:fake", [], None
+    )  # the second model, or the same event again
+    assert "message says why" in ticks["info"]
+    rank(handlers, True, CAT, "embedded:photo", [], None)
+    with pytest.raises(gr.Error, match="truncated"):  # it was mended in between, and comes anew
+        rank(handlers, True, upload, "embedded:photo", [], None)
+
+
+def test_a_wrong_class_is_said_once_the_others_are_explained(handlers):
+    told = []
+    with pytest.raises(gr.Error, match="no class called &#x27;catt&#x27;"):
+        told.extend(steps(handlers, text=["catt", "cup"]))
+    given, *_, html = shown(told)
+    assert given.names == ["cup"]
+    assert "agcam for cup" in html
+    assert told[-1][0] == ""  # nothing is being done any more
 
 
 def test_nothing_to_rank(handlers):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import vitcam.app
-from vitcam.app.policy import MAX_METHODS, is_loopback, lines_of, policy_for
+from vitcam.app.policy import MAX_METHODS, is_loopback, policy_for, texts_of
 from vitcam.errors import MethodError, ModelError, TargetError
 
 
@@ -78,12 +78,13 @@ def test_strangers_give_no_options():
 
 
 def test_lines():
-    assert lines_of(" a cat\r\n\na dog\na cat\n") == ("a cat", "a dog")
-    assert lines_of(None) == ()
+    assert texts_of(" a cat\r\n\na dog\na cat\n") == ("a cat", "a dog")
+    assert texts_of([" a cat", "a dog\nx", "a cat", ""]) == ("a cat", "a dog", "x")
+    assert texts_of(None) == ()
     with pytest.raises(TargetError, match=r"At most 50 .* these are 51"):
-        lines_of("\n".join(map(str, range(51))))
+        texts_of("\n".join(map(str, range(51))))
     with pytest.raises(TargetError, match=r"at most 300 characters; 'x{40}'… has 301"):
-        lines_of("x" * 301)
+        texts_of("x" * 301)
 
 
 def test_what_is_computed_knows_nothing_of_gradio():

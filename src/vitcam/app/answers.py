@@ -52,6 +52,7 @@ class Answer:
         explanations: by the methods' names, in that order, all of the same classes; their photograph is
             reduced.
         problems: by the names of methods that don't work on this model, why.
+        wrong_classes: what is wrong with names that were typed beside the classes explained.
     """
 
     case: Case
@@ -59,6 +60,7 @@ class Answer:
     methods: tuple[str, ...]
     explanations: Mapping[str, Explanation]
     problems: Mapping[str, str] = field(default_factory=dict)
+    wrong_classes: tuple[str, ...] = ()
 
     @property
     def pending(self) -> int:
@@ -98,6 +100,7 @@ class _Seen:
     case: Case
     ranking: Ranking
     classes: tuple[int, ...]
+    wrong_classes: tuple[str, ...]
     tensor: Float[Tensor, "1 3 height width"]
     small: Image.Image
 
@@ -139,6 +142,7 @@ def answer(question: Question, cache: ModelCache, policy: Policy, job: Job) -> I
                 tuple(name for name in methods if name not in problems),
                 {name: explanations[name] for name in methods if name in explanations},
                 dict(problems),
+                seen.wrong_classes,
             )
     if not explanations:
         raise MethodError("\n".join(dict.fromkeys(problems.values())))
@@ -189,10 +193,24 @@ def _see(loaded: LoadedModel, question: Question, policy: Policy) -> _Seen:
     own = _own(loaded, question.case)
     ranking = rank(loaded, own, picture)
     named = classifier(loaded, own.prompts)
-    more = () if loaded.promptable else map(named.class_index, question.case.prompts)
-    classes = _chosen((*question.ticked, *more), ranking)
+    typed, wrong = ([], []) if loaded.promptable else _named_classes(loaded, question.case.prompts)
+    asked = (*question.ticked, *typed)
+    if wrong and not asked:
+        raise TargetError("\n".join(wrong))
+    classes = _chosen(asked, ranking)
     small = reduced(loaded.preprocessing.seen(picture))
-    return _Seen(own, ranking, classes, named.preprocess([picture]), small)
+    return _Seen(own, ranking, classes, tuple(wrong), named.preprocess([picture]), small)
+
+
+def _named_classes(loaded: LoadedModel, names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The indices of the classes that there are, and what is wrong with the others' names."""
+    classes, wrong = [], []
+    for name in names:
+        try:
+            classes.append(loaded.class_index(name))
+        except TargetError as error:
+            wrong.append(str(error))
+    return classes, wrong
 
 
 def _explained(

@@ -58,7 +58,7 @@ class Ticks(gr.CheckboxGroup, metaclass=_Component):
 
 
 class Choices(gr.Dropdown, metaclass=_Component):
-    """A choice, likewise."""
+    """Choices, likewise."""
 
     is_template = True
 
@@ -73,7 +73,7 @@ class ModelInputs:
     wanted: Any
     spec: Any
     ticks: Any
-    text: Any
+    typed: Any
     ranking: Any
 
 
@@ -110,7 +110,7 @@ def photograph(shipped: list[str]) -> tuple[Any, Any]:
     box = PhotographBox(
         type="filepath",
         sources=["upload", "clipboard"],
-        label="PhotoFile: drop, paste or choose",
+        label="Photograph: drop, paste or choose",
         height=240,
         buttons=["fullscreen"],
         elem_id="photograph",
@@ -165,14 +165,17 @@ def model_inputs(policy: Policy, wanted: Any, label: str, first: str) -> ModelIn
         elem_id=f"{name}-classes",
         elem_classes="classes",
     )
-    text = gr.Textbox(
+    typed = Choices(
+        [],
+        value=[],
+        multiselect=True,
+        allow_custom_value=True,
         label="Other classes, or prompts for a CLIP model",
-        placeholder="one per line",
-        lines=2,
-        max_lines=8,
-        elem_id=f"{name}-text",
+        info="Names are completed as you type. Press Enter after each.",
+        elem_id=f"{name}-typed",
+        elem_classes="typed",
     )
-    return ModelInputs(wanted, spec, ticks, text, gr.State(None))
+    return ModelInputs(wanted, spec, ticks, typed, gr.State(None))
 
 
 def look() -> list[Any]:

@@ -26,6 +26,7 @@ from vitcam.heatmap import normalize, upsample
 from vitcam.printable import percent
 from vitcam.render import Cell, overlay
 from vitcam.render.overlay import DEFAULT_OPACITY
+from vitcam.render.scale_bar import scale
 
 
 @dataclass(frozen=True)
@@ -97,29 +98,42 @@ def maps_html(answer: Answer, look: Look) -> str:
     """The grid of maps as a table: methods across, classes down."""
     photograph = _image(reduced(answer.first.photographs[0], 320), answer.case.photograph.name)
     columns = ("photograph", *answer.methods)
-    head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in columns)
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     ratio = "{} / {}".format(*answer.first.photographs[0].size)
-    pending = f'<td class="pending"><span style="aspect-ratio: {ratio}">to come</span></td>'
+    pending = f'<span class="pending" style="aspect-ratio: {ratio}">to come</span>'
     rows = []
     for name, share, pictures in zip(answer.names, answer.probabilities, overlays(answer, look), strict=True):
-        found = {
-            method: f"<td>{_image(picture, f'{method} for {name}')}</td>"
+        maps = {
+            method: _image(picture, f"{method} for {name}")
             for method, picture in zip(answer.explanations, pictures, strict=True)
         }
-        maps = "".join(found.get(method, pending) for method in answer.methods)
+        cells = (photograph, *(maps.get(method, pending) for method in answer.methods))
+        row = (
+            f'<td data-column="{escape(column)}">{cell}</td>'
+            for column, cell in zip(columns, cells, strict=True)
+        )
         rows.append(
             f'<tr class="class"><th scope="rowgroup" colspan="{len(columns)}">'
             f"<span>{escape(name)} <small>{escape(percent(share))}</small></span></th></tr>"
-            f"<tr><td>{photograph}</td>{maps}</tr>"
+            f'<tr class="maps" style="max-width: {328 * len(columns)}px">{"".join(row)}</tr>'
         )
     spec = escape(answer.case.spec)
-    said = [*notes(answer), *(f"No map by {name}: {problem}" for name, problem in answer.problems.items())]
+    without = (f"No map by {name}: {problem}" for name, problem in answer.problems.items())
+    said = (*answer.wrong_classes, *notes(answer), *without)
     note = "".join(f'<p class="vitcam-note">{escape(text)}</p>' for text in said)
     return (
         f'<div class="vitcam-maps" tabindex="0" role="region" aria-label="Maps of {spec}">'
-        f'<table style="min-width: {100 * len(columns)}px">'
-        f"<caption><span>{spec}</span></caption><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-        f"</table>{note}</div>"
+        f"<table><caption><span>{spec}</span>{scale_html(look)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}</div>"
+    )
+
+
+def scale_html(look: Look) -> str:
+    """What colours mean, as in panels."""
+    data = _as_data(scale(128, 12, look.opacity), "PNG")
+    return (
+        '<span class="vitcam-scale">min <span class="colors" role="img" aria-label="colours from cold to hot" '
+        f'style="background-image: url({data})"></span> max <small>of each map</small></span>'
     )
 
 
@@ -144,7 +158,8 @@ def kept_html(answer: Answer, parts: Decomposition, heads: Heads, look: Look) ->
             (heads.on, f"those switched on: {percent(heads.share)}"),
         )
     ]
-    return _figures([(picture, f"{label} of agcam for {name}", label) for picture, label in figures], "kept")
+    drawn = _figures([(picture, f"{label} of agcam for {name}", label) for picture, label in figures], "kept")
+    return drawn + scale_html(look)
 
 
 def layers_html(answer: Answer, parts: Decomposition, heads: Heads, look: Look) -> str:
@@ -173,11 +188,6 @@ def paragraphs(text: str) -> str:
     return escape(text).replace("\n", "<br>")
 
 
-def _breakable(name: str) -> str:
-    """A method's name, its options on a line of their own where there is little room."""
-    return escape(name).replace("(", "<wbr>(")
-
-
 def _figures(figures: list[tuple[Image.Image, str, str]], kind: str) -> str:
     inner = "".join(
         f"<figure>{_image(picture, alt)}<figcaption>{escape(label)}</figcaption></figure>"
@@ -187,10 +197,14 @@ def _figures(figures: list[tuple[Image.Image, str, str]], kind: str) -> str:
 
 
 def _image(picture: Image.Image, alt: str) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=88)
-    data = base64.b64encode(buffer.getvalue()).decode()
     return (
-        f'<img src="data:image/jpeg;base64,{data}" alt="{escape(alt)}" '
+        f'<img src="{_as_data(picture, "JPEG", quality=88)}" alt="{escape(alt)}" '
         f'width="{picture.width}" height="{picture.height}">'
     )
+
+
+def _as_data(picture: Image.Image, kind: str, **options: int) -> str:
+    """The picture as an address."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -11,7 +11,7 @@ from vitcam.app.components import LayerView, ModelInputs, ModelOutputs
 from vitcam.app.handlers import Handlers
 from vitcam.app.layer_handlers import LayerHandlers
 
-Side = tuple[ModelInputs, ModelOutputs]
+ModelParts = tuple[ModelInputs, ModelOutputs]
 
 SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 RUNNING: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 64, **SILENT}
@@ -31,17 +31,17 @@ def connect_shipped(handlers: Handlers, shipped: Any, photograph: Any) -> None:
     shipped.click(lambda index: handlers.shipped[index], shipped, photograph, **SILENT)
 
 
-def connect_classes(handlers: Handlers, photograph: Any, sides: Sequence[Side]) -> None:
+def connect_classes(handlers: Handlers, photograph: Any, sides: Sequence[ModelParts]) -> None:
     """Whatever changes what a model is asked about lists its classes anew."""
     for asked, _ in sides:
-        triggers = [photograph.change, asked.spec.change, asked.text.blur]
+        triggers = [photograph.change, asked.spec.change, asked.typed.change]
         if isinstance(asked.wanted, gr.Checkbox):
             triggers.append(asked.wanted.change)
         gr.on(
             triggers,
             handlers.rank,
-            [asked.wanted, photograph, asked.spec, asked.text, asked.ranking],
-            [asked.ranking, asked.ticks],
+            [asked.wanted, photograph, asked.spec, asked.typed, asked.ranking],
+            [asked.ranking, asked.ticks, asked.typed],
             **SETTLED,
             **RUNNING,
         )
@@ -55,7 +55,7 @@ def connect_answers(
     drawn: Sequence[Any],
     tabs: Any,
     status: Any,
-    sides: Sequence[Side],
+    sides: Sequence[ModelParts],
 ) -> None:
     """One button runs the models, whose maps are shown as they are finished; one ends it. Sliders only draw."""
     start, stop = buttons
@@ -71,7 +71,7 @@ def connect_answers(
         **SILENT,
     )
     asked = [
-        part for side, _ in sides for part in (side.wanted, side.spec, side.text, side.ticks, side.ranking)
+        part for side, _ in sides for part in (side.wanted, side.spec, side.typed, side.ticks, side.ranking)
     ]
     run = busy.then(
         handlers.explain,
@@ -125,7 +125,7 @@ def connect_layers(
     tab: Any,
     apart: LayerView,
     drawn: Sequence[Any],
-    sides: Sequence[Side],
+    sides: Sequence[ModelParts],
 ) -> None:
     """Opening the view, or another class or model there, takes the map apart; switches and sliders only draw."""
     answers = [shown.answer for _, shown in sides]

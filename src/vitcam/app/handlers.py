@@ -16,7 +16,7 @@ from vitcam.app.downloads import write_downloads
 from vitcam.app.drawing import Look, maps_html, status_html
 from vitcam.app.model_cache import ModelCache
 from vitcam.app.photo_files import Upload, photo_file
-from vitcam.app.policy import Policy, lines_of
+from vitcam.app.policy import Policy, texts_of
 from vitcam.app.queue import Job, Stop, Stopped, relayed
 from vitcam.app.ranking import Case, Ranking
 from vitcam.app.sessions import Sessions
@@ -25,12 +25,13 @@ from vitcam.app.updates import (
     NO_PHOTOGRAPH,
     NOTHING_LISTED,
     case_of,
+    completions,
     indices,
     look_of,
     readable_errors,
     ticks,
 )
-from vitcam.errors import VitcamError
+from vitcam.errors import TargetError, VitcamError
 from vitcam.photos import PHOTOS, photo_path
 
 RANKING, EXPLAINING = "ranking", "explaining"
@@ -43,7 +44,7 @@ class Side:
 
     wanted: bool
     spec: str
-    text: str
+    typed: Sequence[str]
     ticked: Sequence[str]
     known: Ranking | None
 
@@ -71,38 +72,40 @@ class Handlers:
         wanted: bool,
         upload: Upload | None,
         spec: str,
-        text: str,
+        typed: Sequence[str],
         known: Ranking | None,
-    ) -> Iterator[tuple[Any, Any]]:
-        """The most probable classes, to be ticked: (ranking, the ticks)."""
+    ) -> Iterator[tuple[Any, Any, Any]]:
+        """The most probable classes, to be ticked: (ranking, the ticks, what can be typed besides)."""
         if not (wanted and upload):
-            yield None, gr.update(choices=[], value=[], info=NO_PHOTOGRAPH)
+            yield None, gr.update(choices=[], value=[], info=NO_PHOTOGRAPH), gr.skip()
             return
         session = str(request.session_hash)
         with readable_errors(), self.sessions.working(session, RANKING) as stop:
             case: Case | None = None
             try:
-                case = self._case(session, upload, spec, text)
+                case = self._case(session, upload, spec, typed)
                 if known is not None and known.case == case_of(case, known):
                     # one that yields nothing at all would, for gradio, have yielded None
-                    yield gr.skip(), gr.skip()
+                    yield gr.skip(), gr.skip(), gr.skip()
                     return
-                yield None, gr.update(choices=[], value=[], info="Looking …")  # others' meant something else
+                # the ticks of others meant something else
+                yield None, gr.update(choices=[], value=[], info="Looking …"), gr.skip()
                 question = Question(case, ())
                 for step in relayed(
                     lambda tell: iter([look(question, self._cache, self._policy, Job(session, tell, stop))])
                 ):
                     if isinstance(step, str):
-                        yield gr.skip(), gr.update(info=f"{step} …")
+                        yield gr.skip(), gr.update(info=f"{step} …"), gr.skip()
                     else:
-                        yield step, ticks(step, step.first_choice)
+                        self.sessions.is_news(session, "")
+                        yield step, ticks(step, step.first_choice), completions(step, known)
             except Stopped:  # the visitor has left
                 return
-            except VitcamError:
-                # gradio tells of one photograph twice; what is wrong with it is said once
+            except VitcamError as error:
                 failed = None if case is None else Ranking(case, False, (), (), ())
-                yield failed, gr.update(choices=[], value=[], info=NOTHING_LISTED)
-                raise
+                yield failed, gr.update(choices=[], value=[], info=NOTHING_LISTED), completions(failed, known)
+                if self.sessions.is_news(session, str(error)):
+                    raise
 
     def explain(
         self,
@@ -159,7 +162,7 @@ class Handlers:
         stop: Stop,
     ) -> Iterator[tuple[str, list[Any] | None]]:
         """The status, and what is shown of one side where that is new."""
-        case = self._case(session, upload, side.spec, side.text)
+        case = self._case(session, upload, side.spec, side.typed)
         # ticks of another photograph, model or text mean other classes
         valid = side.known is not None and side.known.case == case_of(case, side.known)
         question = Question(case, tuple(methods or ()), indices(side.ticked) if valid else ())
@@ -182,6 +185,8 @@ class Handlers:
                 given = given.finished
                 yield gr.skip(), [given, given.ranking, gr.skip(), maps_html(given, drawn)]
             raise
+        if given is not None and given.wrong_classes:
+            raise TargetError("\n".join(given.wrong_classes))
 
     def stop(self, request: gr.Request) -> Any:
         """A visitor doesn't want to wait for the maps."""
@@ -220,7 +225,7 @@ class Handlers:
             files, code = write_downloads(given, drawn, folder)
             return gr.update(visible=True), *map(str, files), gr.update(value=code, visible=True)
 
-    def _case(self, session: str, upload: Upload | None, spec: str, text: str) -> Case:
+    def _case(self, session: str, upload: Upload | None, spec: str, typed: Sequence[str]) -> Case:
         shown = photo_file(upload)
         self.sessions.uses(session, shown.path)
-        return Case(shown, self._policy.checked_model(spec), lines_of(text))
+        return Case(shown, self._policy.checked_model(spec), texts_of(typed))

@@ -20,16 +20,17 @@ KEPT = 3600
 def build_page(handlers: Handlers, layer_handlers: LayerHandlers, policy: Policy) -> gr.Blocks:
     """The whole app, not yet running."""
     with gr.Blocks(title="vitcam", analytics_enabled=False, fill_width=True, delete_cache=(60, KEPT)) as page:
-        gr.Markdown(TITLE, elem_id="title")
         codes = [components.code(0), components.code(1)]
         with gr.Row():
             with gr.Column(scale=2, min_width=320, elem_id="questions"):
-                photograph, shipped = components.photograph(handlers.shipped)
-                first = components.model_inputs(policy, gr.State(True), "Model", policy.specs[0])
-                methods = components.methods(policy)
-                comparing = gr.Checkbox(label="Compare with a second model", elem_id="comparing")
-                with gr.Column(visible=False) as second_box:
-                    second = components.model_inputs(policy, comparing, "Second model", policy.specs[-1])
+                gr.Markdown(TITLE, elem_id="title")
+                with gr.Column(elem_id="form"):
+                    photograph, shipped = components.photograph(handlers.shipped)
+                    first = components.model_inputs(policy, gr.State(True), "Model", policy.specs[0])
+                    methods = components.methods(policy)
+                    comparing = gr.Checkbox(label="Compare with a second model", elem_id="comparing")
+                    with gr.Column(visible=False) as second_box:
+                        second = components.model_inputs(policy, comparing, "Second model", policy.specs[-1])
                 button = gr.Button("Explain", variant="primary", elem_id="explain")
             with gr.Column(scale=5, min_width=320, elem_id="answers"):
                 with gr.Row(elem_id="look"):

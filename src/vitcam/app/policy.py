@@ -119,17 +119,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def lines_of(text: str | None) -> tuple[str, ...]:
-    """The texts in a box, one per line, each once.
+def texts_of(typed: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The texts that a visitor typed, each once; in one text, one per line.
 
     Raises:
         TargetError: there are too many, or one is too long.
 
     Example:
-        >>> lines_of("a cat\\n\\n a dog ")
+        >>> texts_of(["a cat", " a dog "])
         ('a cat', 'a dog')
     """
-    lines = tuple(dict.fromkeys(line.strip() for line in (text or "").splitlines() if line.strip()))
+    text = typed if isinstance(typed, str) else "\n".join(map(str, typed or ()))
+    lines = tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
     if len(lines) > MAX_PROMPTS:
         raise TargetError(f"At most {MAX_PROMPTS} classes or prompts can be given; these are {len(lines)}.")
     for line in lines:

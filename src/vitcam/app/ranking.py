@@ -44,6 +44,7 @@ class Ranking:
         classes: their indices, the most probable first.
         names: of these classes.
         probabilities: of these classes.
+        all_names: of all classes of the model, in their order; () if they are the visitor's texts, or have no names.
     """
 
     case: Case
@@ -51,6 +52,7 @@ class Ranking:
     classes: tuple[int, ...]
     names: tuple[str, ...]
     probabilities: tuple[float, ...]
+    all_names: tuple[str, ...] = ()
 
     @property
     def first_choice(self) -> tuple[int, ...]:
@@ -108,6 +110,7 @@ def rank(loaded: LoadedModel, case: Case, picture: Image.Image) -> Ranking:
         classes,
         tuple(class_name(named, index) for index in classes),
         tuple(top.values.tolist()),
+        () if loaded.promptable else loaded.class_names or (),
     )
 
 

@@ -30,12 +30,14 @@ class Session:
         stops: of the work that is being done, with its kind.
         uploads: the photographs that were used, the last one at the end.
         packed: the folders to download, by the side of the page.
+        fault: what was said to be wrong with the last question about classes; "" if nothing was.
         leaving: forgets the visitor after a while; None if they are here.
     """
 
     stops: dict[Stop, str] = field(default_factory=dict)
     uploads: list[Path] = field(default_factory=list)
     packed: dict[int, Path] = field(default_factory=dict)
+    fault: str = ""
     leaving: threading.Timer | None = None
 
 
@@ -110,6 +112,13 @@ class Sessions:
                 packed[side] = folder
         if before is not None:
             shutil.rmtree(before, ignore_errors=True)
+
+    def is_news(self, session: str, fault: str) -> bool:
+        """Whether a visitor hasn't been told just this: two models may find the same fault with one photograph."""
+        with self._lock:
+            state = self._session(session)
+            before, state.fault = state.fault, fault
+        return fault != before
 
     def leave(self, session: str) -> None:
         """A visitor's page is closed: nothing is computed for it any more, and after a while it is forgotten."""

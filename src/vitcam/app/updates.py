@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -41,6 +42,25 @@ def ticks(ranking: Ranking, ticked: Sequence[int], given: Answer | None = None) 
     choices = [(f"{name} · {percent(share)}", str(index)) for index, (name, share) in named.items()]
     info = NO_TEXTS if ranking.promptable and not choices else ""
     return gr.update(choices=choices, value=[str(index) for index in ticked], info=info)
+
+
+def completions(ranking: Ranking | None, known: Ranking | None = None) -> Any:
+    """The names that are completed as they are typed; of classes of one name, each with its index.
+
+    Args:
+        ranking: of the model whose names they are; None: there are none.
+        known: the one before, which may have had the same.
+    """
+    names = ranking.all_names if ranking is not None else ()
+    if known is not None and known.all_names == names:
+        return gr.skip()
+    several = {name for name, count in Counter(names).items() if count > 1}
+    return gr.update(
+        choices=[
+            (f"{name} (class {index})", str(index)) if name in several else name
+            for index, name in enumerate(names)
+        ]
+    )
 
 
 def indices(ticked: Sequence[str] | None) -> tuple[int, ...]:

@@ -7,21 +7,32 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
+from vitcam.render.colors import DEFAULT_COLORMAP
 from vitcam.render.overlay import overlay
 from vitcam.render.stack import beside, blank
 from vitcam.render.text import INK, PALE_INK, font, set_lines
 
 
+def scale(width: int, height: int, opacity: float, colormap: str = DEFAULT_COLORMAP) -> Image.Image:
+    """Heat from cold to hot, as an overlay shows it on a mid-grey photograph.
+
+    Args:
+        width, height: in pixels.
+        opacity, colormap: those of the overlays.
+    """
+    grey = Image.new("RGB", (width, height), (128, 128, 128))
+    return overlay(grey, np.linspace(0, 1, width)[None], opacity=opacity, colormap=colormap)
+
+
 @cache
 def scale_bar(em: int, opacity: float, colormap: str) -> Image.Image:
-    """Heat from cold to hot, as an overlay shows it on a mid-grey photograph, with what its ends mean.
+    """The scale, with what its ends mean.
 
     Args:
         em: the size of the type in pixels.
         opacity, colormap: those of the overlays.
     """
-    grey = Image.new("RGB", (9 * em, em), (128, 128, 128))
-    bar = overlay(grey, np.linspace(0, 1, grey.width)[None], opacity=opacity, colormap=colormap)
+    bar = scale(9 * em, em, opacity, colormap)
     face = font(em)
     words = [
         set_lines([(word, face, ink)], round(face.getlength(word)))

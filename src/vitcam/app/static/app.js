@@ -19,6 +19,22 @@
     input.dispatchEvent(new Event('change', {bubbles: true}));
   });
 
+  // Of several lines that are pasted where names are typed, each is one.
+  document.addEventListener('paste', event => {
+    const box = event.target.closest?.('.typed input');
+    const lines = (event.clipboardData?.getData('text') ?? '').split('\n').map(line => line.trim()).filter(Boolean);
+    if (!box || lines.length < 2) return;
+    event.preventDefault();
+    for (const line of lines) {
+      box.value = line;
+      box.dispatchEvent(new Event('input', {bubbles: true}));
+      box.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true}));
+    }
+  });
+
+  // The list below a box is placed anew when the page scrolls; so it is when the questions do.
+  $('#form').addEventListener('scroll', () => window.dispatchEvent(new Event('scroll')));
+
   // Escape stops what runs.
   document.addEventListener('keydown', event => {
     const stop = $('#stop');
