@@ -4,7 +4,7 @@ import pytest
 from browsing import CHROMIUM, FLAGS, Visitor
 from playwright.sync_api import sync_playwright
 from running import serving
-from visitors import job, load, whole
+from visitors import load, ticket, whole
 
 from vitcam.app.answers import Question, answer
 from vitcam.app.model_cache import ModelCache
@@ -30,7 +30,7 @@ def ask(cache, policy):
 
     def ask(*ticked, photo="cat_and_cup", spec="embedded:photo", methods=("agcam", "rollout"), texts=()):
         case = Case(photo_file((str(photo_path(photo)), "")), spec, tuple(texts))
-        return whole(answer(Question(case, tuple(methods), ticked), cache, policy, job()))
+        return whole(answer(Question(case, tuple(methods), ticked), cache, policy, ticket()))
 
     return ask
 

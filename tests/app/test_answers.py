@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from visitors import EMBEDDED, job, whole
+from visitors import EMBEDDED, ticket, whole
 
 import vitcam
 from vitcam.app.answers import Question, answer, look
@@ -65,7 +65,7 @@ def test_what_is_kept_of_a_photograph_is_small(cache, policy, tmp_path):
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "wide.png")
     case = Case(photo_file((str(tmp_path / "wide.png"), "")), "embedded:photo")
 
-    given = whole(answer(Question(case, ("agcam",)), cache, policy, job()))
+    given = whole(answer(Question(case, ("agcam",)), cache, policy, ticket()))
     assert max(given.first.photographs[0].size) <= 1024
 
 
@@ -83,7 +83,7 @@ def test_clip_without_prompts(ask, cache, policy):
     with pytest.raises(TargetError, match=r"no classes of its own. Write the texts, one per line"):
         ask(spec="open_clip:fake")
     case = Case(photo_file((str(photo_path("cat")), "")), "open_clip:fake")
-    assert look(Question(case, ()), cache, policy, job()).classes == ()
+    assert look(Question(case, ()), cache, policy, ticket()).classes == ()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_model_that_gives_nan(policy):
     ill.module.head.weight.data[0] = float("nan")
     case = Case(photo_file((str(photo_path("cat")), "")), "embedded:photo")
     with pytest.raises(ModelError, match=r"aren't finite"):
-        look(Question(case, ()), ModelCache(lambda _: ill, 1), policy, job())
+        look(Question(case, ()), ModelCache(lambda _: ill, 1), policy, ticket())
 
 
 def test_not_a_transformer(policy):
@@ -188,13 +188,13 @@ def test_not_a_transformer(policy):
     cache = ModelCache(lambda _: load_model("timm:resnet10t", pretrained=False, num_classes=5), 1)
     case = Case(photo_file((str(photo_path("cat")), "")), "timm:resnet10t")
     with pytest.raises(ModelError, match=r"no attention was seen"):
-        whole(answer(Question(case, ("agcam",)), cache, policy, job()))
+        whole(answer(Question(case, ("agcam",)), cache, policy, ticket()))
 
 
 def test_strangers_cannot_name_models(cache):
     case = Case(photo_file((str(photo_path("cat")), "")), "timm:vit_tiny_patch16_224@/etc/passwd")
     with pytest.raises(VitcamError, match=r"offers only embedded:photo"):
-        look(Question(case, ()), cache, policy_for("0.0.0.0", []), job())
+        look(Question(case, ()), cache, policy_for("0.0.0.0", []), ticket())
     assert cache.specs == []
 
 
@@ -203,6 +203,6 @@ def test_strangers_cannot_name_models(cache):
 )
 def test_parts_add_up_to_the_map(ask, cache, policy, spec, texts):
     given = ask(spec=spec, texts=texts, methods=["agcam"])
-    parts = take_apart(given, cache, policy, job())
+    parts = take_apart(given, cache, policy, ticket())
     torch.testing.assert_close(parts.total(), given.first.heatmaps, rtol=1e-4, atol=1e-6)
     assert np.isclose(float(parts.shares[0, 1].sum()), 1)

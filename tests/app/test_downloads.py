@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from visitors import job, whole
+from visitors import ticket, whole
 
 from vitcam.app.answers import Question, answer
 from vitcam.app.downloads import layers_script, script
@@ -49,7 +49,7 @@ def test_gives_the_same_maps_and_picture(ask, tmp_path):
 
 def test_gives_the_same_map_of_some_heads(ask, cache, policy, tmp_path):
     given = ask(1, 42, methods=["agcam"])
-    parts = take_apart(given, cache, policy, job())
+    parts = take_apart(given, cache, policy, ticket())
     on = np.ones((6, 6), dtype=bool)
     on[5] = on[2, 3] = False
     heads = heads_of(parts, 1).switched({"on": on.tolist()})
@@ -61,7 +61,7 @@ def test_gives_the_same_map_of_some_heads(ask, cache, policy, tmp_path):
 
 def test_own_photographs_are_read_where_the_script_runs(cache, policy, mine, tmp_path):
     case = Case(photo_file((str(mine), "")), "embedded:photo")
-    given = whole(answer(Question(case, ("gradcam",), (1,)), cache, policy, job()))
+    given = whole(answer(Question(case, ("gradcam",), (1,)), cache, policy, ticket()))
     code = script(given, Look())
     assert str(mine.parent) not in code
     maps, _ = maps_of(code, mine.parent)
@@ -74,7 +74,7 @@ def test_own_photographs_are_read_where_the_script_runs(cache, policy, mine, tmp
 def test_what_visitors_typed_stays_text(ask, cache, policy, text):
     given = ask(spec="open_clip:fake", texts=[text, "b"], methods=["agcam"])
     tree = ast.parse(script(given, Look()))
-    ast.parse(layers_script(given, heads_of(take_apart(given, cache, policy, job()), 0)))
+    ast.parse(layers_script(given, heads_of(take_apart(given, cache, policy, ticket()), 0)))
     strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     assert text in strings
     imports = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from visitors import job
+from visitors import ticket
 
 from vitcam.app.downloads import maps_npz, png
 from vitcam.app.drawing import (
@@ -137,7 +137,7 @@ def test_raw_maps_to_take_home(ask):
 @pytest.fixture
 def apart(ask, cache, policy):
     given = ask(1, 42, methods=["agcam"])
-    return given, take_apart(given, cache, policy, job())
+    return given, take_apart(given, cache, policy, ticket())
 
 
 def test_all_heads_on_is_agcam(apart):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
-from visitors import job
+from visitors import ticket
 
 import vitcam
 from vitcam.app import components
@@ -91,7 +91,7 @@ def test_ranking_a_photograph(handlers):
 
 def test_while_a_photograph_is_ranked_old_classes_are_gone(handlers, cache):
     ranking, _ = rank(handlers, True, BOTH, "embedded:photo", "", None)
-    with cache.model("embedded:photo", job("somebody else")):
+    with cache.model("embedded:photo", ticket("somebody else")):
         waiting = handlers.rank(ME, True, CAT, "embedded:photo", "", ranking)
         assert next(waiting)[0] is None
         assert next(waiting)[1]["info"] == "Waiting for 1 other visitor …"
@@ -185,7 +185,7 @@ def test_what_was_typed_is_listed_too(handlers):
 
 def test_drawing_and_packing_run_no_model(handlers, cache):
     given, *_ = explain(handlers)
-    with cache.model("embedded:photo", job("somebody with a long run")):
+    with cache.model("embedded:photo", ticket("somebody with a long run")):
         html = handlers.draw(given, 0.5, True, 0.4)
         _, png, npz, py, code = handlers.pack(ME, 0, given, 0.5, True, 0.4)
     assert html.count("<img") == 2
@@ -258,7 +258,7 @@ def test_a_visitor_stops_what_was_asked(handlers):
 
 
 def test_a_visitor_stops_while_waiting_for_another(handlers, cache):
-    with cache.model("embedded:photo", job("somebody else")):
+    with cache.model("embedded:photo", ticket("somebody else")):
         yields = steps(handlers)
         texts = [next(yields)[0], next(yields)[0]]
         assert "Waiting for 1 other visitor" in texts[-1]
@@ -276,7 +276,7 @@ def test_whoever_closes_the_page_leaves_no_work(handlers):
         assert not stop.told
     assert stop.told  # nobody looks on
     for thread in threading.enumerate():
-        if thread.name == "vitcam-job":
+        if thread.name == "vitcam-task":
             thread.join(60)
             assert not thread.is_alive()
 
@@ -332,7 +332,7 @@ def test_layers_of_either_model(handlers, layers):
 
 def test_taking_apart_is_told(handlers, layers, cache):
     given, *_ = explain(handlers)
-    with cache.model("embedded:photo", job("somebody else")):
+    with cache.model("embedded:photo", ticket("somebody else")):
         told = layers.take_apart(ME, given, None, 0, 0, None, *LOOK)
         assert "Taking the map apart" in next(told)[4]
         assert "Waiting for 1 other visitor" in next(told)[4]

@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from visitors import job
+from visitors import ticket
 
 from vitcam.app.model_cache import ModelCache
 from vitcam.errors import ModelError
@@ -9,7 +9,7 @@ from vitcam.errors import ModelError
 
 def use(cache, *specs):
     for spec in specs:
-        with cache.model(spec, job()) as model:
+        with cache.model(spec, ticket()) as model:
             assert model == spec.upper()
 
 
@@ -52,7 +52,7 @@ def test_one_visitor_at_a_time():
 
     def visit(spec):
         barrier.wait()
-        with cache.model(spec, job(str(spec))):
+        with cache.model(spec, ticket(str(spec))):
             inside.append(spec)
             most.append(len(inside))
             inside.remove(spec)

@@ -8,7 +8,7 @@ import torch
 from visitors import EMBEDDED, clip
 
 import vitcam
-from vitcam.app.queue import Job, Queue, Stop, Stoppable, Stopped, relayed
+from vitcam.app.queue import Queue, Stop, Stoppable, Stopped, Ticket, relayed
 from vitcam.methods import METHODS
 from vitcam.photos import photo_path
 
@@ -41,13 +41,13 @@ def test_whoever_looks_away_holds_nobody_up():
     queue, entered = Queue(), threading.Event()
 
     def steps(tell):
-        with queue.turn(Job("me")):
+        with queue.turn(Ticket("me")):
             yield 1
             yield 2
 
     abandoned = relayed(steps)
     assert next(abandoned) == 1
-    with queue.turn(Job("another")):  # although the steps were in the midst of their turn
+    with queue.turn(Ticket("another")):  # although the steps were in the midst of their turn
         entered.set()
     assert entered.is_set()
 
@@ -107,7 +107,7 @@ def waiting(queue, owner, entered, may_leave, told):
 
     def visit():
         try:
-            with queue.turn(Job(owner, tell, stop)):
+            with queue.turn(Ticket(owner, tell, stop)):
                 entered.append(owner)
                 assert may_leave.wait(SECONDS)
         except Stopped:
@@ -125,7 +125,7 @@ def waiting(queue, owner, entered, may_leave, told):
 
 def test_turns_are_in_the_order_of_arrival_and_everybody_hears_their_place():
     queue, entered, told, may_leave = Queue(), [], [], threading.Event()
-    with queue.turn(Job("first")):
+    with queue.turn(Ticket("first")):
         threads = []
         for owner in ("second", "third", "first"):
             thread, stop, heard = waiting(queue, owner, entered, may_leave, told)
@@ -147,7 +147,7 @@ def test_turns_are_in_the_order_of_arrival_and_everybody_hears_their_place():
 
 def test_whoever_waits_for_themselves_is_told_so():
     queue, entered, told, may_leave = Queue(), [], [], threading.Event()
-    with queue.turn(Job("me")):
+    with queue.turn(Ticket("me")):
         thread, stop, heard = waiting(queue, "me", entered, may_leave, told)
         assert heard.wait(SECONDS)
         stop.tell()

@@ -4,7 +4,7 @@ import timm
 import torch
 from torch import nn
 
-from vitcam.app.queue import Job
+from vitcam.app.queue import Ticket
 from vitcam.models import LoadedModel, Preprocessing, load_model
 from vitcam.models.promptable import ImageTower
 
@@ -34,9 +34,9 @@ def load(spec):
     return clip(spec) if "fake" in spec else EMBEDDED if spec == "embedded:photo" else load_model(spec)
 
 
-def job(owner="somebody", tell=lambda text: None):
+def ticket(owner="somebody", tell=lambda text: None):
     """What somebody waits for who doesn't listen."""
-    return Job(owner, tell)
+    return Ticket(owner, tell)
 
 
 def whole(answers):

@@ -69,7 +69,7 @@ def serving() -> Iterator[tuple[str, Callable[[], None]]]:
     end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it runs, so does an event loop that other tests don't expect
 def browser(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless Chromium with a profile of its own."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -87,7 +87,7 @@ def browser(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
         context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def asked(browser: Any) -> list[str]:
     """Every address that any page, or its worker, has asked for."""
     addresses: list[str] = []

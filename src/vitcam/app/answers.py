@@ -13,7 +13,7 @@ from torch import Tensor
 from vitcam.app.model_cache import ModelCache
 from vitcam.app.photo_files import reduced
 from vitcam.app.policy import MAX_CLASSES, Policy
-from vitcam.app.queue import Job
+from vitcam.app.queue import Ticket
 from vitcam.app.ranking import Case, Ranking, classifier, rank
 from vitcam.errors import MethodError, TargetError
 from vitcam.explaining import Explanation, compare
@@ -105,19 +105,19 @@ class _Seen:
     small: Image.Image
 
 
-def look(question: Question, cache: ModelCache, policy: Policy, job: Job) -> Ranking:
+def look(question: Question, cache: ModelCache, policy: Policy, ticket: Ticket) -> Ranking:
     """The most probable classes of a photograph.
 
     Raises:
         VitcamError: the photograph can't be read, the model can't be loaded, or it has no classes.
     """
     case = question.case
-    with cache.model(policy.checked_model(case.spec), job) as loaded:
-        job.tell("Looking")
+    with cache.model(policy.checked_model(case.spec), ticket) as loaded:
+        ticket.tell("Looking")
         return rank(loaded, _own(loaded, case), case.photograph.opened(policy.max_megapixels))
 
 
-def answer(question: Question, cache: ModelCache, policy: Policy, job: Job) -> Iterator[Answer]:
+def answer(question: Question, cache: ModelCache, policy: Policy, ticket: Ticket) -> Iterator[Answer]:
     """The maps that a visitor asks for: the answer grows by the methods that share a pass of the model.
 
     Between them others have their turn, and nothing of the model is kept.
@@ -125,14 +125,14 @@ def answer(question: Question, cache: ModelCache, policy: Policy, job: Job) -> I
     Raises:
         VitcamError: anything about the question is wrong; the message says what. Methods that don't work on the
             model are only a problem of the answer, unless none does.
-        Stopped: the job was told to end.
+        Stopped: the task was told to end.
     """
     methods = policy.checked_methods(question.methods)
     seen: _Seen | None = None
     explanations: dict[str, Explanation] = {}
     problems: dict[str, str] = {}
     for names in in_turns(methods):
-        seen, found, wrong = _turn(question, seen, names, cache, policy, job)
+        seen, found, wrong = _turn(question, seen, names, cache, policy, ticket)
         explanations |= found
         problems |= wrong
         if explanations:
@@ -176,14 +176,14 @@ def _turn(
     names: Sequence[str],
     cache: ModelCache,
     policy: Policy,
-    job: Job,
+    ticket: Ticket,
 ) -> tuple[_Seen, dict[str, Explanation], dict[str, str]]:
     """What the methods found, and what was wrong with them."""
-    with cache.model(policy.checked_model(question.case.spec), job) as loaded:
+    with cache.model(policy.checked_model(question.case.spec), ticket) as loaded:
         if seen is None:
-            job.tell("Looking")
+            ticket.tell("Looking")
             seen = _see(loaded, question, policy)
-        job.tell(f"Explaining by {', '.join(names)}")
+        ticket.tell(f"Explaining by {', '.join(names)}")
         found, problems = _explained(classifier(loaded, seen.case.prompts), seen, names)
     return seen, {name: _slim(one, seen.small) for name, one in found.items()}, problems
 

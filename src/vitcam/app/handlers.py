@@ -17,7 +17,7 @@ from vitcam.app.drawing import Look, maps_html, status_html
 from vitcam.app.model_cache import ModelCache
 from vitcam.app.photo_files import Upload, photo_file
 from vitcam.app.policy import Policy, texts_of
-from vitcam.app.queue import Job, Stop, Stopped, relayed
+from vitcam.app.queue import Stop, Stopped, Ticket, relayed
 from vitcam.app.ranking import Case, Ranking
 from vitcam.app.sessions import Sessions
 from vitcam.app.updates import (
@@ -92,7 +92,9 @@ class Handlers:
                 yield None, gr.update(choices=[], value=[], info="Looking …"), gr.skip()
                 question = Question(case, ())
                 for step in relayed(
-                    lambda tell: iter([look(question, self._cache, self._policy, Job(session, tell, stop))])
+                    lambda tell: iter(
+                        [look(question, self._cache, self._policy, Ticket(session, tell, stop))]
+                    )
                 ):
                     if isinstance(step, str):
                         yield gr.skip(), gr.update(info=f"{step} …"), gr.skip()
@@ -170,7 +172,7 @@ class Handlers:
         yield status_html("Explaining", 0, len(question.methods)), None
         try:
             for step in relayed(
-                lambda tell: answer(question, self._cache, self._policy, Job(session, tell, stop))
+                lambda tell: answer(question, self._cache, self._policy, Ticket(session, tell, stop))
             ):
                 if isinstance(step, str):
                     done = len(question.methods) - given.pending if given else 0

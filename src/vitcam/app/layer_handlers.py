@@ -14,7 +14,7 @@ from vitcam.app.drawing import kept_html, layers_html, status_html
 from vitcam.app.layers import Heads, heads_of, take_apart
 from vitcam.app.model_cache import ModelCache
 from vitcam.app.policy import Policy
-from vitcam.app.queue import Job, Stopped, relayed
+from vitcam.app.queue import Stopped, Ticket, relayed
 from vitcam.app.sessions import Sessions
 from vitcam.app.updates import HINT, look_of, readable_errors
 from vitcam.errors import VitcamError
@@ -75,7 +75,7 @@ class LayerHandlers:
                 try:
                     for step in relayed(
                         lambda tell: iter(
-                            [take_apart(given, self._cache, self._policy, Job(session, tell, stop))]
+                            [take_apart(given, self._cache, self._policy, Ticket(session, tell, stop))]
                         )
                     ):
                         if isinstance(step, str):

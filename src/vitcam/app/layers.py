@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from vitcam.app.answers import Answer
 from vitcam.app.model_cache import ModelCache
 from vitcam.app.policy import Policy
-from vitcam.app.queue import Job
+from vitcam.app.queue import Ticket
 from vitcam.app.ranking import classifier
 from vitcam.explaining import Decomposition, decompose
 
@@ -61,15 +61,15 @@ def heads_of(parts: Decomposition, target: int) -> Heads:
     return Heads(target, shares, np.ones(shares.shape, dtype=np.bool_))
 
 
-def take_apart(given: Answer, cache: ModelCache, policy: Policy, job: Job) -> Decomposition:
+def take_apart(given: Answer, cache: ModelCache, policy: Policy, ticket: Ticket) -> Decomposition:
     """AGCAM by layer and head, of the classes of an answer.
 
     Raises:
         VitcamError: the photograph is gone, or the model has no such layers and heads.
     """
     case = given.case
-    with cache.model(policy.checked_model(case.spec), job) as loaded:
-        job.tell("Taking the map apart")
+    with cache.model(policy.checked_model(case.spec), ticket) as loaded:
+        ticket.tell("Taking the map apart")
         picture = case.photograph.opened(policy.max_megapixels)
         parts = decompose(classifier(loaded, case.prompts), [picture], [given.classes])
     return replace(parts, maps=parts.maps.cpu(), targets=parts.targets.cpu())

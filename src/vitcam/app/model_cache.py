@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vitcam.app.queue import Job, Queue, Stoppable
+from vitcam.app.queue import Queue, Stoppable, Ticket
 from vitcam.models import LoadedModel
 
 
@@ -20,7 +20,7 @@ class ModelCache:
 
     Example:
         >>> cache = ModelCache(vitcam.load_model, room=2)
-        >>> with cache.model("embedded:photo", Job("a visitor")) as model:
+        >>> with cache.model("embedded:photo", Ticket("a visitor")) as model:
         ...     vitcam.explain(model, photo).label()
         Loading embedded:photo
         'cat'
@@ -33,7 +33,7 @@ class ModelCache:
         self._queue = Queue()
 
     @contextmanager
-    def model(self, spec: str, job: Job) -> Iterator[LoadedModel]:
+    def model(self, spec: str, ticket: Ticket) -> Iterator[LoadedModel]:
         """The model, loaded if it isn't in memory; inside the ``with``, nobody else computes.
 
         One at a time, because a model that runs already uses every core, and so that no more memory is needed
@@ -41,11 +41,11 @@ class ModelCache:
 
         Raises:
             VitcamError: it can't be loaded. What failed isn't kept: the next attempt loads again.
-            Stopped: the job was told to end.
+            Stopped: the task was told to end.
         """
-        with self._queue.turn(job), Stoppable(job.stop):
+        with self._queue.turn(ticket), Stoppable(ticket.stop):
             if spec not in self._models:
-                job.tell(f"Loading {spec}")
+                ticket.tell(f"Loading {spec}")
                 while len(self._models) >= self._room:
                     self._models.popitem(last=False)
                 self._models[spec] = self._load(spec)

@@ -1,4 +1,4 @@
-"""Jobs that somebody waits for: they wait for their turn, and end when nobody waits any more."""
+"""Tasks that somebody waits for: they wait for their turn, and end when nobody waits any more."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Tells a job to end. Any thread may tell, the one that works checks."""
+    """Tells a task to end. Any thread may tell, the one that works checks."""
 
     def __init__(self) -> None:
         self._told = threading.Event()
 
     def tell(self) -> None:
-        """The job is to end."""
+        """The task is to end."""
         self._told.set()
 
     @property
     def told(self) -> bool:
-        """Whether the job is to end."""
+        """Whether the task is to end."""
         return self._told.is_set()
 
     def check(self) -> None:
-        """Ends the job if it is to end.
+        """Ends the task if it is to end.
 
         Raises:
             Stopped: it is.
@@ -50,7 +50,7 @@ class Stop:
 
 
 class Stoppable(TorchFunctionMode):
-    """Inside, any operation of torch ends the job once it is told to.
+    """Inside, any operation of torch ends the task once it is told to.
 
     So that it ends in the midst of a method, at the next layer, whatever the method and the model are. Only what
     is written in C++ is out of reach: an ordinary backward pass goes on to its end.
@@ -66,8 +66,8 @@ class Stoppable(TorchFunctionMode):
 
 
 @dataclass(frozen=True)
-class Job:
-    """Something to compute, and who waits for it.
+class Ticket:
+    """Who waits for a task, how they are told of it, and what ends it.
 
     Attributes:
         owner: the visitor.
@@ -103,7 +103,7 @@ def relayed(steps: Callable[[Tell], Iterator[T]]) -> Generator[str | T, None, No
         else:
             found.put((None, None, True))
 
-    threading.Thread(target=run, name="vitcam-job", daemon=True).start()
+    threading.Thread(target=run, name="vitcam-task", daemon=True).start()
     while True:
         step, error, ended = found.get()
         if error is not None:
@@ -114,7 +114,7 @@ def relayed(steps: Callable[[Tell], Iterator[T]]) -> Generator[str | T, None, No
 
 
 POLL = 0.2
-"""Seconds that it may take until one who waits hears that the job is to end."""
+"""Seconds that it may take until one who waits hears that the task is to end."""
 
 
 class Queue:
@@ -122,45 +122,45 @@ class Queue:
 
     Example:
         >>> queue = Queue()
-        >>> with queue.turn(Job("a visitor")):
+        >>> with queue.turn(Ticket("a visitor")):
         ...     "nobody else is inside"
         'nobody else is inside'
     """
 
     def __init__(self) -> None:
-        self._waiting: list[Job] = []  # the first one is inside
+        self._waiting: list[Ticket] = []  # the first one is inside
         self._moved = threading.Condition()
 
     @contextmanager
-    def turn(self, job: Job) -> Iterator[None]:
+    def turn(self, ticket: Ticket) -> Iterator[None]:
         """Waits until all who came before are done.
 
         Raises:
-            Stopped: the job was told to end before its turn came.
+            Stopped: the task was told to end before its turn came.
         """
         with self._moved:
-            self._waiting.append(job)
+            self._waiting.append(ticket)
         try:
-            self._wait(job)
+            self._wait(ticket)
             yield
         finally:
             with self._moved:
-                self._waiting.remove(job)
+                self._waiting.remove(ticket)
                 self._moved.notify_all()
 
-    def _wait(self, job: Job) -> None:
+    def _wait(self, ticket: Ticket) -> None:
         said = None
         while True:
-            job.stop.check()
+            ticket.stop.check()
             with self._moved:
-                place = self._waiting.index(job)
+                place = self._waiting.index(ticket)
                 if place == 0:
                     return
-                text = waiting_for({other.owner for other in self._waiting[:place]} - {job.owner})
+                text = waiting_for({other.owner for other in self._waiting[:place]} - {ticket.owner})
                 if text == said:
                     self._moved.wait(POLL)
             if text != said:
-                job.tell(text)
+                ticket.tell(text)
             said = text
 
 
