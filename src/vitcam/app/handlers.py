@@ -76,10 +76,12 @@ class Handlers:
         known: Ranking | None,
     ) -> Iterator[tuple[Any, Any, Any]]:
         """The most probable classes, to be ticked: (ranking, the ticks, what can be typed besides)."""
+        session = str(request.session_hash)
+        if not upload:
+            self.sessions.is_news(session, "")  # whatever is wrong with the next one is
         if not (wanted and upload):
             yield None, gr.update(choices=[], value=[], info=NO_PHOTOGRAPH), gr.skip()
             return
-        session = str(request.session_hash)
         with readable_errors(), self.sessions.working(session, RANKING) as stop:
             case: Case | None = None
             try:
@@ -99,7 +101,7 @@ class Handlers:
                     if isinstance(step, str):
                         yield gr.skip(), gr.update(info=f"{step} …"), gr.skip()
                     else:
-                        self.sessions.is_news(session, "")
+                        self.sessions.is_news(session, "")  # whatever is wrong with the next one is
                         yield step, ticks(step, step.first_choice), completions(step, known)
             except Stopped:  # the visitor has left
                 return
