@@ -13,7 +13,7 @@ import vitcam
 from contract import oracle
 from families import FAMILIES, images_of, model_of
 from vitcam.errors import MethodError, ModelError
-from vitcam.recording import layerwise
+from vitcam.recording import gradients
 
 # The heads, by hand: from the tokens that leave a block to logits.
 HEADS = {
@@ -179,8 +179,8 @@ def test_wrong_options(options, message):
 
 def test_goes_back_through_the_chosen_layers_only(monkeypatch):
     calls = []
-    backward = layerwise.backward
-    monkeypatch.setattr(layerwise, "backward", lambda *args, **kw: calls.append(1) or backward(*args, **kw))
+    backward = gradients.backward
+    monkeypatch.setattr(gradients, "backward", lambda *args, **kw: calls.append(1) or backward(*args, **kw))
     model, images = model_of("timm vit"), images_of("timm vit", 2)
     vitcam.explain(model, images, "legrad", layers="last:2")
     assert len(calls) == 2

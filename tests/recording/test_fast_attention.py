@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitcam.recording.call import AttentionCall, attention_probabilities, attention_scores
-from vitcam.recording.fast_attention import fast_attention
+from vitcam.recording.attention import AttentionCall, attention_probabilities, attention_scores
+from vitcam.recording.onednn import fast_attention
 
 module = sys.modules[fast_attention.__module__]
 
@@ -36,7 +36,7 @@ def fused(monkeypatch) -> list[AttentionCall]:
     calls: list[AttentionCall] = []
     run = AttentionCall.run
     monkeypatch.setattr(AttentionCall, "run", lambda call: calls.append(call) or run(call))
-    monkeypatch.setattr(module, "_AVAILABLE", True)
+    monkeypatch.setattr(module, "_ATTENTION_AVAILABLE", True)
     return calls
 
 

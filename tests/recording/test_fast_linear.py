@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.onednn import fast_linear
 
 
 @pytest.fixture

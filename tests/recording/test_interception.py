@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vitcam.recording.attention import first_rows, with_head_dimension
+from vitcam.recording.attention import Attention, first_rows, with_head_dimension
 from vitcam.recording.interception import intercept
-from vitcam.recording.passes import Attention
 
 
 def naive(q, k, v, mask=None, scale=None, causal=False):

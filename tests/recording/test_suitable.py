@@ -10,7 +10,7 @@ from torch.func import functional_call, stack_module_state, vmap
 import vitcam
 from small_models import HomemadeViT
 from vitcam.errors import ImageError, ModelError
-from vitcam.recording.suitable import check_tensor, explain_failure
+from vitcam.recording.running import check_tensor, explain_failure
 
 IMAGES = torch.randn(2, 3, 32, 40, generator=torch.Generator().manual_seed(1))
 

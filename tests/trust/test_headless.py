@@ -14,8 +14,7 @@ from families import FAMILIES, images_of, model_of
 from small_models import HomemadeViT, hugging_face, torchvision_vit
 from vitcam.errors import ModelError
 from vitcam.recording import find_logits
-from vitcam.recording.head import check_head
-from vitcam.recording.lineage import Lineage
+from vitcam.recording.classifier import Lineage, check_head
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 

@@ -15,7 +15,7 @@ from vitcam.explaining.batches import AnyModel, any_targets, for_each_batch
 from vitcam.explaining.inputs import Images
 from vitcam.methods import METHODS, obstacle_of
 from vitcam.recording import CallSite, Layout, Need, Overrides, Recording
-from vitcam.recording.heads import Head
+from vitcam.recording.head import Head
 from vitcam.recording.known import know
 from vitcam.types import PatchGrid
 

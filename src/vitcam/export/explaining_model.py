@@ -15,9 +15,8 @@ from vitcam.errors import ModelError
 from vitcam.export.maps import EXPORTABLE, FORWARD_ONLY, Layer, agcam
 from vitcam.methods.options import chosen_layers
 from vitcam.recording import logits_of
-from vitcam.recording.attention import with_head_dimension
+from vitcam.recording.attention import AttentionCall, attention_scores, with_head_dimension
 from vitcam.recording.blocks import block_input
-from vitcam.recording.call import AttentionCall, attention_scores
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.known import Known
 from vitcam.recording.replay import LinearRows, prefix_arguments

@@ -2,16 +2,14 @@
 
 from vitcam.recording.attention import Attention
 from vitcam.recording.binding import Inputs
-from vitcam.recording.fast_linear import fast_linear, transposed_linear
-from vitcam.recording.layerwise import LayerGradients
-from vitcam.recording.layout import CallSite, Layout, Overrides
+from vitcam.recording.gradients import LayerGradients, refuse_in_place
+from vitcam.recording.layout import CallSite, Layout, Overrides, cells
 from vitcam.recording.norm import BlockNorm
-from vitcam.recording.output import find_logits, logits_of
-from vitcam.recording.passes import refuse_in_place
-from vitcam.recording.places import cells
+from vitcam.recording.onednn import fast_linear, transposed_linear
 from vitcam.recording.recorder import record
-from vitcam.recording.recording import Need, Precision, Recording
-from vitcam.recording.score import Score
+from vitcam.recording.recording import Need, Recording
+from vitcam.recording.running import Precision
+from vitcam.recording.score import Score, find_logits, logits_of
 
 __all__ = [
     "Attention",

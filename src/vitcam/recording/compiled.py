@@ -23,12 +23,10 @@ from torch._dynamo.exc import TorchDynamoException
 from torch.overrides import TorchFunctionMode
 
 from vitcam.errors import ModelError
-from vitcam.recording.attention import Attention, among_all_tokens, with_head_dimension
-from vitcam.recording.call import AttentionCall
-from vitcam.recording.fast_attention import fast_attention
-from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.attention import Attention, AttentionCall, among_all_tokens, with_head_dimension
 from vitcam.recording.interception import intercept
 from vitcam.recording.layout import Layout
+from vitcam.recording.onednn import fast_attention, fast_linear
 from vitcam.recording.passes import Pass, Sites
 from vitcam.recording.preserved import replaced_forward
 

@@ -19,13 +19,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
+from vitcam.recording.attention import AttentionCall
 from vitcam.recording.blocks import Tokens, block_input
-from vitcam.recording.call import AttentionCall
-from vitcam.recording.lineage import Lineage
-from vitcam.recording.places import Image
+from vitcam.recording.classifier import Lineage
+from vitcam.recording.layout import Image
 from vitcam.recording.scout import Scouted, other_calls
-from vitcam.recording.unseen import Unseen
-from vitcam.recording.upstream import IMAGE, Upstream
+from vitcam.recording.upstream import IMAGE, Unseen, Upstream
 from vitcam.recording.watch import (
     Rows,
     Watch,
@@ -131,7 +130,7 @@ def follow(
     for start, part in enumerate(rows.split(len(rows) if together else 1)):
         watch, upstream = Watch(model, len(part)), Upstream()
         upstream.mark(part, {IMAGE})
-        looking = Unseen(upstream, watch)
+        looking = Unseen(upstream, watch.place)
         of_part: list[tuple[AttentionCall, Tensor, Tensor | None]] = []
 
         def attend(

@@ -1,168 +1,144 @@
-"""Tells a model with a classification head from a backbone, whose output are features."""
+"""Which tokens a model's head reads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
-from vitcam.recording.lineage import Lineage, Origin
-
-_ATTENTION = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"})
-# Of two tensors that the model computed, these write an attention out. None of them keeps channels where they are.
-_PRODUCTS = frozenset({"matmul", "__matmul__", "linalg_matmul", "bmm", "einsum"})
-_ADDITIONS = frozenset({"add", "__add__", "__radd__", "__iadd__", "add_"})
-_JOINING = frozenset({"cat", "concat", "concatenate"})
-# What is known to leave channels where they are. Behind anything else there is no telling.
-_KEEPING = frozenset(
-    {
-        *_ADDITIONS,
-        *_JOINING,
-        *(
-            "layer_norm",
-            "rms_norm",
-            "batch_norm",
-            "group_norm",
-            "normalize",
-            "norm",
-            "rsqrt",
-            "sqrt",
-            "var",
-            "std",
-        ),
-        *("mean", "sum", "amax", "max", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool2d", "stack"),
-        *(
-            "__getitem__",
-            "select",
-            "narrow",
-            "squeeze",
-            "unsqueeze",
-            "flatten",
-            "reshape",
-            "view",
-            "unbind",
-            "split",
-        ),
-        *(
-            "chunk",
-            "transpose",
-            "permute",
-            "contiguous",
-            "clone",
-            "detach",
-            "expand",
-            "dropout",
-            "alpha_dropout",
-        ),
-        *("to", "float", "type", "type_as", "half", "bfloat16", "double", "nan_to_num"),
-        *(
-            "gelu",
-            "relu",
-            "silu",
-            "tanh",
-            "sigmoid",
-            "clamp",
-            "softmax",
-            "log_softmax",
-            "pow",
-            "__pow__",
-            "square",
-        ),
-        *("sub", "__sub__", "__rsub__", "__isub__", "sub_", "mul", "__mul__", "__rmul__", "__imul__", "mul_"),
-        *("div", "__truediv__", "__rtruediv__", "__itruediv__", "div_", "true_divide", "addcmul", "lerp"),
-    }
-)
+from vitcam.recording.attention import AttentionCall
+from vitcam.recording.gradients import gradients
+from vitcam.recording.interception import intercept
+from vitcam.recording.layout import Layout
+from vitcam.recording.onednn import fast_linear
+from vitcam.recording.passes import Pass
+from vitcam.recording.score import Scorer
 
 
-def check_head(model: nn.Module, logits: Tensor, lineage: Lineage) -> None:
-    """Makes sure that what is taken for logits isn't a backbone's features.
+@dataclass(frozen=True)
+class Head:
+    """What the head reads of one stream of tokens.
 
-    They are features if they are the tokens that leave the last block, selected or pooled, normalised, scaled, put
-    side by side, but never mapped to classes. Where that can't be known, they are taken for logits.
+    Attributes:
+        rows: (tokens,) the share of each token: equal among those that the head reads after the last block, 0
+            elsewhere. All 0 if the output depends on none of them.
+        pools: whether it reads the tokens through an attention of its own.
+    """
+
+    rows: Float[Tensor, " tokens"]
+    pools: bool
+
+
+def heads_of(model: nn.Module, images: Tensor, layout: Layout, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
+    """What the head reads of each stream, by the gradient that comes back from it.
 
     Args:
-        model: the model.
-        logits: what was found in its output, from a pass inside ``lineage``.
-        lineage: how the pass made them.
+        model, layout: the model and its structure.
+        images: those of the pass.
+        run: a pass that gradients go back through.
+        scorer: the scores.
+    """
+    reached = [
+        (layer, (gradient != 0).any(dim=-1).flatten(0, 2).any(dim=0))
+        for layer, gradient in zip(run.layers, gradients(run, scorer), strict=True)
+    ]
+    heads = []
+    for number, stream in enumerate(layout.streams):
+        of_stream = [(layer, rows) for layer, rows in reached if layer.stream == number]
+        last = [rows for layer, rows in of_stream if not layer.pooling][-1]
+        shares = torch.zeros(stream.tokens, device=last.device)
+        shares[: len(last)] = last.float()
+        pools = any(bool(rows.any()) for layer, rows in of_stream if layer.pooling)
+        if not shares.any() and not pools:
+            # The gradient is cut on the way, or the output depends on nothing: what is read shows without it, too.
+            shares = _read_without_gradient(model, images, layout, number, scorer)
+        elif not pools and _reads_others(model, images, layout, number, scorer, shares):
+            shares[stream.grid.patches] = 1.0
+        heads.append(Head(shares / shares.sum().clamp_min(1e-12), pools))
+    return tuple(heads)
+
+
+def _reads_others(
+    model: nn.Module, images: Tensor, layout: Layout, stream: int, scorer: Scorer, read: Tensor
+) -> bool:
+    """Whether the output depends on patches that no gradient comes back to, where it comes back to some.
+
+    So it is where the head takes the largest of the patches: which those are depends on the image.
+    """
+    grid = layout.streams[stream].grid
+    others = torch.zeros_like(read, dtype=torch.bool)
+    others[grid.patches] = read[grid.patches] == 0
+    if not others.any() or int(others.sum()) == grid.tokens:
+        return False
+    return _changes(model, images, layout, stream, scorer, others)
+
+
+def _changes(
+    model: nn.Module, images: Tensor, layout: Layout, stream: int, scorer: Scorer, changed: Tensor
+) -> bool:
+    """Whether the scores change with what the last layer answers some of a stream's tokens."""
+    outputs = [scorer(read_pass(model, images, layout, stream, some)) for some in (None, changed)]
+    return bool((outputs[0] - outputs[1]).abs().max() > 1e-5 * outputs[0].abs().max())
+
+
+def _read_without_gradient(
+    model: nn.Module, images: Tensor, layout: Layout, stream: int, scorer: Scorer
+) -> Float[Tensor, " tokens"]:
+    """Which tokens of a stream the head reads: those whose last answer can't be changed without changing the output.
 
     Raises:
-        ModelError: the model has no classification head.
-
-    Example:
-        >>> from vitcam.recording.lineage import Lineage
-        >>> with Lineage() as lineage:
-        ...     logits = model(images)
-        >>> check_head(model, logits, lineage)
+        ModelError: it reads some patches and not others.
     """
-    origin = lineage.of(logits)
-    if _says_headless(model) or _are_features(origin):
+    tokens, grid = layout.streams[stream].tokens, layout.streams[stream].grid
+    patches = torch.zeros(tokens, dtype=torch.bool)
+    patches[grid.patches] = True
+    shares = torch.zeros(tokens, device=images.device)
+    for changed in _sets(patches):
+        if _changes(model, images, layout, stream, scorer, changed):
+            shares[changed] = 1.0
+    read = shares[patches].sum()
+    if 0 < read < patches.sum():
         raise ModelError(
-            f"{type(model).__name__} has no classification head: its output of shape {tuple(logits.shape)} are the "
-            "features of its last block, not logits of classes. Give it a head (timm: num_classes=…; Hugging Face: a "
-            "…ForImageClassification), or pass `targets` as a function from its output to one score per image, for "
-            "example targets=lambda features: features @ direction"
+            f"which tokens the head of {type(model).__name__} reads couldn't be told: no gradient comes back to "
+            "them, and it reads some patches and not others"
         )
+    return shares
 
 
-def _says_headless(model: nn.Module) -> bool:
-    """Whether a model of timm was made with ``num_classes=0``, and was given no head since."""
-    classifier = getattr(model, "get_classifier", None)
-    return (
-        getattr(model, "num_classes", None) == 0
-        and callable(classifier)
-        and type(classifier()) is nn.Identity
-    )
+def _sets(patches: Tensor) -> Iterator[Tensor]:
+    """Each token of no place alone, and the patches in four parts."""
+    for token in (~patches).nonzero().flatten():
+        alone = torch.zeros_like(patches)
+        alone[token] = True
+        yield alone
+    numbers = patches.cumsum(0) % 4
+    for part in range(4):
+        if bool((some := patches & (numbers == part)).any()):
+            yield some
 
 
-def _are_features(output: Origin) -> bool:
-    """Whether every way back from the output leads to what went into the last block, past the block's own layers."""
-    attentions = [origin.time for origin in _ancestors(output, since=0) if _is_attention(origin)]
-    if not attentions:
-        return False
-    last, width = max(attentions), output.shape[-1]
-    found = False
-    waiting, seen = [(output, False)], set[tuple[Origin, bool]]()
-    while waiting:
-        origin, joined = waiting.pop()
-        if not origin.function or (origin, joined) in seen:  # a weight, such as the bias of a norm
-            continue
-        seen.add((origin, joined))
-        if origin.time < last:
-            if not joined and width not in origin.shape:
-                return False  # compared with prototypes by arithmetic: as many columns as there are of them
-            found = True
-        elif origin.function not in _KEEPING:
-            return False
-        else:
-            joined = joined or origin.function in _JOINING
-            waiting += [(parent, joined) for parent in _way_back(origin)]
-    return found
+def read_pass(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels height width"],
+    layout: Layout,
+    stream: int,
+    changed: Bool[Tensor, " tokens"] | None,
+) -> Any:
+    """The model's output when the last layer of a stream answers some of its tokens otherwise."""
+    last = [index for index, site in enumerate(layout.calls) if site.stream == stream and not site.pools][-1]
+    sites = iter(range(len(layout.calls)))
 
+    def attend(call: AttentionCall) -> Tensor:
+        output = call.run()
+        if next(sites) == last and changed is not None:
+            rows = changed[: output.shape[-2]].to(output.device)[:, None]
+            output = output + rows * output.std()
+        return output
 
-def _way_back(origin: Origin) -> tuple[Origin, ...]:
-    """The parents of a tensor; of a residual addition x + f(x) it is x alone."""
-    made = [parent for parent in origin.parents if parent.function]
-    if origin.function in _ADDITIONS and len(made) == 2:
-        for kept, added in (made, made[::-1]):
-            if any(kept is ancestor for ancestor in _ancestors(added, since=kept.time)):
-                return (kept,)
-    return origin.parents
-
-
-def _ancestors(origin: Origin, since: int) -> Iterator[Origin]:
-    """An origin and what it was made from, back to a time."""
-    waiting, seen = [origin], {origin}
-    while waiting:
-        current = waiting.pop()
-        yield current
-        further = [parent for parent in current.parents if parent.time >= since and parent not in seen]
-        seen.update(further)
-        waiting += further
-
-
-def _is_attention(origin: Origin) -> bool:
-    if origin.function in _ATTENTION:
-        return True
-    computed = [parent for parent in origin.parents if parent.function]
-    return origin.function in _PRODUCTS and len(computed) > 1 and len(origin.shape) > 2
+    with torch.no_grad(), fast_linear(), intercept(attend, written_out=layout.written_out):
+        return model(images)

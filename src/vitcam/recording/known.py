@@ -17,16 +17,16 @@ from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention, with_head_dimension
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import Tokens, block_input
+from vitcam.recording.classifier import check_head
 from vitcam.recording.follow import Followed
-from vitcam.recording.head import check_head
-from vitcam.recording.heads import Head, heads_of
-from vitcam.recording.layout import Layout, Overrides, find_layout
-from vitcam.recording.output import find_logits, logits_of
+from vitcam.recording.head import Head, heads_of
+from vitcam.recording.layout import Layout, Overrides
 from vitcam.recording.passes import Pass, detached_pass, plain_pass
 from vitcam.recording.replay import replay
-from vitcam.recording.score import Score
+from vitcam.recording.score import Score, find_logits, logits_of
 from vitcam.recording.scout import other_tokens
 from vitcam.recording.state import state_of
+from vitcam.recording.structure import find_layout
 from vitcam.recording.watch import change_of, logits_tolerance, tolerance, value_features
 
 _memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()

@@ -1,31 +1,112 @@
-"""What is found out about a model, once per input size, before it is explained."""
+"""The structure of a model at one input size, and how its tokens lie over an image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from vitcam.errors import ModelError
-from vitcam.recording.blocks import find_blocks
-from vitcam.recording.follow import Followed, SeenCall, follow
-from vitcam.recording.grid import even_grids, grids_of_convolutions
-from vitcam.recording.obstacles import (
-    Stream,
-    all_streams,
-    break_of,
-    disorder_of,
-    obstacle_of,
-    reaches,
-    streams_of_calls,
-    unseen_between,
-)
-from vitcam.recording.places import Image, changed_cells, measured_grid, some_cells
-from vitcam.recording.scout import Scouted, other_calls, other_tokens, scout, tokens_at
-from vitcam.recording.watch import Rows, change_of, tolerance
 from vitcam.types import PatchGrid
+
+
+def grids_of_convolutions(tokens: int, convolutions: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The (rows, columns) of what convolutions gave, the last first, that fit a number of tokens.
+
+    The patch embedding is often the last convolution before the first attention whose output has nearly as many
+    places as there are tokens; the tokens left over belong to no place.
+
+    Example:
+        >>> grids_of_convolutions(197, [(112, 112), (14, 14)])
+        [(14, 14)]
+    """
+    fitting = [size for size in convolutions if tokens / 2 < math.prod(size) <= tokens]
+    return list(dict.fromkeys(reversed(fitting)))
+
+
+def even_grids(tokens: int, image_size: tuple[int, int]) -> list[tuple[int, int]]:
+    """The (rows, columns) of square patches with at most 16 tokens left over, the fewest first.
+
+    Example:
+        >>> even_grids(37, (96, 96))
+        [(6, 6), (5, 5)]
+    """
+    found = []
+    for patches in range(tokens, max(0, tokens - 17), -1):
+        height = round(math.sqrt(patches * image_size[0] / image_size[1]))
+        if height and patches % height == 0 and height * image_size[1] == (patches // height) * image_size[0]:
+            found.append((height, patches // height))
+    return found
+
+
+Image = Float[Tensor, "1 channels height width"]
+
+
+def grid_of(order: Sequence[int], height: int, width: int) -> PatchGrid:
+    """The patch grid of which each patch's token is known, row by row."""
+    prefix = min(order)
+    follows = list(order) == list(range(prefix, prefix + len(order)))
+    return PatchGrid(height, width, prefix, () if follows else tuple(order))
+
+
+def cells(grid: PatchGrid, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """The pixels of each patch, row by row of the grid."""
+    top, left, bottom, right = grid.region or (0, 0, *size)
+
+    def cut(start: float, stop: float, parts: int, length: int) -> list[slice]:
+        edges = [round(start + (stop - start) * i / parts) for i in range(parts + 1)]
+        return [slice(max(0, a), max(0, min(b, length))) for a, b in pairwise(edges)]
+
+    rows, columns = cut(top, bottom, grid.height, size[0]), cut(left, right, grid.width, size[1])
+    return [(row, column) for row in rows for column in columns]
+
+
+def changed_copies(image: Image, masks: Bool[Tensor, "copies height width"]) -> Tensor:
+    """Copies of an image, the masked pixels of each changed, always in the same way."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(image.shape[1:], generator=generator).to(image)
+    scale = image.std(correction=0).clamp_min(0.5)
+    other = torch.where(image.mean() > 0, -1.0, 1.0) * 0.5 * scale + noise * scale + image
+    return torch.where(masks[:, None].to(image.device), other.to(image.dtype), image)
+
+
+def some_cells(count: int, copies: int) -> Iterator[list[bool]]:
+    """Which of some places are changed in each of some copies: about half of them, at random, never all or none."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(copies):
+        chosen = torch.rand(count, generator=generator) < 0.5
+        chosen[0], chosen[-1] = True, count == 1
+        yield chosen.tolist()
+
+
+def changed_cells(image: Image, grid: PatchGrid, chosen: Iterable[Sequence[bool]]) -> Tensor:
+    """Copies of an image, in each of which some patches are changed."""
+    places = cells(grid, (image.shape[-2], image.shape[-1]))
+    masks = []
+    for some in chosen:
+        mask = torch.zeros(image.shape[-2:], dtype=torch.bool)
+        for (rows, columns), change in zip(places, some, strict=True):
+            mask[rows, columns] |= change
+        masks.append(mask)
+    return changed_copies(image, torch.stack(masks))
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Tokens of an image that go through attention layers together.
+
+    Attributes:
+        grid: how they lie over the image.
+        tokens: how many there are.
+    """
+
+    grid: PatchGrid
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -148,184 +229,3 @@ class Layout:
     def pooling(self) -> frozenset[str]:
         """The names of those that stand outside the blocks and pool the tokens for the head."""
         return frozenset(call.name for call in self.layers if call.pools)
-
-
-def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layout, Followed]:
-    """Measures a model's structure; its output for the image comes with it.
-
-    Raises:
-        ModelError: the model calls no attention that the image reaches, or which token is which place of the image
-            couldn't be confirmed.
-    """
-    scouted = scout(model, image)
-    before: list[Tensor] = []
-    grid, certain = _first_grid(model, image, scouted, given, before)
-    patches = torch.zeros(scouted.tokens, dtype=torch.bool, device=image.device)
-    patches[grid.patches] = True
-    chosen = _with_half_of(patches)
-    followed = follow(model, image, changed_cells(image, grid, some_cells(grid.tokens, 1)), scouted, chosen)
-    if any((change_of(tokens, followed.first) > 10 * tolerance(followed.dtype)).any() for tokens in before):
-        raise other_tokens(model)
-    calls = followed.calls
-    reached = [index for index, call in enumerate(calls) if reaches(call)]
-    if not reached:
-        raise other_calls(model)
-    blocks = _blocks(model, calls, reached, given.first_block)
-    inside = frozenset(index for index in reached if any(name in blocks for name in calls[index].stack))
-    # An attention behind all blocks, which pools the tokens for the head, may see some of them only.
-    *layers, last = reached
-    pools = bool(layers) and calls[last].own_queries and last not in inside
-    layers = layers if pools else reached
-    stream_of, obstacle = streams_of_calls(calls, reached)
-    streams = [Stream(grid, calls[reached[0]].keys)]
-    obstacle = (
-        obstacle or obstacle_of(calls, layers, inside) or unseen_between(calls, layers, followed.unseen)
-    )
-    obstacle = obstacle or disorder_of(calls, layers, stream_of)
-    if not obstacle and certain:
-        followed_on = {index: stream_of[index] for index in layers}
-        obstacle = break_of(calls, followed_on, chosen, patches, tolerance(followed.dtype))
-    if not obstacle and len(set(stream_of.values())) > 1:
-        streams, obstacle = all_streams(model, image, scouted, calls, stream_of, streams[0])
-    tokens = streams[0].tokens
-    if not obstacle and pools and calls[last].keys not in (tokens, grid.tokens):
-        obstacle = f"the attention that pools its {tokens} tokens sees {calls[last].keys} of them"
-    if not obstacle and not certain:
-        raise _unconfirmed(model, image, scouted)
-    if obstacle:
-        tokens = calls[last].keys * calls[last].windows
-        grid = _grid_behind_obstacle(tokens, grid if certain else None, scouted, image)
-        apart = len(set(stream_of.values()))
-        stream_of, streams = dict.fromkeys(reached, 0), [Stream(grid, tokens)] * apart
-    sites = tuple(
-        CallSite(call.name, stream_of.get(index), pools and index == last, call.queries, call.keys)
-        for index, call in enumerate(calls)
-    )
-    written_out = any(call.written_out for call in calls)
-    layout = Layout(
-        grid,
-        tokens,
-        blocks,
-        sites,
-        tuple(streams),
-        obstacle,
-        written_out,
-        scouted.together,
-        followed.tokens_first,
-        followed.written_over,
-        followed.writes_images,
-        followed.dtype,
-        next((name for before, name in reversed(followed.unseen) if before > layers[-1]), None),
-    )
-    return layout, followed
-
-
-def _first_grid(
-    model: nn.Module, image: Image, scouted: Scouted, given: Overrides, seen: list[Tensor]
-) -> tuple[PatchGrid, bool]:
-    """How the tokens of the first attention call lie over the image, and whether that is certain.
-
-    What the image itself gave each time is appended to ``seen``.
-    """
-
-    def respond(copies: Rows) -> Tensor:
-        tokens = tokens_at(model, copies, scouted, scouted.first)
-        seen.append(tokens[0])
-        return tokens
-
-    size = (image.shape[-2], image.shape[-1])
-    convolutions = grids_of_convolutions(scouted.tokens, scouted.convolutions)
-    candidates = list(dict.fromkeys([*convolutions, *even_grids(scouted.tokens, size)]))
-    grid = measured_grid(respond, image, candidates, convolutions)
-    wanted = given.grid and (int(given.grid[0]), int(given.grid[1]))
-    if grid is None:
-        if wanted is not None and given.prefix is not None:
-            return _as_given(wanted, given.prefix, scouted.tokens), True
-        height, width = (candidates or [(1, 1)])[0]
-        return PatchGrid(height, width, max(0, scouted.tokens - height * width)), False
-    if (wanted or (grid.height, grid.width)) != (grid.height, grid.width) or (
-        given.prefix or grid.prefix
-    ) != grid.prefix:
-        what = ", ".join(
-            f"{name}={value}"
-            for name, value in (("grid", wanted), ("prefix", given.prefix))
-            if value is not None
-        )
-        raise ModelError(
-            f"{what} was given, but {type(model).__name__} has {grid}: when patches of the image change, those are "
-            "the tokens that change. Leave grid and prefix out; vitcam.inspect(model, images) shows what was found"
-        )
-    return grid, True
-
-
-def _as_given(size: tuple[int, int], prefix: int, tokens: int) -> PatchGrid:
-    height, width = size
-    if prefix < 0 or height < 1 or width < 1 or prefix + height * width > tokens:
-        raise ModelError(
-            f"a grid of {height}×{width} patches after {prefix} prefix tokens doesn't fit the {tokens} tokens "
-            "that the attention layers see. Pass grid=(rows, columns) and prefix=N so that prefix + rows·columns "
-            "≤ tokens"
-        )
-    return PatchGrid(height, width, prefix)
-
-
-def _unconfirmed(model: nn.Module, image: Image, scouted: Scouted) -> ModelError:
-    sizes = ", ".join(f"{rows}×{columns}" for rows, columns in dict.fromkeys(scouted.convolutions)) or "none"
-    return ModelError(
-        f"which of the {scouted.tokens} tokens of {type(model).__name__} is which place of the image couldn't be "
-        "confirmed: when places of the image change, the tokens that change are no grid of patches (convolution "
-        f"outputs: {sizes}; image: {image.shape[-2]}×{image.shape[-1]}). If you know how they lie, pass "
-        "grid=(rows, columns) and prefix=N, the number of tokens in front of the patches; they must follow row by row"
-    )
-
-
-def _with_half_of(patches: Tensor) -> Tensor:
-    """All tokens of no place, and half of those that have one."""
-    chosen = ~patches
-    places = patches.nonzero().flatten()
-    (half,) = some_cells(len(places), 1)
-    chosen[places[torch.tensor(half, device=places.device)]] = True
-    return chosen
-
-
-def _blocks(
-    model: nn.Module, calls: Sequence[SeenCall], reached: Sequence[int], first_block: str | None
-) -> tuple[str, ...]:
-    """The transformer blocks: siblings each of which makes one of the first stream's calls, if there are such."""
-    stack = calls[reached[0]].stack
-    if first_block is not None:
-        if first_block not in stack:
-            raise ModelError(
-                f"first_block={first_block!r} doesn't contain the first attention call, which was made inside "
-                f"{' > '.join(name for name in stack if name)}"
-            )
-        return find_blocks(model, [first_block]) or (first_block,)
-    found = [blocks for name in stack if (blocks := find_blocks(model, [name]))]
-
-    def of_calls(blocks: tuple[str, ...]) -> list[str]:
-        return [name for index in reached for name in calls[index].stack if name in blocks]
-
-    one_each = [blocks for blocks in found if len(of_calls(blocks)) == len(set(of_calls(blocks))) > 1]
-    return (one_each or found or [()])[0]
-
-
-def _grid_behind_obstacle(
-    tokens: int, measured: PatchGrid | None, scouted: Scouted, image: Image
-) -> PatchGrid:
-    """A grid for maps at the pixels, of a model whose tokens aren't followed to the end."""
-    size = (image.shape[-2], image.shape[-1])
-    if measured is not None and measured.region is not None:
-        return measured
-    height, width = next(iter(even_grids(tokens, size)), (0, 0))
-    if height and tokens - height * width <= (1 if measured is None else measured.prefix):
-        return PatchGrid(height, width, tokens - height * width)
-    if measured is not None:
-        return measured
-    if scouted.convolutions:  # their places lie over the image, whatever became of the tokens
-        height, width = scouted.convolutions[-1]
-    if height:
-        return PatchGrid(height, width, max(0, tokens - height * width))
-    raise ModelError(
-        f"the attention layers see {tokens} tokens at last, which are no grid of patches over an image of "
-        f"{size[0]}×{size[1]}. Give images of another size"
-    )

@@ -14,10 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
-from vitcam.recording.grid import even_grids
-from vitcam.recording.layout import Layout
+from vitcam.recording.layout import Image, Layout, even_grids
 from vitcam.recording.obstacles import same_places
-from vitcam.recording.places import Image, measured_grid
+from vitcam.recording.places import measured_grid
 from vitcam.recording.scout import Scouted, tokens_at, unmixed_pass
 from vitcam.recording.state import state_of
 from vitcam.types import PatchGrid

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vitcam.recording.follow import SeenCall, reached_by_noise
-from vitcam.recording.places import Image, measured_grid
+from vitcam.recording.layout import Image, Stream
+from vitcam.recording.places import measured_grid
 from vitcam.recording.scout import Scouted, tokens_at
-from vitcam.types import PatchGrid
-
-
-@dataclass(frozen=True)
-class Stream:
-    """Tokens of an image that go through attention layers together.
-
-    Attributes:
-        grid: how they lie over the image.
-        tokens: how many there are.
-    """
-
-    grid: PatchGrid
-    tokens: int
 
 
 def reaches(call: SeenCall) -> bool:

@@ -1,28 +1,22 @@
-"""Forward passes whose attention layers are recorded, and the gradients that come back to them."""
+"""Forward passes whose attention layers are recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
-from vitcam.recording.attention import Attention, among_all_tokens, with_head_dimension
-from vitcam.recording.call import AttentionCall
-from vitcam.recording.fast_attention import fast_attention
-from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.attention import Attention, AttentionCall, among_all_tokens, with_head_dimension
+from vitcam.recording.blocks import module_stack
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import CallSite, Layout
-from vitcam.recording.score import Scorer
-from vitcam.recording.stack import module_stack
-
-# Layers may differ in heads, rows and dim: a pooling attention has rows of its own.
-Gradient = Float[Tensor, "batch targets _heads _rows _dim"]
+from vitcam.recording.onednn import fast_attention, fast_linear
 
 
 @dataclass(frozen=True)
@@ -97,56 +91,6 @@ def detached_pass(
         return output.detach().requires_grad_()
 
     return _run(model, images, layout, attend)
-
-
-def gradients(run: Pass, scorer: Scorer) -> tuple[Gradient, ...]:
-    """∂y/∂O of every layer of a pass, for every image and target; zero where a score doesn't depend on O."""
-    return backward(scorer(run.output), [layer.output for layer in run.layers])
-
-
-def backward(
-    scores: Float[Tensor, "batch targets"], tensors: Sequence[Tensor], *, retain_graph: bool = False
-) -> tuple[Float[Tensor, "batch targets ..."], ...]:
-    """∂score/∂tensor for every image and target; zero where a score doesn't depend on a tensor.
-
-    Args:
-        scores: of a pass.
-        tensors: (batch, …), from the same pass.
-        retain_graph: whether there will be more gradients of this pass.
-    """
-    per_target = []
-    for target in range(scores.shape[1]):
-        again = retain_graph or target + 1 < scores.shape[1]
-        # Images don't mix, so the gradient of the sum holds every image's own.
-        total = scores[:, target].sum()
-        per_target.append(
-            _gradient(total, tensors, again)
-            if total.requires_grad
-            else [torch.zeros_like(tensor) for tensor in tensors]
-        )
-    return tuple(torch.stack(tensor, dim=1) for tensor in zip(*per_target, strict=True))
-
-
-def _gradient(total: Tensor, tensors: Sequence[Tensor], again: bool) -> Sequence[Tensor]:
-    try:
-        return torch.autograd.grad(total, tensors, retain_graph=again, materialize_grads=True)
-    except RuntimeError as error:
-        refuse_in_place(error)
-        raise
-
-
-def refuse_in_place(error: RuntimeError) -> None:
-    """What torch raises where values that a gradient needs were written over, as an error that says what to do.
-
-    Raises:
-        ModelError: it is that.
-    """
-    if "inplace" in str(error).replace("in-place", "inplace"):
-        raise ModelError(
-            "no gradient can go back through this model: it writes over values that its gradient needs (an in-place "
-            "operation such as x += …, behind which x is still needed), so it couldn't be trained either. Let it "
-            "make new tensors (x = x + …)"
-        ) from error
 
 
 def _run(
@@ -240,28 +184,6 @@ class Sites:
             "Does what it computes depend on what is in an image, or on the number of images? Explain images one by "
             "one (batch_size=1), or a model without that. vitcam.inspect(model, images) shows what was measured"
         )
-
-
-def read_pass(
-    model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
-    layout: Layout,
-    stream: int,
-    changed: Bool[Tensor, " tokens"] | None,
-) -> Any:
-    """The model's output when the last layer of a stream answers some of its tokens otherwise."""
-    last = [index for index, site in enumerate(layout.calls) if site.stream == stream and not site.pools][-1]
-    sites = iter(range(len(layout.calls)))
-
-    def attend(call: AttentionCall) -> Tensor:
-        output = call.run()
-        if next(sites) == last and changed is not None:
-            rows = changed[: output.shape[-2]].to(output.device)[:, None]
-            output = output + rows * output.std()
-        return output
-
-    with torch.no_grad(), fast_linear(), intercept(attend, written_out=layout.written_out):
-        return model(images)
 
 
 def _detached(call: AttentionCall, *, copied: bool) -> AttentionCall:

@@ -7,7 +7,7 @@ guessed from numbers of tokens, so any order, any tokens of no place, crops and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, pairwise
 from statistics import median
@@ -16,14 +16,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vitcam.recording.layout import Image, cells, changed_copies, grid_of
 from vitcam.types import PatchGrid
 
 Interval = tuple[int, int] | tuple[()] | None
-Image = Float[Tensor, "1 channels height width"]
+
+
 Respond = Callable[[Float[Tensor, "copies channels height width"]], Float[Tensor, "copies tokens features"]]
 
+
 COPIES = 16  # how many changed copies of an image go through a model together
+
+
 _SILENT = 0.03  # of the usual change: a token that changes less belongs to no place
+
+
 _LEAK = 0.02  # of its own change: what a token may change when other places do (norms over all tokens, int8)
 
 
@@ -61,55 +68,6 @@ def measured_grid(
         centred_grid = centred_grid or PatchGrid(height, width, prefix)
     # Tokens that see little more than a patch may stand anywhere, which their own strips tell best.
     return (_by_strips(probe) or centred_grid) if anywhere else None
-
-
-def grid_of(order: Sequence[int], height: int, width: int) -> PatchGrid:
-    """The patch grid of which each patch's token is known, row by row."""
-    prefix = min(order)
-    follows = list(order) == list(range(prefix, prefix + len(order)))
-    return PatchGrid(height, width, prefix, () if follows else tuple(order))
-
-
-def cells(grid: PatchGrid, size: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """The pixels of each patch, row by row of the grid."""
-    top, left, bottom, right = grid.region or (0, 0, *size)
-
-    def cut(start: float, stop: float, parts: int, length: int) -> list[slice]:
-        edges = [round(start + (stop - start) * i / parts) for i in range(parts + 1)]
-        return [slice(max(0, a), max(0, min(b, length))) for a, b in pairwise(edges)]
-
-    rows, columns = cut(top, bottom, grid.height, size[0]), cut(left, right, grid.width, size[1])
-    return [(row, column) for row in rows for column in columns]
-
-
-def changed_copies(image: Image, masks: Bool[Tensor, "copies height width"]) -> Tensor:
-    """Copies of an image, the masked pixels of each changed, always in the same way."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(image.shape[1:], generator=generator).to(image)
-    scale = image.std(correction=0).clamp_min(0.5)
-    other = torch.where(image.mean() > 0, -1.0, 1.0) * 0.5 * scale + noise * scale + image
-    return torch.where(masks[:, None].to(image.device), other.to(image.dtype), image)
-
-
-def some_cells(count: int, copies: int) -> Iterator[list[bool]]:
-    """Which of some places are changed in each of some copies: about half of them, at random, never all or none."""
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(copies):
-        chosen = torch.rand(count, generator=generator) < 0.5
-        chosen[0], chosen[-1] = True, count == 1
-        yield chosen.tolist()
-
-
-def changed_cells(image: Image, grid: PatchGrid, chosen: Iterable[Sequence[bool]]) -> Tensor:
-    """Copies of an image, in each of which some patches are changed."""
-    places = cells(grid, (image.shape[-2], image.shape[-1]))
-    masks = []
-    for some in chosen:
-        mask = torch.zeros(image.shape[-2:], dtype=torch.bool)
-        for (rows, columns), change in zip(places, some, strict=True):
-            mask[rows, columns] |= change
-        masks.append(mask)
-    return changed_copies(image, torch.stack(masks))
 
 
 class _Probe:

@@ -14,35 +14,30 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError, OneByOneError
-from vitcam.recording.attention import first_rows
+from vitcam.recording.attention import AttentionCall, first_rows
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
-from vitcam.recording.blocks import Tokens
-from vitcam.recording.call import AttentionCall
-from vitcam.recording.fast_attention import fast_attention
-from vitcam.recording.fast_linear import fast_linear
-from vitcam.recording.heads import Head, heads_of
+from vitcam.recording.blocks import Tokens, recorded_blocks
+from vitcam.recording.gradients import (
+    Gradient,
+    LayerGradients,
+    backward,
+    check_reached,
+    gradients,
+    layer_gradients,
+    why_unreached,
+)
+from vitcam.recording.head import Head, heads_of
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.known import Known, agree, given_to, know, recorded_prefix
-from vitcam.recording.layerwise import LayerGradients, layer_gradients, recorded_blocks
 from vitcam.recording.layout import Overrides
 from vitcam.recording.norm import BlockNorm, norm_site, recorded_norm
-from vitcam.recording.output import find_logits
-from vitcam.recording.passes import (
-    Gradient,
-    Pass,
-    backward,
-    detached_pass,
-    gradients,
-    plain_pass,
-    tracked_pass,
-)
-from vitcam.recording.reached import check_reached, why_unreached
-from vitcam.recording.recording import Need, Precision, Recording, running
+from vitcam.recording.onednn import fast_attention, fast_linear
+from vitcam.recording.passes import Pass, detached_pass, plain_pass, tracked_pass
+from vitcam.recording.recording import Need, Recording
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
-from vitcam.recording.score import Score, Scorer
-from vitcam.recording.suitable import check_model
+from vitcam.recording.running import Precision, Way, check_model, first_that_works, running
+from vitcam.recording.score import Score, Scorer, find_logits
 from vitcam.recording.watch import logits_tolerance
-from vitcam.recording.ways import Way, first_that_works
 
 Item = TypeVar("Item")
 _LAYERWISE = Need.LAYER_GRADIENT | Need.MEAN_LAYER_GRADIENT

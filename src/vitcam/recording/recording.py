@@ -7,25 +7,19 @@ import enum
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
-from vitcam.recording.heads import Head
-from vitcam.recording.layerwise import LayerGradients
+from vitcam.recording.gradients import Gradient, LayerGradients
+from vitcam.recording.head import Head
 from vitcam.recording.layout import Layout
 from vitcam.recording.norm import BlockNorm
-from vitcam.recording.passes import Gradient
-from vitcam.recording.preserved import preserved
+from vitcam.recording.running import Precision, running
 from vitcam.recording.score import Score
-
-Precision = Literal["fp32", "bf16", "fp16"]
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Need(enum.Flag):
@@ -184,34 +178,3 @@ class Recording:
             torch.Size([1, 1000])
         """
         return bound(self.model, self.inputs.of(start, count))
-
-
-@contextlib.contextmanager
-def running(
-    model: nn.Module,
-    device: torch.device,
-    precision: Precision,
-    *,
-    fused: bool = True,
-    compile: bool = False,
-) -> Iterator[None]:
-    """Inside the ``with`` a model runs as it is recorded: preserved, and in a precision.
-
-    Raises:
-        ModelError: there is no such precision.
-    """
-    with preserved(model, fused=fused, compile=compile), autocast(device, precision):
-        yield
-
-
-def autocast(device: torch.device, precision: Precision) -> Any:
-    """The context in which a model runs in a precision, whatever the caller has switched on around it.
-
-    Raises:
-        ModelError: there is no such precision.
-    """
-    if precision == "fp32":
-        return torch.autocast(device.type, enabled=False)
-    if precision not in _DTYPES:
-        raise ModelError(f"precision must be 'fp32', 'bf16' or 'fp16', not {precision!r}")
-    return torch.autocast(device.type, dtype=_DTYPES[precision])

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitcam.recording.attention import Attention, with_head_dimension
+from vitcam.recording.attention import Attention, AttentionCall, with_head_dimension
 from vitcam.recording.blocks import Tokens, block_input
-from vitcam.recording.call import AttentionCall
+from vitcam.recording.gradients import Gradient, gradients
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import Layout
-from vitcam.recording.passes import Gradient, Pass, gradients
+from vitcam.recording.passes import Pass
 from vitcam.recording.score import Scorer
 
 

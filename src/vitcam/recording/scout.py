@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
+from vitcam.recording.attention import AttentionCall
 from vitcam.recording.blocks import find_blocks
-from vitcam.recording.call import AttentionCall
-from vitcam.recording.places import Image, changed_copies
-from vitcam.recording.suitable import explain_failure
+from vitcam.recording.layout import Image, changed_copies
+from vitcam.recording.running import explain_failure
 from vitcam.recording.upstream import IMAGE, Upstream
 from vitcam.recording.watch import (
     NotTogetherError,

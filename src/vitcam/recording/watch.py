@@ -11,12 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitcam.recording.attention import with_head_dimension
-from vitcam.recording.call import AttentionCall
-from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.attention import AttentionCall, with_head_dimension
+from vitcam.recording.blocks import module_stack
 from vitcam.recording.interception import intercept
-from vitcam.recording.stack import module_stack
-from vitcam.recording.suitable import check_tensor
+from vitcam.recording.onednn import fast_linear
+from vitcam.recording.running import check_tensor
 from vitcam.recording.upstream import IMAGE, Upstream
 
 Rows = Float[Tensor, "rows channels height width"]
@@ -62,6 +61,10 @@ class Watch:
         self.written_over, self.writes_images = False, False
         self.dtype = torch.float32
         self._model, self._rows = model, rows
+
+    def place(self) -> tuple[int, str]:
+        """How many attention calls there were up to now, and the innermost module that is being called."""
+        return self.count, self.stack[-1] if self.stack else ""
 
     def run(
         self,

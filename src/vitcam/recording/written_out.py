@@ -1,4 +1,4 @@
-"""Recognises attention that a model writes out itself: a softmax over the keys, times values."""
+"""The functions that leave attention weights as they are, between a softmax and its product with the values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,98 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitcam.recording.harmless import MOVED, SAME, SAME_IF_EQUAL
 from vitcam.recording.product import WrittenAttention, as_attention, as_product
 
+
+def _getter(name: str) -> Any:
+    """What torch calls where a property of a tensor is read."""
+    return vars(torch._C.TensorBase)[name].__get__
+
+
+# What leaves the weights as they are, in another tensor. Of the type, only the precision may change.
+_SAME = frozenset(
+    {
+        Tensor.bfloat16,
+        Tensor.clone,
+        Tensor.contiguous,
+        Tensor.cpu,
+        Tensor.cuda,
+        Tensor.detach,
+        Tensor.double,
+        Tensor.flatten,
+        Tensor.float,
+        Tensor.half,
+        Tensor.requires_grad_,
+        Tensor.reshape,
+        Tensor.reshape_as,
+        Tensor.squeeze,
+        Tensor.to,
+        Tensor.type,
+        Tensor.type_as,
+        Tensor.unflatten,
+        Tensor.unsqueeze,
+        Tensor.view,
+        Tensor.view_as,
+        torch.clone,
+        torch.detach,
+        torch.flatten,
+        torch.reshape,
+        torch.squeeze,
+        torch.unflatten,
+        torch.unsqueeze,
+    }
+)
+
+
+# What moves the axes.
+_MOVED = frozenset(
+    {
+        Tensor.adjoint,
+        _getter("mH"),
+        _getter("mT"),
+        Tensor.moveaxis,
+        Tensor.movedim,
+        Tensor.permute,
+        Tensor.swapaxes,
+        Tensor.swapdims,
+        Tensor.transpose,
+        torch.adjoint,
+        torch.moveaxis,
+        torch.movedim,
+        torch.permute,
+        torch.swapaxes,
+        torch.swapdims,
+        torch.transpose,
+    }
+)
+
+
+# What leaves the weights as they are if nothing is to be done, which is looked up. Explaining is deterministic,
+# and so dropout is among them.
+_SAME_IF_EQUAL = frozenset(
+    {
+        F.alpha_dropout,
+        F.dropout,
+        F.feature_alpha_dropout,
+        F.relu,
+        Tensor.clamp,
+        Tensor.clamp_min,
+        Tensor.clip,
+        Tensor.nan_to_num,
+        Tensor.relu,
+        torch.clamp,
+        torch.clamp_min,
+        torch.clip,
+        torch.dropout,
+        torch.nan_to_num,
+        torch.relu,
+    }
+)
+
+
 _SOFTMAX = frozenset({torch.softmax, torch.special.softmax, F.softmax, Tensor.softmax})
+
+
 _ROWS_COMPARED = 4
 
 
@@ -144,7 +232,7 @@ def _same_weights(
     result: Tensor,
 ) -> _Weights | None:
     """The weights that a function of a tensor with weights gives; None if they may be others."""
-    if function in MOVED:
+    if function in _MOVED:
         rest, others = args[1:], {name: value for name, value in keywords.items() if name != "input"}
         # Where the softmax's axis went is seen on a tensor whose axes differ in size.
         marked = torch.empty(tuple(range(2, 2 + scores.dim())), device="meta")
@@ -152,13 +240,13 @@ def _same_weights(
         return replace(weights, scores=function(scores, *rest, **others), axis=axis)
     if _is_alias(result, tensor):
         return weights
-    if function in SAME and result.is_floating_point():
+    if function in _SAME and result.is_floating_point():
         if result.shape == tensor.shape:
             return weights
         from_end = weights.axis - tensor.dim()
         if from_end >= -2 and result.shape[-2:] == tensor.shape[-2:] and result.numel() == tensor.numel():
             return replace(weights, scores=scores.reshape(result.shape), axis=from_end % result.dim())
-    if function in SAME_IF_EQUAL and result.shape == tensor.shape:
+    if function in _SAME_IF_EQUAL and result.shape == tensor.shape:
         return weights if not _is_readable(tensor) or torch.equal(result, tensor) else None
     return None
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vitcam.bench.subject import BenchSubject
 from vitcam.recording import logits_of
-from vitcam.recording.recording import autocast
+from vitcam.recording.running import autocast
 
 
 def grad_cam(subject: BenchSubject, images: Tensor) -> Callable[[], object]:

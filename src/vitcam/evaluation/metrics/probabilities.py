@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from vitcam.errors import TargetError
 from vitcam.probability import to_probabilities
 from vitcam.recording import Precision, logits_of
-from vitcam.recording.fast_linear import fast_linear
+from vitcam.recording.onednn import fast_linear
 from vitcam.recording.preserved import preserved
-from vitcam.recording.recording import autocast
+from vitcam.recording.running import autocast
 
 BATCH_SIZE = 16
 

@@ -11,8 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vitcam.errors import MethodError
-from vitcam.recording.attention import with_head_dimension
-from vitcam.recording.call import AttentionCall
+from vitcam.recording.attention import AttentionCall, with_head_dimension
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from vitcam.methods.relevance.call import Call, Operation
 from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, MIXTURES, POOLS
 from vitcam.methods.relevance.precise import in_precision_of
 from vitcam.recording import transposed_linear
-from vitcam.recording.call import AttentionCall
+from vitcam.recording.attention import AttentionCall
 
 Function = Callable[..., Any]
 Reader = Callable[..., Call | None]

@@ -1,44 +1,127 @@
-"""The head applied to the tokens of every block, and its gradient with respect to that block's attention."""
+"""The gradients that come back from a score to the attention layers, and why none do.
+
+The ordinary ones, through the whole model; and layer by layer, the head applied to the tokens of every block.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention
 from vitcam.recording.layout import Layout
-from vitcam.recording.output import find_logits
-from vitcam.recording.passes import Gradient, Pass, backward, tracked_pass
+from vitcam.recording.passes import Pass, tracked_pass
 from vitcam.recording.preserved import replaced_forward
-from vitcam.recording.score import Scorer
+from vitcam.recording.score import Scorer, find_logits
+
+# Layers may differ in heads, rows and dim: a pooling attention has rows of its own.
+Gradient = Float[Tensor, "batch targets _heads _rows _dim"]
+
+
+def gradients(run: Pass, scorer: Scorer) -> tuple[Gradient, ...]:
+    """∂y/∂O of every layer of a pass, for every image and target; zero where a score doesn't depend on O."""
+    return backward(scorer(run.output), [layer.output for layer in run.layers])
+
+
+def backward(
+    scores: Float[Tensor, "batch targets"], tensors: Sequence[Tensor], *, retain_graph: bool = False
+) -> tuple[Float[Tensor, "batch targets ..."], ...]:
+    """∂score/∂tensor for every image and target; zero where a score doesn't depend on a tensor.
+
+    Args:
+        scores: of a pass.
+        tensors: (batch, …), from the same pass.
+        retain_graph: whether there will be more gradients of this pass.
+    """
+    per_target = []
+    for target in range(scores.shape[1]):
+        again = retain_graph or target + 1 < scores.shape[1]
+        # Images don't mix, so the gradient of the sum holds every image's own.
+        total = scores[:, target].sum()
+        per_target.append(
+            _gradient(total, tensors, again)
+            if total.requires_grad
+            else [torch.zeros_like(tensor) for tensor in tensors]
+        )
+    return tuple(torch.stack(tensor, dim=1) for tensor in zip(*per_target, strict=True))
+
+
+def _gradient(total: Tensor, tensors: Sequence[Tensor], again: bool) -> Sequence[Tensor]:
+    try:
+        return torch.autograd.grad(total, tensors, retain_graph=again, materialize_grads=True)
+    except RuntimeError as error:
+        refuse_in_place(error)
+        raise
+
+
+def refuse_in_place(error: RuntimeError) -> None:
+    """What torch raises where values that a gradient needs were written over, as an error that says what to do.
+
+    Raises:
+        ModelError: it is that.
+    """
+    if "inplace" in str(error).replace("in-place", "inplace"):
+        raise ModelError(
+            "no gradient can go back through this model: it writes over values that its gradient needs (an in-place "
+            "operation such as x += …, behind which x is still needed), so it couldn't be trained either. Let it "
+            "make new tensors (x = x + …)"
+        ) from error
+
+
+def why_unreached(model: nn.Module, run: Pass, scorer: Scorer) -> str:
+    """What cuts gradients on their way from the score to attention; "" if nothing is known to."""
+    name = type(model).__name__
+    if run.cut:
+        return (
+            f"{name} runs attention layers without gradients itself (under torch.no_grad, as for a frozen "
+            "backbone), so that none comes back to them. Freeze weights with requires_grad_(False) instead"
+        )
+    reached = [*(layer.output for layer in run.layers), *([] if run.norm is None else [run.norm])]
+    if any(tensor.requires_grad for tensor in reached):
+        scores = scorer(run.output)
+        if not scores.requires_grad:
+            return (
+                f"between its attention layers and its output {name} cuts gradients (detach, torch.no_grad, or "
+                "a function without a gradient, such as int8 layers)"
+            )
+    return ""
+
+
+def check_reached(
+    found: Iterable[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"], why: str
+) -> None:
+    """Makes sure that no target has a gradient of zero in every layer; looks at no more of them than it takes.
+
+    Raises:
+        ModelError: one has.
+    """
+    reached = torch.zeros_like(targets, dtype=torch.bool)
+    for gradient in found:
+        reached = reached | (gradient != 0).flatten(2).any(dim=2)
+        if reached.all():
+            return
+    if why:
+        raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
+    image, target = (~reached).nonzero()[0].tolist()
+    index = int(targets[image, target])
+    what = "the score that `targets` computes" if index < 0 else f"the logit of class {index}"
+    raise ModelError(
+        f"the gradient of {what} is exactly zero at every attention layer (image {image} of the batch), so "
+        "there is nothing to explain. Is the head initialised with zeros, or does the score not depend on "
+        "the image?"
+    )
+
 
 LayerGradient = tuple[Attention, Gradient]
-
-
-@contextlib.contextmanager
-def recorded_blocks(model: nn.Module, layout: Layout, into: dict[str, Any]) -> Iterator[None]:
-    """Puts what each transformer block returns into ``into``, by the block's name."""
-
-    here = threading.get_ident()
-
-    def keep(name: str) -> Any:
-        return lambda module, args, output: (
-            into.update({name: output}) if threading.get_ident() == here else None
-        )
-
-    with contextlib.ExitStack() as undo:
-        for name in layout.blocks:
-            undo.callback(model.get_submodule(name).register_forward_hook(keep(name)).remove)
-        yield
 
 
 class LayerGradients:
