@@ -123,6 +123,28 @@ def block_input(
 
 
 @contextlib.contextmanager
+def recorded_input(
+    model: nn.Module,
+    block: str | None,
+    batch: int,
+    tokens: int,
+    part: Callable[[Tokens], Tokens],
+    *,
+    tokens_first: bool = False,
+) -> Iterator[list[Tokens]]:
+    """A list with a part of the tokens that go into a block first, once it was called; see :func:`block_input`."""
+    recorded: list[Tokens] = []
+
+    def look(values: Tokens) -> Tokens:
+        if not recorded:
+            recorded.append(part(values).clone())
+        return values
+
+    with block_input(model, block, batch, tokens, look, tokens_first=tokens_first):
+        yield recorded
+
+
+@contextlib.contextmanager
 def recorded_blocks(model: nn.Module, layout: Layout, into: dict[str, Any]) -> Iterator[None]:
     """Puts what each transformer block returns into ``into``, by the block's name."""
 

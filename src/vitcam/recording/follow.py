@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,9 +19,9 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.attention import AttentionCall
-from vitcam.recording.blocks import Tokens, block_input
+from vitcam.recording.blocks import recorded_input
 from vitcam.recording.classifier import Lineage
-from vitcam.recording.layout import Image
+from vitcam.recording.layout import Behaviour, Image
 from vitcam.recording.scout import Scouted, other_calls
 from vitcam.recording.upstream import IMAGE, Unseen, Upstream
 from vitcam.recording.watch import (
@@ -86,10 +85,9 @@ class Followed:
         lineage: how the output was made.
         first: keys and values of the image at the first call that it reaches.
         own: each call as the image alone makes it, with its answer; () of models that take images one by one.
-        entered: the image's tokens in front of what may be the first block, by that block's name; likewise.
-        written_over: whether the model writes over what its attention has read.
-        writes_images: whether it writes into its images.
-        dtype: the lowest precision that anything is computed in.
+        entered: the image's tokens in front of what may be the first block, by that block's name; likewise, and ()
+            of a block that wasn't called.
+        behaviour: what the model was seen to do.
         unseen: attention that isn't among the calls: how many calls stand before it, and the module that makes it.
     """
 
@@ -99,11 +97,9 @@ class Followed:
     lineage: Lineage
     first: Float[Tensor, "tokens features"]
     own: Sequence[tuple[AttentionCall, Tensor]]
-    entered: Mapping[str, Tensor]
-    written_over: bool
-    writes_images: bool
+    entered: Mapping[str, Sequence[Tensor]]
+    behaviour: Behaviour
     unseen: Sequence[tuple[int, str]]
-    dtype: torch.dtype
 
 
 def follow(
@@ -119,13 +115,12 @@ def follow(
     together = scouted.together
     tokens_first, lineage, first = 0, Lineage(), list[Tensor]()
     seen: list[SeenCall] = []
-    lowest = scouted.dtype
-    allowed = tolerance(lowest)
+    behaviour = Behaviour(dtype=scouted.dtype)
+    allowed = tolerance(scouted.dtype)
     parts: list[list[tuple[AttentionCall, Tensor, Tensor | None]]] = []
     outputs = []
     own_calls: list[tuple[AttentionCall, Tensor]] = []
-    entered: dict[str, Tensor] = {}
-    written_over, writes_images = False, False
+    entered: dict[str, Sequence[Tensor]] = {}
     unseen: list[tuple[int, str]] = []
     for start, part in enumerate(rows.split(len(rows) if together else 1)):
         watch, upstream = Watch(model, len(part)), Upstream()
@@ -179,16 +174,16 @@ def follow(
         with contextlib.ExitStack() as watched:
             if together:
                 for block, *_ in scouted.blocks(model):
-                    look = partial(_keep, entered, block)
-                    watched.enter_context(block_input(model, block, len(part), scouted.tokens, look))
+                    recorded = recorded_input(
+                        model, block, len(part), scouted.tokens, lambda rows: rows[:TRUE]
+                    )
+                    entered[block] = watched.enter_context(recorded)
             if not start:
                 watched.enter_context(lineage)
             outputs.append(watch.run(part, attend, looking.see))
         if not start:
             unseen = looking.found
-        written_over |= watch.written_over
-        writes_images |= watch.writes_images
-        lowest = min(lowest, watch.dtype, key=lambda dtype: dtype.itemsize)
+        behaviour = behaviour.joined(watch.behaviour)
         parts.append(of_part)
         tokens_first += watch.laid[scouted.tokens, len(part)] - watch.laid[len(part), scouted.tokens]
     if not together:
@@ -203,17 +198,9 @@ def follow(
         first[0],
         own_calls,
         entered,
-        written_over,
-        writes_images,
+        behaviour,
         unseen,
-        lowest,
     )
-
-
-def _keep(entered: dict[str, Tensor], block: str, tokens: Tokens) -> Tokens:
-    """Keeps the tokens of the image as it is, which go into a block first."""
-    entered.setdefault(block, tokens[:TRUE].clone())
-    return tokens
 
 
 def _compared(

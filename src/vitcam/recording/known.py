@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention, with_head_dimension
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
-from vitcam.recording.blocks import Tokens, block_input
 from vitcam.recording.classifier import check_head
 from vitcam.recording.follow import Followed
 from vitcam.recording.head import Head, heads_of
@@ -166,11 +165,11 @@ def _looked_at_head(
     direction = torch.randn(logits.shape[1], generator=generator).to(logits)
     scorer = Score(function=lambda output: logits_of(output) @ direction).scorer(None)
     if _may_replay(layout):
-        tokens = followed.entered.get(layout.blocks[0])
-        prefix = None if tokens is None else tokens[:, : layout.grid.prefix]
+        entered = followed.entered.get(layout.blocks[0])
+        prefix = entered[0][:, : layout.grid.prefix] if entered else None
         replayed = replay(model, image, layout, prefix, _own_layers(layout, followed))
         replayed_logits = None if replayed is None else find_logits(replayed.output)
-        allowed = logits_tolerance(followed.dtype)
+        allowed = logits_tolerance(followed.behaviour.dtype)
         if (
             replayed is not None
             and replayed_logits is not None
@@ -199,13 +198,13 @@ def _check_same(model: nn.Module, followed: Followed, run: Pass) -> None:
     logits, before = logits_of(run.output), logits_of(followed.output)[:1]
     if not (logits.isfinite().all() and before.isfinite().all()):
         return  # which is said when they are used
-    same = agree(before, logits[:1], logits_tolerance(followed.dtype))
+    same = agree(before, logits[:1], logits_tolerance(followed.behaviour.dtype))
     if run.layers:
         # What is kept of a layer may leave out its keys; its values it doesn't.
         values = value_features(run.layers[0].call, len(logits))[0]
         first = followed.first[:, -values.shape[1] :]
         same = same and values.shape == first.shape
-        same = same and not bool((change_of(values, first) > 10 * tolerance(followed.dtype)).any())
+        same = same and not bool((change_of(values, first) > 10 * tolerance(followed.behaviour.dtype)).any())
     if not same:
         raise other_tokens(model)
 
@@ -236,16 +235,3 @@ def _may_replay(layout: Layout) -> bool:
         and layout.blocks
         and layout.together
     )
-
-
-def recorded_prefix(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], layout: Layout, into: list[Tokens]
-) -> Any:
-    """A context that appends the prefix tokens that go into the first block to ``into``."""
-
-    def look(tokens: Tokens) -> Tokens:
-        into.append(tokens[:, : layout.grid.prefix].clone())
-        return tokens
-
-    block = layout.blocks[0] if layout.blocks else None
-    return block_input(model, block, images.shape[0], layout.tokens, look, tokens_first=layout.tokens_first)

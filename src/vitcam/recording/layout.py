@@ -160,7 +160,30 @@ class CallSite:
 
 
 @dataclass(frozen=True)
-class Layout:
+class Behaviour:
+    """What has to be minded in every pass of a model.
+
+    Attributes:
+        written_over: whether the model writes over what its attention has read, so that copies are to be kept.
+        writes_images: whether it writes into its images, so that each pass needs a copy of them.
+        dtype: the lowest precision that anything in the model is computed in.
+    """
+
+    written_over: bool = False
+    writes_images: bool = False
+    dtype: torch.dtype = torch.float32
+
+    def joined(self, other: Behaviour) -> Behaviour:
+        """That of a model which behaved in the one way in one pass, and in the other in another."""
+        return Behaviour(
+            self.written_over or other.written_over,
+            self.writes_images or other.writes_images,
+            min(self.dtype, other.dtype, key=lambda dtype: dtype.itemsize),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout(Behaviour):
     """The structure of a model at one input size, as it was measured.
 
     Attributes:
@@ -198,9 +221,6 @@ class Layout:
     written_out: bool
     together: bool
     tokens_first: bool
-    written_over: bool
-    writes_images: bool
-    dtype: torch.dtype
     behind: str | None
 
     @property

@@ -93,6 +93,21 @@ def detached_pass(
     return _run(model, images, layout, attend)
 
 
+def unrecorded_pass(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> Pass:
+    """A forward pass of which no layer is recorded, also through what a hook makes require a gradient."""
+    cut = False
+
+    def attend(call: AttentionCall) -> Tensor:
+        nonlocal cut
+        cut = cut or not torch.is_grad_enabled()
+        output = fast_attention(call)
+        # A copy where a gradient needs it, since models write over what they are given.
+        return output.clone() if output.requires_grad else output
+
+    with torch.enable_grad(), fast_linear(), intercept(attend):
+        return Pass(model(images), (), cut=cut)
+
+
 def _run(
     model: nn.Module,
     images: Tensor,

@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError, OneByOneError
-from vitcam.recording.attention import AttentionCall, first_rows
+from vitcam.recording.attention import first_rows
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
-from vitcam.recording.blocks import Tokens, recorded_blocks
+from vitcam.recording.blocks import recorded_blocks, recorded_input
 from vitcam.recording.gradients import (
     Gradient,
     LayerGradients,
@@ -27,12 +27,11 @@ from vitcam.recording.gradients import (
     why_unreached,
 )
 from vitcam.recording.head import Head, heads_of
-from vitcam.recording.interception import Linear, intercept
-from vitcam.recording.known import Known, agree, given_to, know, recorded_prefix
+from vitcam.recording.interception import Linear
+from vitcam.recording.known import Known, agree, given_to, know
 from vitcam.recording.layout import Overrides
 from vitcam.recording.norm import BlockNorm, norm_site, recorded_norm
-from vitcam.recording.onednn import fast_attention, fast_linear
-from vitcam.recording.passes import Pass, detached_pass, plain_pass, tracked_pass
+from vitcam.recording.passes import Pass, detached_pass, plain_pass, tracked_pass, unrecorded_pass
 from vitcam.recording.recording import Need, Recording
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.running import Precision, Way, check_model, first_that_works, running
@@ -125,16 +124,24 @@ class _Recorder:
 
     def with_replay(self) -> Recording | None:
         """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
-        layout, inputs = self.known.layout, list[Tokens]()
-        rows = LinearRows(layout, len(self.images))
-        with recorded_prefix(self.model, self.images, layout, inputs):
-            run = self._forward(layout.grid.prefix, rows.record)
+        layout, batch = self.known.layout, len(self.images)
+        prefix, rows = layout.grid.prefix, LinearRows(layout, batch)
+        first_input = recorded_input(
+            self.model,
+            layout.blocks[0],
+            batch,
+            layout.tokens,
+            lambda tokens: tokens[:, :prefix],
+            tokens_first=layout.tokens_first,
+        )
+        with first_input as entered:
+            run = self._forward(prefix, rows.record)
         targets, scorer = self._targets(run)
         if not self.needs & Need.SKIP_GRADIENT:
             return self._recording(run, targets, scorer, None)
         # A model without logits has never been replayed in full, so that its replay has yet to prove itself.
         linear = F.linear if find_logits(run.output) is None else rows.answers()
-        tokens = inputs[0] if inputs else None
+        tokens = entered[0] if entered else None
         # Of inputs with a row per image each image needs its own; else any one of the images will do.
         images = self.images if self.inputs.per_image else self.images[:1]
         replayed = replay(self.model, images, layout, tokens, run.layers, linear)
@@ -177,18 +184,7 @@ class _Recorder:
             if keep_rows is None or needs & Need.MAPS:
                 return run(model, images, layout)
             return run(model, images, layout, partial(first_rows, rows=keep_rows))
-
-        cut = False
-
-        def attend(call: AttentionCall) -> Tensor:
-            nonlocal cut
-            cut = cut or not torch.is_grad_enabled()
-            output = fast_attention(call)
-            # A copy where a gradient needs it, since models write over what they are given.
-            return output.clone() if output.requires_grad else output
-
-        with torch.enable_grad(), fast_linear(), intercept(attend):
-            return Pass(model(images), (), cut=cut)
+        return unrecorded_pass(model, images)
 
     def _untracked_pass(self, linear: Linear) -> Callable[..., Pass]:
         if not self.compile or self.needs & Need.BLOCK_NORM or self.known.layout.written_over:

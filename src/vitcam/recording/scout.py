@@ -79,7 +79,7 @@ def _scout_together(model: nn.Module, rows: Rows) -> Scouted:
     def attend(call: AttentionCall, features: Tensor | None, index: int) -> Tensor:
         if features is None:
             return answer_apart(call, upstream)
-        allowed = tolerance(watch.dtype)
+        allowed = tolerance(watch.behaviour.dtype)
         changed, again = (change_of(features[row], features[0]).max() > allowed for row in (1, 2))
         if again:
             raise NotTogetherError
@@ -91,7 +91,7 @@ def _scout_together(model: nn.Module, rows: Rows) -> Scouted:
                     tuple(watch.convolutions),
                     features.shape[1],
                     tuple(watch.stack),
-                    watch.dtype,
+                    watch.behaviour.dtype,
                 )
             )
             raise ReachedError
@@ -121,7 +121,7 @@ def _scout_one_by_one(model: nn.Module, rows: Rows) -> Scouted:
         each.append(seen)
     original, changed, again = each
     if len(original) != len(again) or any(
-        one.shape != other.shape or change_of(one, other).max() > tolerance(watch.dtype)
+        one.shape != other.shape or change_of(one, other).max() > tolerance(watch.behaviour.dtype)
         for one, other in zip(original, again, strict=True)
     ):
         raise ModelError(
@@ -130,8 +130,8 @@ def _scout_one_by_one(model: nn.Module, rows: Rows) -> Scouted:
             "model without that, such as ViTForImageClassification with the same weights"
         )
     for index, (one, other) in enumerate(zip(original, changed, strict=False)):
-        if one.shape != other.shape or change_of(one, other).max() > tolerance(watch.dtype):
-            return Scouted(index, False, tuple(watch.convolutions), len(one), dtype=watch.dtype)
+        if one.shape != other.shape or change_of(one, other).max() > tolerance(watch.behaviour.dtype):
+            return Scouted(index, False, tuple(watch.convolutions), len(one), dtype=watch.behaviour.dtype)
     return _unreached(model, len(original))
 
 

@@ -50,7 +50,10 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     patches[grid.patches] = True
     chosen = _with_half_of(patches)
     followed = follow(model, image, changed_cells(image, grid, some_cells(grid.tokens, 1)), scouted, chosen)
-    if any((change_of(tokens, followed.first) > 10 * tolerance(followed.dtype)).any() for tokens in before):
+    if any(
+        (change_of(tokens, followed.first) > 10 * tolerance(followed.behaviour.dtype)).any()
+        for tokens in before
+    ):
         raise other_tokens(model)
     calls = followed.calls
     reached = [index for index, call in enumerate(calls) if reaches(call)]
@@ -70,7 +73,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     obstacle = obstacle or disorder_of(calls, layers, stream_of)
     if not obstacle and certain:
         followed_on = {index: stream_of[index] for index in layers}
-        obstacle = break_of(calls, followed_on, chosen, patches, tolerance(followed.dtype))
+        obstacle = break_of(calls, followed_on, chosen, patches, tolerance(followed.behaviour.dtype))
     if not obstacle and len(set(stream_of.values())) > 1:
         streams, obstacle = all_streams(model, image, scouted, calls, stream_of, streams[0])
     tokens = streams[0].tokens
@@ -87,21 +90,18 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
         CallSite(call.name, stream_of.get(index), pools and index == last, call.queries, call.keys)
         for index, call in enumerate(calls)
     )
-    written_out = any(call.written_out for call in calls)
     layout = Layout(
-        grid,
-        tokens,
-        blocks,
-        sites,
-        tuple(streams),
-        obstacle,
-        written_out,
-        scouted.together,
-        followed.tokens_first,
-        followed.written_over,
-        followed.writes_images,
-        followed.dtype,
-        next((name for before, name in reversed(followed.unseen) if before > layers[-1]), None),
+        **vars(followed.behaviour),
+        grid=grid,
+        tokens=tokens,
+        blocks=blocks,
+        calls=sites,
+        streams=tuple(streams),
+        obstacle=obstacle,
+        written_out=any(call.written_out for call in calls),
+        together=scouted.together,
+        tokens_first=followed.tokens_first,
+        behind=next((name for before, name in reversed(followed.unseen) if before > layers[-1]), None),
     )
     return layout, followed
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vitcam.recording.attention import AttentionCall, with_head_dimension
 from vitcam.recording.blocks import module_stack
 from vitcam.recording.interception import intercept
+from vitcam.recording.layout import Behaviour
 from vitcam.recording.onednn import fast_linear
 from vitcam.recording.running import check_tensor
 from vitcam.recording.upstream import IMAGE, Upstream
@@ -48,9 +49,7 @@ class Watch:
         count: how many attention calls there were.
         laid: how often tensors had which two leading dimensions.
         stack: the modules that are being called, outermost first.
-        written_over: whether the model wrote over what its attention had read.
-        writes_images: whether it wrote into its images.
-        dtype: the lowest precision that anything was computed in.
+        behaviour: what the model was seen to do.
     """
 
     def __init__(self, model: nn.Module, rows: int) -> None:
@@ -58,8 +57,7 @@ class Watch:
         self.count = 0
         self.laid: Counter[tuple[int, int]] = Counter()
         self.stack: Sequence[str] = ()
-        self.written_over, self.writes_images = False, False
-        self.dtype = torch.float32
+        self.behaviour = Behaviour()
         self._model, self._rows = model, rows
 
     def place(self) -> tuple[int, str]:
@@ -102,12 +100,15 @@ class Watch:
             except ReachedError:
                 return None
             finally:
-                self.written_over = any(tensor._version != version for tensor, version in read)
-                self.writes_images = given._version > 0
+                self.behaviour = replace(
+                    self.behaviour,
+                    written_over=any(tensor._version != version for tensor, version in read),
+                    writes_images=given._version > 0,
+                )
 
     def _computed(self, tensor: Tensor) -> None:
-        if tensor.is_floating_point() and tensor.dtype.itemsize < self.dtype.itemsize:
-            self.dtype = tensor.dtype
+        if tensor.is_floating_point() and tensor.dtype.itemsize < self.behaviour.dtype.itemsize:
+            self.behaviour = replace(self.behaviour, dtype=tensor.dtype)
 
 
 _CONVOLUTIONS = frozenset({torch.conv2d, nn.functional.conv2d})
