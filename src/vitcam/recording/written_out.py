@@ -14,92 +14,34 @@ from torch import Tensor
 from vitcam.recording.product import WrittenAttention, as_attention, as_product
 
 
+def _functions(owner: Any, names: str) -> set[Any]:
+    return {getattr(owner, name) for name in names.split()}
+
+
 def _getter(name: str) -> Any:
     """What torch calls where a property of a tensor is read."""
     return vars(torch._C.TensorBase)[name].__get__
 
 
-# What leaves the weights as they are, in another tensor. Of the type, only the precision may change.
+# Functions between a softmax and its product with the values that leave the weights as they are, in another tensor.
+# Of the type, only the precision may change.
 _SAME = frozenset(
-    {
-        Tensor.bfloat16,
-        Tensor.clone,
-        Tensor.contiguous,
-        Tensor.cpu,
-        Tensor.cuda,
-        Tensor.detach,
-        Tensor.double,
-        Tensor.flatten,
-        Tensor.float,
-        Tensor.half,
-        Tensor.requires_grad_,
-        Tensor.reshape,
-        Tensor.reshape_as,
-        Tensor.squeeze,
-        Tensor.to,
-        Tensor.type,
-        Tensor.type_as,
-        Tensor.unflatten,
-        Tensor.unsqueeze,
-        Tensor.view,
-        Tensor.view_as,
-        torch.clone,
-        torch.detach,
-        torch.flatten,
-        torch.reshape,
-        torch.squeeze,
-        torch.unflatten,
-        torch.unsqueeze,
-    }
+    _functions(torch, "clone detach flatten reshape squeeze unflatten unsqueeze")
+    | _functions(
+        Tensor, "bfloat16 clone contiguous cpu cuda detach double flatten float half requires_grad_ reshape"
+    )
+    | _functions(Tensor, "reshape_as squeeze to type type_as unflatten unsqueeze view view_as")
 )
-
-
-# What moves the axes.
-_MOVED = frozenset(
-    {
-        Tensor.adjoint,
-        _getter("mH"),
-        _getter("mT"),
-        Tensor.moveaxis,
-        Tensor.movedim,
-        Tensor.permute,
-        Tensor.swapaxes,
-        Tensor.swapdims,
-        Tensor.transpose,
-        torch.adjoint,
-        torch.moveaxis,
-        torch.movedim,
-        torch.permute,
-        torch.swapaxes,
-        torch.swapdims,
-        torch.transpose,
-    }
-)
-
-
-# What leaves the weights as they are if nothing is to be done, which is looked up. Explaining is deterministic,
+# Those that move the axes.
+_AXES = "adjoint moveaxis movedim permute swapaxes swapdims transpose"
+_MOVED = frozenset(_functions(torch, _AXES) | _functions(Tensor, _AXES) | {_getter("mH"), _getter("mT")})
+# Those that leave the weights as they are if nothing is to be done, which is looked up. Explaining is deterministic,
 # and so dropout is among them.
 _SAME_IF_EQUAL = frozenset(
-    {
-        F.alpha_dropout,
-        F.dropout,
-        F.feature_alpha_dropout,
-        F.relu,
-        Tensor.clamp,
-        Tensor.clamp_min,
-        Tensor.clip,
-        Tensor.nan_to_num,
-        Tensor.relu,
-        torch.clamp,
-        torch.clamp_min,
-        torch.clip,
-        torch.dropout,
-        torch.nan_to_num,
-        torch.relu,
-    }
+    _functions(F, "alpha_dropout dropout feature_alpha_dropout relu")
+    | _functions(Tensor, "clamp clamp_min clip nan_to_num relu")
+    | _functions(torch, "clamp clamp_min clip dropout nan_to_num relu")
 )
-
-
 _SOFTMAX = frozenset({torch.softmax, torch.special.softmax, F.softmax, Tensor.softmax})
 
 
