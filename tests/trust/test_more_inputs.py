@@ -216,11 +216,11 @@ def test_what_is_remembered_is_of_the_same_inputs(images):
 
 
 def test_what_is_measured_is_remembered(images, numbers, monkeypatch):
-    from vitcam.recording import known
+    from vitcam.recording import facts
 
     model, measured = model_of(), []
-    learn = known._learn
-    monkeypatch.setattr(known, "_learn", lambda *given: measured.append(1) or learn(*given))
+    learn = facts._learn
+    monkeypatch.setattr(facts, "_learn", lambda *given: measured.append(1) or learn(*given))
     for part in (slice(0, 4), slice(4, 8), slice(2, 3)):
         vitcam.explain(model, images[part], inputs={"numbers": numbers[part], "scale": 2.0})
     assert len(measured) == 1

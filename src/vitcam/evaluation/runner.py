@@ -283,7 +283,7 @@ def _logits(model: LoadedModel) -> int | None:
     import torch
 
     from vitcam.recording import logits_of
-    from vitcam.recording.preserved import preserved
+    from vitcam.recording.preservation import preserved
 
     parameter = next(model.module.parameters())
     with torch.inference_mode(), preserved(model.module):

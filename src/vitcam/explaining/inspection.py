@@ -15,8 +15,8 @@ from vitcam.explaining.batches import AnyModel, any_targets, for_each_batch
 from vitcam.explaining.inputs import Images
 from vitcam.methods import METHODS, obstacle_of
 from vitcam.recording import CallSite, Layout, Need, Overrides, Recording
+from vitcam.recording.facts import facts_of
 from vitcam.recording.head import Head
-from vitcam.recording.known import know
 from vitcam.types import PatchGrid
 
 
@@ -108,7 +108,7 @@ class Inspection:
             rows.append(("head reads", "; ".join(self.reads)))
         logits = "no logits of classes were recognised" if self.classes is None else f"{self.classes} logits"
         rows.append(("output", logits))
-        if layout.written_out:
+        if layout.eager:
             rows.append(("attention", "written out, not torch's scaled_dot_product_attention"))
         if not layout.together:
             rows.append(("batches", "takes images one by one"))
@@ -161,16 +161,16 @@ def inspect(
 
     def found(recording: Recording, *_: object) -> Inspection:
         with recording.resumed():
-            known = know(recording.model, recording.images, recording.score, given, recording.inputs)
-        logits = None if known.headless else recording.logits
+            facts = facts_of(recording.model, recording.images, recording.score, given, recording.inputs)
+        logits = None if facts.headless else recording.logits
         return Inspection(
             model=type(recording.model).__name__,
             image_size=(recording.images.shape[-2], recording.images.shape[-1]),
-            layout=known.layout,
-            heads=known.heads,
-            replays=known.replays and logits is not None,
+            layout=facts.layout,
+            heads=facts.heads,
+            replays=facts.replays and logits is not None,
             classes=None if logits is None else logits.shape[1],
-            methods={name: obstacle_of(method, known.layout) for name, method in METHODS.items()},
+            methods={name: obstacle_of(method, facts.layout) for name, method in METHODS.items()},
         )
 
     (inspection,) = for_each_batch(

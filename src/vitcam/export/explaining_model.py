@@ -17,8 +17,8 @@ from vitcam.methods.options import chosen_layers
 from vitcam.recording import logits_of
 from vitcam.recording.attention import AttentionCall, attention_scores, with_head_dimension
 from vitcam.recording.blocks import block_input
+from vitcam.recording.facts import Facts
 from vitcam.recording.interception import Linear, intercept
-from vitcam.recording.known import Known
 from vitcam.recording.replay import LinearRows, prefix_arguments
 
 Choose = Callable[[Tensor], Tensor]
@@ -40,25 +40,25 @@ class ExplainingModel(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, known: Known, method: str, options: Mapping[str, Any], choose: Choose
+        self, model: nn.Module, facts: Facts, method: str, options: Mapping[str, Any], choose: Choose
     ) -> None:
         super().__init__()
         self.model = model
-        self.known = known
+        self.facts = facts
         self.method = method
         self.options = {name: value for name, value in options.items() if name in EXPORTABLE[method]}
         self.choose = choose
-        grid = known.layout.grid
+        grid = facts.layout.grid
         # A model that can't do with the prefix tokens alone is gone back through with all of them.
-        self.rows = grid.prefix if known.replays else known.layout.tokens
+        self.rows = grid.prefix if facts.replays else facts.layout.tokens
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        grid = self.known.layout.grid
+        grid = self.facts.layout.grid
         if self.method in FORWARD_ONLY:
             with torch.no_grad():
                 logits, layers = self._pass(images)
                 targets = self.choose(logits)
-                found = FORWARD_ONLY[self.method](layers, self.known.head_rows, **self.options)
+                found = FORWARD_ONLY[self.method](layers, self.facts.head_rows, **self.options)
                 found = found.expand(-1, targets.shape[1], -1)
         else:
             logits, targets, found = self._agcam(images)
@@ -66,7 +66,7 @@ class ExplainingModel(nn.Module):
 
     def _agcam(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         inputs: list[Tensor] = []
-        layout = self.known.layout
+        layout = self.facts.layout
 
         def look(tokens: Tensor) -> Tensor:
             inputs.append(tokens[:, : self.rows])
@@ -95,18 +95,18 @@ class ExplainingModel(nn.Module):
     def _pass(self, images: Tensor, linear: Linear = F.linear) -> tuple[Tensor, list[Layer]]:
         """The forward pass, and its attention layers but for those that the head doesn't read."""
         layers: list[Layer] = []
-        callers = iter(self.known.layout.callers)
+        callers = iter(self.facts.layout.callers)
 
         def attend(call: AttentionCall) -> Tensor:
             by_head = with_head_dimension(call, images.shape[0])
             scores = attention_scores(by_head)
             probabilities = scores.softmax(dim=-1)
             output = probabilities @ by_head.value
-            if next(callers) not in self.known.layout.pooling:
+            if next(callers) not in self.facts.layout.pooling:
                 layers.append(Layer(scores, probabilities, by_head.value, output))
             return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
-        with intercept(attend, linear=linear, written_out=self.known.layout.written_out):
+        with intercept(attend, linear=linear, eager=self.facts.layout.eager):
             return logits_of(self.model(images)), layers
 
     def _gradients(
@@ -118,7 +118,7 @@ class ExplainingModel(nn.Module):
         targets: Tensor,
     ) -> list[Tensor]:
         """∂y/∂O of every layer along the skip connections: (batch, targets, heads, rows, dim)."""
-        (batch, count), layout = targets.shape, self.known.layout
+        (batch, count), layout = targets.shape, self.facts.layout
         leaves = [_repeated(layer.output[:, :, : self.rows], count).requires_grad_() for layer in layers]
         answers = iter(leaves)
         callers = iter(layout.callers)
@@ -140,8 +140,8 @@ class ExplainingModel(nn.Module):
             block_input(
                 self.model, first, repeated.shape[0], layout.tokens, lambda _: _repeated(tokens, count)
             ),
-            prefix_arguments(self.model, layout) if self.known.replays else nullcontext(),
-            intercept(attend, linear=linears.answers(), written_out=layout.written_out),
+            prefix_arguments(self.model, layout) if self.facts.replays else nullcontext(),
+            intercept(attend, linear=linears.answers(), eager=layout.eager),
         ):
             logits = logits_of(self.model(repeated))
         scores = logits.gather(1, targets.reshape(-1, 1))

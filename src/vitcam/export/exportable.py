@@ -14,7 +14,7 @@ from vitcam.export.description import Classes
 from vitcam.export.maps import EXPORTABLE
 from vitcam.methods import Method, find_method
 from vitcam.recording import Overrides, Score, logits_of
-from vitcam.recording.known import Known, know
+from vitcam.recording.facts import Facts, facts_of
 
 LARGEST_MAP = 2**30  # bytes per image and layer
 
@@ -54,7 +54,7 @@ def choice_of(classes: str) -> Callable[[Tensor], Tensor]:
     raise TargetError(f"classes must be one of {', '.join(get_args(Classes))}; got {classes!r}")
 
 
-def structure(module: nn.Module, image: Float[Tensor, "1 3 height width"], classes: str) -> Known:
+def structure(module: nn.Module, image: Float[Tensor, "1 3 height width"], classes: str) -> Facts:
     """What is known about a model that can be exported.
 
     Args:
@@ -73,8 +73,8 @@ def structure(module: nn.Module, image: Float[Tensor, "1 3 height width"], class
         raise ModelError(
             f"only models in fp32 can be exported; this one has weights in {found}: model.float()"
         )
-    known = know(module, image, Score(choose=_CHOICES["top1"]), Overrides())
-    if reason := _obstacle(known, (image.shape[-2], image.shape[-1])):
+    facts = facts_of(module, image, Score(choose=_CHOICES["top1"]), Overrides())
+    if reason := _obstacle(facts, (image.shape[-2], image.shape[-1])):
         raise ModelError(
             f"{type(module).__name__} can't be exported: {reason}. What can are Vision Transformers whose "
             "layers all attend over the same tokens, with a head that reads the class token or the mean"
@@ -83,21 +83,21 @@ def structure(module: nn.Module, image: Float[Tensor, "1 3 height width"], class
         count = logits_of(module(image)).shape[1]
     if classes == "top5" and count < 5:
         raise TargetError(f"classes='top5' asks for 5 classes; this model has {count}")
-    size = 4 * count * known.layout.tokens**2
-    if classes == "all" and not known.replays and size > LARGEST_MAP:
+    size = 4 * count * facts.layout.tokens**2
+    if classes == "all" and not facts.replays and size > LARGEST_MAP:
         raise TargetError(
             f"all {count} classes at once would take {size / 2**30:.0f} GiB per image and head, since this model's "
             "head reads all tokens; use 'top5'"
         )
-    return known
+    return facts
 
 
-def _obstacle(known: Known, size: tuple[int, int]) -> str:
-    if known.layout.obstacle:
-        return known.layout.obstacle
-    if known.pools:
+def _obstacle(facts: Facts, size: tuple[int, int]) -> str:
+    if facts.layout.obstacle:
+        return facts.layout.obstacle
+    if facts.pools:
         return "its head reads the tokens through an attention of its own"
-    layout = known.layout
+    layout = facts.layout
     if len(layout.streams) > 1:
         return f"it has {len(layout.streams)} streams of tokens of the image, whose maps add up"
     if len(layout.layers) < len(layout.calls):

@@ -17,7 +17,7 @@ from vitcam.export.verification import session
 from vitcam.models.device import on_device
 from vitcam.models.loaded import LoadedModel
 from vitcam.recording import logits_of
-from vitcam.recording.preserved import preserved
+from vitcam.recording.preservation import preserved
 
 
 @dataclass(frozen=True)

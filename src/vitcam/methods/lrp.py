@@ -63,7 +63,7 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
         >>> vitcam.explain(model, images, method="lrp", start_layer=1).method
         'lrp(start_layer=1)'
     """
-    if recording.layout.written_out:
+    if recording.layout.eager:
         raise MethodError(
             f"lrp isn't defined for {type(recording.model).__name__}, which writes its attention out: its rules are "
             "for torch.nn.functional.scaled_dot_product_attention. attnlrp, agcam, gae and the other methods work on "

@@ -26,7 +26,7 @@ class AttentionCall:
         scale: what q·k is multiplied with before the softmax.
         is_causal: whether query i sees only keys up to i.
         enable_gqa: whether fewer key/value heads are shared by groups of query heads.
-        written_out: whether the model wrote it out: then query and key are zeros and the mask holds S.
+        eager: whether the model computes it step by step: then query and key are zeros and the mask holds S.
     """
 
     query: Float[Tensor, "*batch queries dim"]
@@ -36,7 +36,7 @@ class AttentionCall:
     scale: float
     is_causal: bool
     enable_gqa: bool
-    written_out: bool = False
+    eager: bool = False
 
     @classmethod
     def of(

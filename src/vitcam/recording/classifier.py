@@ -87,58 +87,25 @@ class Lineage(TorchFunctionMode):
 
 
 _ATTENTION = frozenset({"scaled_dot_product_attention", "multi_head_attention_forward"})
-
-
 # Of two tensors that the model computed, these write an attention out. None of them keeps channels where they are.
-_PRODUCTS = frozenset(["matmul", "__matmul__", "linalg_matmul", "bmm", "einsum"])
-_ADDITIONS = frozenset(["add", "__add__", "__radd__", "__iadd__", "add_"])
-_JOINING = frozenset(["cat", "concat", "concatenate"])
+_PRODUCTS = frozenset({"matmul", "__matmul__", "linalg_matmul", "bmm", "einsum"})
+_ADDITIONS = frozenset({"add", "__add__", "__radd__", "__iadd__", "add_"})
+_JOINING = frozenset({"cat", "concat", "concatenate"})
 # What is known to leave channels where they are. Behind anything else there is no telling.
 _KEEPING = (
     _ADDITIONS
     | _JOINING
-    | {
-        "layer_norm",
-        "rms_norm",
-        "batch_norm",
-        "group_norm",
-        "normalize",
-        "norm",
-        "rsqrt",
-        "sqrt",
-        "var",
-        "std",
-    }
+    | {"layer_norm", "rms_norm", "batch_norm", "group_norm", "normalize"}
+    | {"norm", "rsqrt", "sqrt", "var", "std"}
     | {"mean", "sum", "amax", "max", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool2d", "stack"}
-    | {
-        "__getitem__",
-        "select",
-        "narrow",
-        "squeeze",
-        "unsqueeze",
-        "flatten",
-        "reshape",
-        "view",
-        "unbind",
-        "split",
-        "chunk",
-    }
-    | {"transpose", "permute", "contiguous", "clone", "detach", "expand", "dropout", "alpha_dropout"}
+    | {"__getitem__", "select", "narrow", "unbind", "split", "chunk", "expand"}
+    | {"squeeze", "unsqueeze", "flatten", "reshape", "view", "transpose", "permute"}
+    | {"contiguous", "clone", "detach", "dropout", "alpha_dropout"}
     | {"to", "float", "type", "type_as", "half", "bfloat16", "double", "nan_to_num"}
-    | {
-        "gelu",
-        "relu",
-        "silu",
-        "tanh",
-        "sigmoid",
-        "clamp",
-        "softmax",
-        "log_softmax",
-        "pow",
-        "__pow__",
-        "square",
-    }
-    | {"sub", "__sub__", "__rsub__", "__isub__", "sub_", "mul", "__mul__", "__rmul__", "__imul__", "mul_"}
+    | {"gelu", "relu", "silu", "tanh", "sigmoid", "clamp", "softmax", "log_softmax"}
+    | {"pow", "__pow__", "square"}
+    | {"sub", "__sub__", "__rsub__", "__isub__", "sub_"}
+    | {"mul", "__mul__", "__rmul__", "__imul__", "mul_"}
     | {"div", "__truediv__", "__rtruediv__", "__itruediv__", "div_", "true_divide", "addcmul", "lerp"}
 )
 

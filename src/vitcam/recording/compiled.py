@@ -28,7 +28,7 @@ from vitcam.recording.interception import intercept
 from vitcam.recording.layout import Layout
 from vitcam.recording.onednn import fast_attention, fast_linear
 from vitcam.recording.passes import Pass, Sites
-from vitcam.recording.preserved import replaced_forward
+from vitcam.recording.preservation import replaced_forward
 
 BACKEND = "inductor"
 

@@ -51,7 +51,7 @@ class SeenCall:
         windows: how many groups of tokens of one image attend apart from one another.
         queries, keys: numbers of tokens.
         upstream: the earlier calls that it was computed from.
-        written_out: whether the model wrote it out.
+        eager: whether the model computes it step by step.
         changes: how much each key (with its value) changes with each changed copy, as a share of its size.
         stirred: the same, when the answers of all calls are changed for some tokens.
         own_queries: whether the queries are other tokens than the keys.
@@ -63,7 +63,7 @@ class SeenCall:
     queries: int
     keys: int
     upstream: frozenset[int]
-    written_out: bool
+    eager: bool
     changes: Float[Tensor, "copies keys"]
     stirred: Float[Tensor, " keys"]
     own_queries: bool
@@ -223,7 +223,7 @@ def _compared(
             )
         changes = change_of(torch.cat([features for _, features, _ in rows[2:]]), rows[1][1][0])
         own, elsewhere = call.own_queries, False
-        if not call.written_out:
+        if not call.eager:
             queries = torch.cat([queries for _, _, queries in rows])
             own = own or unlike(change_of(queries[2:-1], queries[1]), changes[:-1])
             elsewhere = stand_elsewhere(rows[0][0], queries, changes[:-1])
@@ -248,7 +248,7 @@ def _seen(
         call.query.shape[-2],
         call.value.shape[-2],
         upstream,
-        call.written_out,
+        call.eager,
         changes[:-1],
         changes[-1],
         own,

@@ -20,7 +20,7 @@ from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention
 from vitcam.recording.layout import Layout
 from vitcam.recording.passes import Pass, tracked_pass
-from vitcam.recording.preserved import replaced_forward
+from vitcam.recording.preservation import replaced_forward
 from vitcam.recording.score import Scorer, find_logits
 
 # Layers may differ in heads, rows and dim: a pooling attention has rows of its own.

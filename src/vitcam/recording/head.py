@@ -140,5 +140,5 @@ def read_pass(
             output = output + rows * output.std()
         return output
 
-    with torch.no_grad(), fast_linear(), intercept(attend, written_out=layout.written_out):
+    with torch.no_grad(), fast_linear(), intercept(attend, eager=layout.eager):
         return model(images)

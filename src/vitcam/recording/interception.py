@@ -5,7 +5,7 @@ the ``with``. Behind ``torch.nn.MultiheadAttention`` (torchvision, open_clip) to
 ``F.multi_head_attention_forward`` as one piece, with function modes switched off inside. It is taken apart into the
 operations that it is made of.
 
-Of models that never call it, the attention that they write out (a softmax, times values) is seen in its stead.
+Of models that never call it, their eager attention (a softmax, times values) is seen instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from vitcam.errors import ModelError
 from vitcam.recording.attention import AttentionCall, attention_scores
-from vitcam.recording.written_out import WrittenOut
+from vitcam.recording.eager import EagerRecogniser
 
 _sdpa = F.scaled_dot_product_attention
 
@@ -42,7 +42,7 @@ def intercept(
     observe: Observe | None = None,
     linear: Linear = F.linear,
     *,
-    written_out: bool = False,
+    eager: bool = False,
 ) -> contextlib.AbstractContextManager[object]:
     """Lets ``attend`` answer every attention call of the current thread inside a ``with``.
 
@@ -50,8 +50,8 @@ def intercept(
         attend: gets the call, returns the attention output. ``lambda call: call.run()`` changes nothing.
         observe: told of every other function: what it is, its arguments, its keyword arguments and its result.
         linear: gets the input, weight and bias of every ``linear``, returns its output.
-        written_out: whether attention that the model writes out is answered too: as a call with a query and a key
-            of zeros and S for its mask.
+        eager: whether attention that the model computes step by step is answered too: as a call with a query and a
+            key of zeros and S for its mask.
 
     Example:
         >>> calls = []
@@ -60,15 +60,15 @@ def intercept(
         >>> len(calls)
         12
     """
-    return _Interception(attend, observe, linear, WrittenOut() if written_out else None)
+    return _Interception(attend, observe, linear, EagerRecogniser() if eager else None)
 
 
 class _Interception(TorchFunctionMode):
     def __init__(
-        self, attend: Attend, observe: Observe | None, linear: Linear, written_out: WrittenOut | None
+        self, attend: Attend, observe: Observe | None, linear: Linear, eager: EagerRecogniser | None
     ) -> None:
         super().__init__()
-        self._written_out = written_out
+        self._eager = eager
         self._attend = attend
         self._observe = observe
         self._linear = linear
@@ -84,19 +84,19 @@ class _Interception(TorchFunctionMode):
                 return multi_head_attention(*args, **keywords)
         if function is F.linear and self._observe is None:
             return self._linear(*args, **keywords)
-        written_out = self._written_out and self._written_out.attention(function, args, keywords)
-        if written_out:
-            call = _call_of_scores(written_out.scores, written_out.value)
+        eager = self._eager and self._eager.attention(function, args, keywords)
+        if eager:
+            call = _call_of_scores(eager.scores, eager.value)
             if self._observe is not None:  # they, and the result, are made where nothing is seen
                 self._observe(function, args, keywords, (call.mask, call.value))
             output = self._attend(call)
-            result = written_out.laid_out(output)
+            result = eager.laid_out(output)
             if self._observe is not None:
                 self._observe(function, (*args, output), keywords, result)
             return result
         result = function(*args, **keywords)
-        if self._written_out is not None:
-            self._written_out.see(function, args, keywords, result)
+        if self._eager is not None:
+            self._eager.see(function, args, keywords, result)
         if self._observe is not None:
             self._observe(function, args, keywords, result)
         return result
@@ -107,7 +107,7 @@ def _call_of_scores(
 ) -> AttentionCall:
     *batch, queries, keys = scores.shape
     query, key = scores.new_zeros(*batch, queries, 1), scores.new_zeros(*batch, keys, 1)
-    return AttentionCall(query, key, value, scores, 1.0, False, False, written_out=True)
+    return AttentionCall(query, key, value, scores, 1.0, False, False, eager=True)
 
 
 _SIGNATURE = inspect.signature(F.multi_head_attention_forward)

@@ -194,7 +194,7 @@ class Layout(Behaviour):
         streams: the streams of tokens whose layers they are. Their maps add up: of a model that looks at an image
             and at its mirror image, say. A plain ViT has one.
         obstacle: why this is no plain ViT, whose layers all attend over the same tokens; "" if it is one.
-        written_out: whether the model writes its attention out and never calls torch's function for it.
+        eager: whether the model computes attention step by step and never calls torch's function for it.
         together: whether images go through the model in batches, each as if it were alone.
         tokens_first: whether tokens are laid out as (tokens, batch, channels).
         written_over: whether the model writes over what its attention has read, so that copies are to be kept.
@@ -218,7 +218,7 @@ class Layout(Behaviour):
     calls: tuple[CallSite, ...]
     streams: tuple[Stream, ...]
     obstacle: str
-    written_out: bool
+    eager: bool
     together: bool
     tokens_first: bool
     behind: str | None

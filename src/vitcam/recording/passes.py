@@ -140,7 +140,7 @@ def _run(
         with (
             torch.enable_grad(),
             fast_linear(),
-            intercept(answer, linear=linear, written_out=layout.written_out),
+            intercept(answer, linear=linear, eager=layout.eager),
         ):
             result = model(images)
     sites.finish()

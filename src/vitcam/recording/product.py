@@ -37,8 +37,8 @@ class Product:
 
 
 @dataclass(frozen=True)
-class WrittenAttention:
-    """An attention that a model wrote out.
+class EagerAttention:
+    """An attention that a model computes step by step ("eager"), softmax and product apart.
 
     Attributes:
         scores: S, before the softmax.
@@ -87,7 +87,7 @@ def as_product(function: Any, args: Sequence[Any], keywords: Mapping[str, Any]) 
 
 def as_attention(
     product: Product, which: int, scores: Float[Tensor, "*axes"], axis: int
-) -> WrittenAttention | None:
+) -> EagerAttention | None:
     """The attention that a product is whose operand ``which`` is the softmax of ``scores`` over ``axis``.
 
     None if the product isn't softmax times values: if it sums over another axis than the keys, or over more.
@@ -115,7 +115,7 @@ def as_attention(
     value = value.permute([(*missing, *of_value).index(label) for label in (*batch, key, *dims)])
     shape = torch.broadcast_shapes(scores.shape[:-2], value.shape[:-2])
     order = tuple((*batch, query, *dims).index(label) for label in product.output)
-    return WrittenAttention(scores.expand(*shape, -1, -1), value.expand(*shape, -1, -1), order)
+    return EagerAttention(scores.expand(*shape, -1, -1), value.expand(*shape, -1, -1), order)
 
 
 def _query(of_weights: Labels, of_value: Labels, axis: int) -> str | None:

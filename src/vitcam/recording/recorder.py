@@ -17,6 +17,7 @@ from vitcam.errors import ModelError, OneByOneError
 from vitcam.recording.attention import first_rows
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import recorded_blocks, recorded_input
+from vitcam.recording.facts import Facts, agree, facts_of, given_to
 from vitcam.recording.gradients import (
     Gradient,
     LayerGradients,
@@ -28,7 +29,6 @@ from vitcam.recording.gradients import (
 )
 from vitcam.recording.head import Head, heads_of
 from vitcam.recording.interception import Linear
-from vitcam.recording.known import Known, agree, given_to, know
 from vitcam.recording.layout import Overrides
 from vitcam.recording.norm import BlockNorm, norm_site, recorded_norm
 from vitcam.recording.passes import Pass, detached_pass, plain_pass, tracked_pass, unrecorded_pass
@@ -94,17 +94,17 @@ def record(
             running(model, images.device, precision, fused=way.fused, compile=compile),
             bound(model, more),
         ):
-            known = know(model, taken, score, given, more, confirmed=precision != "fp32")
-            if not known.layout.together and len(images) > 1:
+            facts = facts_of(model, taken, score, given, more, confirmed=precision != "fp32")
+            if not facts.layout.together and len(images) > 1:
                 raise OneByOneError(
                     f"{type(model).__name__} takes images one by one: of a batch it can't be told what belongs to "
                     "which image. Give one image, or batch_size=1"
                 )
-            some = needs & Need.BLOCK_NORM if known.layout.obstacle else needs
-            with given_to(model, known.layout, more) as more:
-                recorder = _Recorder(model, taken, score, some, known, precision, compile, way.fused, more)
+            some = needs & Need.BLOCK_NORM if facts.layout.obstacle else needs
+            with given_to(model, facts.layout, more) as more:
+                recorder = _Recorder(model, taken, score, some, facts, precision, compile, way.fused, more)
                 return (
-                    recorder.with_replay() if allow_replay and known.replays else None
+                    recorder.with_replay() if allow_replay and facts.replays else None
                 ) or recorder.with_all_tokens()
 
     return first_that_works(model, images, recorded, inputs)
@@ -116,7 +116,7 @@ class _Recorder:
     images: Float[Tensor, "batch channels height width"]
     score: Score
     needs: Need
-    known: Known
+    facts: Facts
     precision: Precision
     compile: bool
     fused: bool
@@ -124,7 +124,7 @@ class _Recorder:
 
     def with_replay(self) -> Recording | None:
         """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
-        layout, batch = self.known.layout, len(self.images)
+        layout, batch = self.facts.layout, len(self.images)
         prefix, rows = layout.grid.prefix, LinearRows(layout, batch)
         first_input = recorded_input(
             self.model,
@@ -151,7 +151,7 @@ class _Recorder:
 
     def with_all_tokens(self) -> Recording:
         """The skip gradients by a forward pass of all tokens with detached attention."""
-        layout = self.known.layout
+        layout = self.facts.layout
         wants_skip = bool(self.needs & Need.SKIP_GRADIENT)
         if wants_skip and not self.needs & _ORDINARY:
             run = detached_pass(self.model, self.images, layout)
@@ -164,7 +164,7 @@ class _Recorder:
 
     def _forward(self, keep_rows: int | None = None, linear: Linear = F.linear) -> Pass:
         """The ordinary forward pass, with what the needs ask for and no more."""
-        model, layout, needs = self.model, self.known.layout, self.needs
+        model, layout, needs = self.model, self.facts.layout, self.needs
         norm: list[Tensor] = []
         blocks: dict[str, Any] = {}
         with contextlib.ExitStack() as recorded:
@@ -176,7 +176,7 @@ class _Recorder:
         return replace(run, norm=norm[0] if norm else None, blocks=blocks)
 
     def _pass(self, keep_rows: int | None, linear: Linear) -> Pass:
-        model, images, layout, needs = self.model, self.images, self.known.layout, self.needs
+        model, images, layout, needs = self.model, self.images, self.facts.layout, self.needs
         if needs & (Need.GRADIENT | _LAYERWISE):
             return tracked_pass(model, images, layout, linear)
         if needs & (Need.MAPS | Need.SKIP_GRADIENT):
@@ -187,17 +187,17 @@ class _Recorder:
         return unrecorded_pass(model, images)
 
     def _untracked_pass(self, linear: Linear) -> Callable[..., Pass]:
-        if not self.compile or self.needs & Need.BLOCK_NORM or self.known.layout.written_over:
+        if not self.compile or self.needs & Need.BLOCK_NORM or self.facts.layout.written_over:
             return partial(plain_pass, linear=linear)
         from vitcam.recording.compiled import compiled_pass  # the compiler takes seconds to import
 
         return compiled_pass
 
     def _targets(self, run: Pass) -> tuple[Int[Tensor, "batch targets"], Scorer]:
-        self.known.confirm(run)
+        self.facts.confirm(run)
         logits = find_logits(run.output)
-        if self.known.headless and self.score.choose is not None:
-            raise ModelError(self.known.headless)
+        if self.facts.headless and self.score.choose is not None:
+            raise ModelError(self.facts.headless)
         if logits is not None and not logits.isfinite().all():
             bad = (~logits.isfinite()).any(dim=1).nonzero().flatten().tolist()
             raise ModelError(
@@ -215,7 +215,7 @@ class _Recorder:
                 again = scorer(replayed.output)
             except Exception:  # a function of the output may ask for tokens that the replay doesn't have
                 return False
-        lowest = self.known.layout.dtype if self.precision == "fp32" else torch.bfloat16
+        lowest = self.facts.layout.dtype if self.precision == "fp32" else torch.bfloat16
         return agree(logits, again, logits_tolerance(lowest))
 
     def _recording(
@@ -241,7 +241,7 @@ class _Recorder:
                 check_reached((gradient for _, gradient in reversed(pairs)), targets, why)
         if run.cut and (skip_gradients or ordinary or of_layers or of_means):  # of some layers, if not of all
             raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
-        logits, layout = find_logits(run.output), self.known.layout
+        logits, layout = find_logits(run.output), self.facts.layout
         if layout.obstacle and norm is not None and norm.grid is not None:
             layout = replace(
                 layout, grid=norm.grid
@@ -280,16 +280,16 @@ class _Recorder:
         )
 
     def _block_norm(self, activation: Tensor, gradient: Tensor) -> BlockNorm:
-        site = norm_site(self.model, self.images[:1], self.known.layout, self.inputs.of(0, 1))
+        site = norm_site(self.model, self.images[:1], self.facts.layout, self.inputs.of(0, 1))
         return BlockNorm(activation, gradient, site.grid, site.channels_first)
 
     def _heads(self, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
         """What the score reads of each stream: what the logits do, unless a function takes more of the output."""
         if not self.score.reads_more_than_logits(run.output):
-            return self.known.heads
-        layout = self.known.layout
+            return self.facts.heads
+        layout = self.facts.layout
         if layout.obstacle or find_logits(run.output) is None:  # those were looked at by the score itself
-            return self.known.heads
+            return self.facts.heads
         seen = detached_pass(self.model, self.images, layout)
         return heads_of(self.model, self.images, layout, seen, scorer)
 
@@ -301,7 +301,7 @@ class _Recorder:
         return layer_gradients(
             self.model,
             self.images,
-            self.known.layout,
+            self.facts.layout,
             run,
             scorer,
             self._resumed,
@@ -319,6 +319,6 @@ class _Recorder:
 
     def _read(self, per_layer: Sequence[Item], heads: Sequence[Head]) -> tuple[Item, ...]:
         """Without a pooling attention that the head doesn't read, though the model computes it."""
-        sites = self.known.layout.layers
+        sites = self.facts.layout.layers
         read = [not site.pools or heads[site.stream or 0].pools for site in sites]
         return tuple(item for item, is_read in zip(per_layer, read, strict=False) if is_read)

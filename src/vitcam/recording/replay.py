@@ -81,7 +81,7 @@ def replay(
                 tokens_first=layout.tokens_first,
             ),
             prefix_arguments(model, layout),
-            intercept(attend, linear=linear, written_out=layout.written_out),
+            intercept(attend, linear=linear, eager=layout.eager),
         ):
             output = model(image)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, StopIteration):

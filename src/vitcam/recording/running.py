@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from vitcam.errors import ModelError, OneByOneError, VitcamError
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
-from vitcam.recording.preserved import alone_with, attention_switches, preserved
+from vitcam.recording.preservation import alone_with, attention_switches, preserved
 from vitcam.recording.state import state_of
 
 

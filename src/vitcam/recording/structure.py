@@ -98,7 +98,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
         calls=sites,
         streams=tuple(streams),
         obstacle=obstacle,
-        written_out=any(call.written_out for call in calls),
+        eager=any(call.eager for call in calls),
         together=scouted.together,
         tokens_first=followed.tokens_first,
         behind=next((name for before, name in reversed(followed.unseen) if before > layers[-1]), None),

@@ -94,7 +94,7 @@ class Watch:
 
         with module_stack(self._model) as self.stack, torch.no_grad(), fast_linear():
             try:
-                with intercept(answer, look, written_out=True):
+                with intercept(answer, look, eager=True):
                     given = rows.clone()  # here, where it is seen
                     return self._model(given)
             except ReachedError:
@@ -128,7 +128,7 @@ def windows_of(call: AttentionCall, rows: int) -> int:
 def features_of(call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens features"]:
     """Keys and values per row and token, each projected to a few numbers."""
     values = value_features(call, rows)
-    return values if call.written_out else torch.cat([_projected(call.key, call, rows), values], dim=-1)
+    return values if call.eager else torch.cat([_projected(call.key, call, rows), values], dim=-1)
 
 
 def value_features(call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens features"]:
@@ -137,7 +137,7 @@ def value_features(call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens
 
 
 def query_features(call: AttentionCall, rows: int) -> Tensor | None:
-    return None if call.written_out else _projected(call.query, call, rows)
+    return None if call.eager else _projected(call.query, call, rows)
 
 
 def _projected(tensor: Tensor, call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens features"]:
@@ -204,7 +204,7 @@ def _query_changes(
     """How much each query changes with each changed copy; None where that can't be known."""
     if queries is not None:
         return change_of(queries[2:-1], queries[1])
-    # Of written-out attention S is known: where a key hasn't changed, only a change of the query changes it.
+    # Of eager attention S is known: where a key hasn't changed, only a change of the query changes it.
     still = changes.amax(dim=0) < 1e-3 * changes.max()
     rows = len(changes) + 3
     if call.mask is None or call.mask.dim() < 3 or not still.any() or windows_of(call, rows) > 1:

@@ -13,7 +13,7 @@ from vitcam.bench.results import Group
 from vitcam.bench.timing import Entry
 from vitcam.methods import METHODS, canonical_name, find_method
 from vitcam.recording.onednn import fast_linear
-from vitcam.recording.preserved import preserved
+from vitcam.recording.preservation import preserved
 
 FORWARD = "forward"
 

@@ -14,7 +14,7 @@ from vitcam.errors import TargetError
 from vitcam.probability import to_probabilities
 from vitcam.recording import Precision, logits_of
 from vitcam.recording.onednn import fast_linear
-from vitcam.recording.preserved import preserved
+from vitcam.recording.preservation import preserved
 from vitcam.recording.running import autocast
 
 BATCH_SIZE = 16

@@ -18,8 +18,8 @@ from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilit
 from vitcam.explaining import score_of
 from vitcam.recording import Overrides, Precision
 from vitcam.recording.blocks import block_input
-from vitcam.recording.known import know
-from vitcam.recording.preserved import preserved
+from vitcam.recording.facts import facts_of
+from vitcam.recording.preservation import preserved
 from vitcam.types import PatchGrid
 
 
@@ -173,7 +173,7 @@ def measured(case: PerturbationCase) -> Numbers:
     """
     model, images = case.model, case.images
     with preserved(model):
-        layout = know(model, images, score_of(None, len(images), None), Overrides()).layout
+        layout = facts_of(model, images, score_of(None, len(images), None), Overrides()).layout
     if not layout.blocks or layout.obstacle or len(layout.streams) > 1 or not layout.together:
         return {}
     block = model.get_submodule(layout.blocks[0])

@@ -229,7 +229,7 @@ def attentions(attend, inputs):
     calls = []
     with torch.no_grad():
         expected = attend(*(x.clone() for x in inputs), torch.nn.Identity())
-        with intercept(lambda call: calls.append(call) or call.run(), written_out=True):
+        with intercept(lambda call: calls.append(call) or call.run(), eager=True):
             output = attend(*(x.clone() for x in inputs), torch.nn.Identity())
     torch.testing.assert_close(output, expected, equal_nan=True)
     return calls
@@ -293,7 +293,7 @@ def test_values_that_several_heads_or_images_share():
 
 def test_a_cut_in_the_gradient_is_kept():
     q, k, v = (x.requires_grad_() for x in tensors())
-    with intercept(lambda call: call.run(), written_out=True):
+    with intercept(lambda call: call.run(), eager=True):
         cut = scores(q, k).softmax(-1).detach() @ v
     assert torch.autograd.grad(cut.sum(), (q, v), allow_unused=True)[0] is None
 
@@ -309,9 +309,9 @@ def test_weights_that_a_transform_of_functions_or_a_sparse_format_takes_up():
 
 
 def test_nothing_is_kept_of_weights_that_the_model_lets_go():
-    from vitcam.recording.written_out import WrittenOut
+    from vitcam.recording.eager import EagerRecogniser
 
-    seen, s = WrittenOut(), torch.randn(1, 2, 4, 4)
+    seen, s = EagerRecogniser(), torch.randn(1, 2, 4, 4)
     weights = s.softmax(-1)
     seen.see(torch.softmax, (s, -1), {}, weights)
     again = weights.clone()

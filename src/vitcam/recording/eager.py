@@ -1,4 +1,4 @@
-"""The functions that leave attention weights as they are, between a softmax and its product with the values."""
+"""Recognises eager attention, which a model computes step by step: a softmax over the keys, times values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitcam.recording.product import WrittenAttention, as_attention, as_product
+from vitcam.recording.product import EagerAttention, as_attention, as_product
 
 
 def _functions(owner: Any, names: str) -> set[Any]:
@@ -27,10 +27,9 @@ def _getter(name: str) -> Any:
 # Of the type, only the precision may change.
 _SAME = frozenset(
     _functions(torch, "clone detach flatten reshape squeeze unflatten unsqueeze")
-    | _functions(
-        Tensor, "bfloat16 clone contiguous cpu cuda detach double flatten float half requires_grad_ reshape"
-    )
-    | _functions(Tensor, "reshape_as squeeze to type type_as unflatten unsqueeze view view_as")
+    | _functions(Tensor, "bfloat16 double float half to type type_as cpu cuda")
+    | _functions(Tensor, "clone contiguous detach requires_grad_")
+    | _functions(Tensor, "flatten reshape reshape_as squeeze unflatten unsqueeze view view_as")
 )
 # Those that move the axes.
 _AXES = "adjoint moveaxis movedim permute swapaxes swapdims transpose"
@@ -43,14 +42,12 @@ _SAME_IF_EQUAL = frozenset(
     | _functions(torch, "clamp clamp_min clip dropout nan_to_num relu")
 )
 _SOFTMAX = frozenset({torch.softmax, torch.special.softmax, F.softmax, Tensor.softmax})
-
-
 _ROWS_COMPARED = 4
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """What is known of a tensor that holds the weights of an attention.
+    """What is remembered of a tensor that holds the weights of an attention.
 
     Attributes:
         source: what the softmax was taken of; None for a product of several attentions' weights.
@@ -74,7 +71,7 @@ class _Holder:
     weights: _Weights
 
 
-class WrittenOut:
+class EagerRecogniser:
     """Follows the functions that a model calls, and says which product is an attention's output.
 
     Only what lies between a softmax and its products with values is looked at, and every tensor that holds the
@@ -84,7 +81,7 @@ class WrittenOut:
     compared with softmax(S) to be sure.
 
     Example:
-        >>> seen, scores, value = WrittenOut(), torch.randn(1, 2, 5, 5), torch.randn(1, 2, 5, 3)
+        >>> seen, scores, value = EagerRecogniser(), torch.randn(1, 2, 5, 5), torch.randn(1, 2, 5, 3)
         >>> weights = scores.softmax(-1)
         >>> seen.see(torch.softmax, (scores, -1), {}, weights)
         >>> seen.attention(torch.matmul, (weights, value), {}).scores.equal(scores)
@@ -98,7 +95,7 @@ class WrittenOut:
 
     def attention(
         self, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
-    ) -> WrittenAttention | None:
+    ) -> EagerAttention | None:
         """S and v, if this call computes softmax(S) v; else None."""
         product = as_product(function, args, keywords) if self._holders else None
         if product is None:

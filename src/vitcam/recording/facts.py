@@ -1,4 +1,4 @@
-"""What is known about a model before it is explained: measured once per state and input size, then kept."""
+"""The facts about a model that explaining needs: measured once per state and input size, then kept."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from vitcam.recording.state import state_of
 from vitcam.recording.structure import find_layout
 from vitcam.recording.watch import change_of, logits_tolerance, tolerance, value_features
 
-_memory: WeakKeyDictionary[nn.Module, dict[Any, Known]] = WeakKeyDictionary()
+_memory: WeakKeyDictionary[nn.Module, dict[Any, Facts]] = WeakKeyDictionary()
 _REMEMBERED = 32  # states and input sizes of one model
 
 
 def _nothing(run: Pass) -> None:
-    """Of a model of which all is known."""
+    """The confirmation that is left to do for a model whose facts are confirmed."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is known about a model at one input size.
+class Facts:
+    """What was measured of a model at one input size.
 
     Attributes:
         layout: its structure.
@@ -46,7 +46,7 @@ class Known:
             reads no other token.
         heads: what the head reads of each stream.
         headless: why what looks like logits is none; "" if it is.
-        confirm: to be called with the next pass, where :func:`know` was told that there is one.
+        confirm: to be called with the next pass, where :func:`facts_of` was told that there is one.
     """
 
     layout: Layout
@@ -66,7 +66,7 @@ class Known:
         return self.heads[0].pools
 
 
-def know(
+def facts_of(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],
     score: Score,
@@ -74,8 +74,8 @@ def know(
     inputs: Inputs = NO_INPUTS,
     *,
     confirmed: bool = True,
-) -> Known:
-    """Measures, or remembers, what must be known about a model, that is given these inputs besides the images.
+) -> Facts:
+    """Measures, or remembers, the facts about a model that is given these inputs besides the images.
 
     Models without logits are looked at anew each time, since what counts as their head is in the score. That the
     image gives the same once more is checked here, or, not ``confirmed`` yet, by ``confirm`` of what is returned.
@@ -86,12 +86,12 @@ def know(
         return remembered[key]
     # The first image alone is looked at, with inputs of its own.
     with torch.autocast(images.device.type, enabled=False), bound(model, inputs.of(0, 1)):
-        known, depends_on_score = _learn(model, images, score, given, inputs)
+        facts, depends_on_score = _learn(model, images, score, given, inputs)
         # A head of zeros may be trained.
-        lasts = not depends_on_score and all(head.pools or bool(head.rows.any()) for head in known.heads)
+        lasts = not depends_on_score and all(head.pools or bool(head.rows.any()) for head in facts.heads)
 
-        def remember() -> Known:
-            settled = replace(known, confirm=_nothing)
+        def remember() -> Facts:
+            settled = replace(facts, confirm=_nothing)
             if lasts:
                 while len(remembered) >= _REMEMBERED:
                     remembered.pop(next(iter(remembered)))
@@ -99,15 +99,15 @@ def know(
             return settled
 
         def confirm(run: Pass) -> None:
-            known.confirm(run)
+            facts.confirm(run)
             remember()
 
-        if known.confirm is _nothing:
+        if facts.confirm is _nothing:
             return remember()
         if not confirmed:
-            return replace(known, confirm=confirm)
-        with given_to(model, known.layout, inputs.of(0, 1)):
-            known.confirm(plain_pass(model, images[:1], known.layout))
+            return replace(facts, confirm=confirm)
+        with given_to(model, facts.layout, inputs.of(0, 1)):
+            facts.confirm(plain_pass(model, images[:1], facts.layout))
         return remember()
 
 
@@ -130,7 +130,7 @@ def agree(one: Tensor, other: Tensor, share: float) -> bool:
 
 def _learn(
     model: nn.Module, images: Tensor, score: Score, given: Overrides, inputs: Inputs
-) -> tuple[Known, bool]:
+) -> tuple[Facts, bool]:
     image = images[:1]
     try:
         layout, followed = find_layout(model, image, given)
@@ -147,18 +147,18 @@ def _learn(
 
 def _looked_at_head(
     model: nn.Module, images: Tensor, score: Score, layout: Layout, followed: Followed
-) -> tuple[Known, bool]:
+) -> tuple[Facts, bool]:
     image = images[:1]
     logits = find_logits(followed.output)
     headless = "" if logits is None else _headless(model, logits, followed)
     if layout.obstacle:
         evenly = Head(images.new_full((layout.tokens,), 1 / layout.tokens), False)
-        return Known(layout, False, (evenly,), headless), False
+        return Facts(layout, False, (evenly,), headless), False
     if logits is None:
         looked_at = images if layout.together else image
         run = detached_pass(model, looked_at, layout)
         scorer = score.scorer(score.targets(run.output, len(looked_at)))
-        return Known(
+        return Facts(
             layout, _may_replay(layout), heads_of(model, looked_at, layout, run, scorer), headless
         ), True
     generator = torch.Generator().manual_seed(0)
@@ -176,10 +176,10 @@ def _looked_at_head(
             and agree(logits[:1], replayed_logits, allowed)
         ):
             heads = heads_of(model, image, layout, replayed, scorer)
-            return Known(layout, True, heads, headless, partial(_check_same, model, followed)), False
+            return Facts(layout, True, heads, headless, partial(_check_same, model, followed)), False
     run = detached_pass(model, image, layout)
     _check_same(model, followed, run)
-    return Known(layout, False, heads_of(model, image, layout, run, scorer), headless), False
+    return Facts(layout, False, heads_of(model, image, layout, run, scorer), headless), False
 
 
 def _own_layers(layout: Layout, followed: Followed) -> list[Attention]:
