@@ -24,8 +24,7 @@ from vitcam.errors import VitcamError
 from vitcam.explaining.targets import score_of
 from vitcam.heatmap import to_grid
 from vitcam.methods import agcam
-from vitcam.recording import Need, Score, find_logits, record
-from vitcam.recording.blocks import block_input
+from vitcam.recording import Need, Score, block_input, find_logits, record
 
 SECONDS = 900
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 
@@ -35,18 +36,23 @@ GROUPS.update({group: names_in(rooms) for group, rooms in table("groups")})
 MAY_IMPORT = {room.strip("`"): names_in(others) for room, _what, others in table("rooms")}
 # Library → the only room that may import it.
 VENDORS = {name: room.strip("`") for names, room in table("libraries") for name in names_in(names)}
+WITH_A_FACE = {name for (cell,) in table("with a face") for name in names_in(cell)}
 NO_TORCH = {name for (cell,) in table("without torch") for name in names_in(cell)}
 
 
-def imports_of(file: Path) -> set[str]:
-    """Every module a file imports, also inside functions; not what only a type checker reads."""
+def imports_of(file: Path, *, for_types_too: bool = False) -> set[str]:
+    """Every module a file imports, also inside functions; not what only a type checker reads, unless asked for."""
     tree = ast.parse(file.read_text())
-    for_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
+    for_types = (
+        set()
+        if for_types_too
+        else {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            for inner in ast.walk(node)
+        }
+    )
     found = set()
     for node in ast.walk(tree):
         if id(node) in for_types:
@@ -81,6 +87,55 @@ def test_import_rules(file):
         assert not (room in NO_TORCH and parts[0] == "torch"), f"{file} may not import torch"
 
 
+def behind_a_face(file: Path, room: str) -> set[str]:
+    """What a file of a room imports from inside another room that has a face."""
+    return {
+        module
+        for module in imports_of(file, for_types_too=True)
+        for other in WITH_A_FACE - {room}
+        if module.startswith(f"vitcam.{other}.") and inner_module(module.split(".")[1:3])
+    }
+
+
+def inner_module(path: list[str]) -> bool:
+    return SOURCE.joinpath(*path).is_dir() or SOURCE.joinpath(*path).with_suffix(".py").is_file()
+
+
+def test_rooms_with_a_face_are_entered_by_it():
+    inside = {str(file.relative_to(SOURCE)): behind_a_face(file, room_of(file)) for file in FILES}
+    assert not {file: modules for file, modules in inside.items() if modules}
+    assert "recording" in WITH_A_FACE <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from vitcam.recording.blocks import block_input",
+        "from vitcam.recording import blocks",
+        "import vitcam.recording.blocks",
+        "if TYPE_CHECKING:\n    from vitcam.recording.blocks import block_input",
+        "def f():\n    from vitcam.recording.blocks import block_input",
+    ],
+)
+def test_what_lies_behind_a_face_is_found(tmp_path, line):
+    file = tmp_path / "sample.py"
+    file.write_text(f"from vitcam.recording import block_input, record\n{line}\n")
+    assert behind_a_face(file, "methods")
+    assert not behind_a_face(file, "recording")
+    file.write_text("from vitcam.recording import block_input, record\n")
+    assert not behind_a_face(file, "methods")
+
+
+@pytest.mark.parametrize("room", sorted(WITH_A_FACE))
+def test_the_names_of_a_face(room):
+    """Each is there, and none is also a module's, which would stand in its place once that is imported."""
+    face = import_module(f"vitcam.{room}")
+    assert set(face.__all__) <= set(dir(face))
+    for name in face.__all__:
+        assert getattr(face, name) is not None
+        assert not inner_module([room, name])
+
+
 def test_the_page_has_just_the_rooms_that_there_are():
     assert set(MAY_IMPORT) == {room_of(file) for file in FILES}
     assert set().union(NO_TORCH, VENDORS.values(), *MAY_IMPORT.values()) <= set(MAY_IMPORT)
@@ -104,7 +159,16 @@ def test_rules_are_read_from_functions_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", ["vitcam", "vitcam.cli", "vitcam.render", "vitcam.types", "vitcam.models", "vitcam.report"]
+    "module",
+    [
+        "vitcam",
+        "vitcam.cli",
+        "vitcam.recording",
+        "vitcam.render",
+        "vitcam.types",
+        "vitcam.models",
+        "vitcam.report",
+    ],
 )
 def test_importing_needs_no_torch(module):
     code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('torch', 'timm', 'matplotlib')))"

@@ -15,7 +15,7 @@ from vitcam.errors import MethodError, ModelError, TargetError
 from vitcam.export import ExportError, export_onnx
 from vitcam.export.explaining_model import ExplainingModel
 from vitcam.export.exportable import choice_of, exportable_method, structure
-from vitcam.recording.preservation import preserved
+from vitcam.recording import preserved
 
 UNSUITABLE = {
     "timm siglip": "its head reads the tokens through an attention of its own",

@@ -17,8 +17,7 @@ from vitcam.explaining import compare, explain
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.device import find_device
 from vitcam.photos import PHOTOS, photo_path
-from vitcam.recording import Precision, logits_of
-from vitcam.recording.running import autocast
+from vitcam.recording import Precision, autocast, logits_of
 
 TEXTS = ("a photo of a cat", "a photo of a cup", "a photo of a dog", "a street at night", "a bowl of fruit")
 """What models are asked about that have no classes of their own."""

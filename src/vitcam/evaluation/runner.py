@@ -282,8 +282,7 @@ def _logits(model: LoadedModel) -> int | None:
         return None
     import torch
 
-    from vitcam.recording import logits_of
-    from vitcam.recording.preservation import preserved
+    from vitcam.recording import logits_of, preserved
 
     parameter = next(model.module.parameters())
     with torch.inference_mode(), preserved(model.module):

@@ -14,9 +14,7 @@ from vitcam.explaining.arguments import MoreInputs
 from vitcam.explaining.batches import AnyModel, any_targets, for_each_batch
 from vitcam.explaining.inputs import Images
 from vitcam.methods import METHODS, obstacle_of
-from vitcam.recording import CallSite, Layout, Need, Overrides, Recording
-from vitcam.recording.facts import facts_of
-from vitcam.recording.head import Head
+from vitcam.recording import CallSite, Head, Layout, Need, Overrides, Recording, facts_of
 from vitcam.types import PatchGrid
 
 

@@ -14,12 +14,18 @@ from torch import Tensor, nn
 from vitcam.errors import ModelError
 from vitcam.export.maps import EXPORTABLE, FORWARD_ONLY, Layer, agcam
 from vitcam.methods.options import chosen_layers
-from vitcam.recording import logits_of
-from vitcam.recording.attention import AttentionCall, attention_scores, with_head_dimension
-from vitcam.recording.blocks import block_input
-from vitcam.recording.facts import Facts
-from vitcam.recording.interception import Linear, intercept
-from vitcam.recording.replay import LinearRows, prefix_arguments
+from vitcam.recording import (
+    AttentionCall,
+    Facts,
+    Linear,
+    LinearRows,
+    attention_scores,
+    block_input,
+    intercept,
+    logits_of,
+    prefix_arguments,
+    with_head_dimension,
+)
 
 Choose = Callable[[Tensor], Tensor]
 

@@ -13,8 +13,7 @@ from vitcam.errors import MethodError, ModelError, TargetError
 from vitcam.export.description import Classes
 from vitcam.export.maps import EXPORTABLE
 from vitcam.methods import Method, find_method
-from vitcam.recording import Overrides, Score, logits_of
-from vitcam.recording.facts import Facts, facts_of
+from vitcam.recording import Facts, Overrides, Score, facts_of, logits_of
 
 LARGEST_MAP = 2**30  # bytes per image and layer
 

@@ -28,7 +28,7 @@ from vitcam.models.device import on_device
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
 from vitcam.photos import photo_path
-from vitcam.recording.preservation import preserved
+from vitcam.recording import preserved
 from vitcam.writing import check_place
 
 Size = tuple[int, int]

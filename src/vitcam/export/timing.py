@@ -16,8 +16,7 @@ from vitcam.export.graph import require, write_graph
 from vitcam.export.verification import session
 from vitcam.models.device import on_device
 from vitcam.models.loaded import LoadedModel
-from vitcam.recording import logits_of
-from vitcam.recording.preservation import preserved
+from vitcam.recording import logits_of, preserved
 
 
 @dataclass(frozen=True)

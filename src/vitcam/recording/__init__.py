@@ -1,33 +1,101 @@
-"""Records what happens inside a Vision Transformer; the only room that touches torch's internals."""
+"""Records what happens inside a Vision Transformer; the only room that touches torch's internals.
 
-from vitcam.recording.attention import Attention
-from vitcam.recording.binding import Inputs
-from vitcam.recording.gradients import LayerGradients, refuse_in_place
-from vitcam.recording.layout import CallSite, Layout, Overrides, cells
-from vitcam.recording.norm import BlockNorm
-from vitcam.recording.onednn import fast_linear, transposed_linear
-from vitcam.recording.recorder import record
-from vitcam.recording.recording import Need, Recording
-from vitcam.recording.running import Precision
-from vitcam.recording.score import Score, find_logits, logits_of
+Other rooms import these names and nothing else of it. They are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vitcam.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from vitcam.recording.attention import Attention, AttentionCall, attention_scores, with_head_dimension
+    from vitcam.recording.binding import Inputs
+    from vitcam.recording.blocks import block_input
+    from vitcam.recording.facts import Facts, facts_of
+    from vitcam.recording.gradients import LayerGradients, refuse_in_place
+    from vitcam.recording.head import Head
+    from vitcam.recording.interception import Linear, intercept, multi_head_attention
+    from vitcam.recording.layout import CallSite, Layout, Overrides, cells
+    from vitcam.recording.norm import BlockNorm
+    from vitcam.recording.onednn import fast_linear, transposed_linear
+    from vitcam.recording.preservation import preserved
+    from vitcam.recording.recorder import record
+    from vitcam.recording.recording import Need, Recording
+    from vitcam.recording.replay import LinearRows, prefix_arguments
+    from vitcam.recording.running import Precision, autocast
+    from vitcam.recording.score import Score, find_logits, logits_of
 
 __all__ = [
     "Attention",
+    "AttentionCall",
     "BlockNorm",
     "CallSite",
+    "Facts",
+    "Head",
     "Inputs",
     "LayerGradients",
     "Layout",
+    "Linear",
+    "LinearRows",
     "Need",
     "Overrides",
     "Precision",
     "Recording",
     "Score",
+    "attention_scores",
+    "autocast",
+    "block_input",
     "cells",
+    "facts_of",
     "fast_linear",
     "find_logits",
+    "intercept",
     "logits_of",
+    "multi_head_attention",
+    "prefix_arguments",
+    "preserved",
     "record",
     "refuse_in_place",
     "transposed_linear",
+    "with_head_dimension",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Attention": "vitcam.recording.attention",
+        "AttentionCall": "vitcam.recording.attention",
+        "BlockNorm": "vitcam.recording.norm",
+        "CallSite": "vitcam.recording.layout",
+        "Facts": "vitcam.recording.facts",
+        "Head": "vitcam.recording.head",
+        "Inputs": "vitcam.recording.binding",
+        "LayerGradients": "vitcam.recording.gradients",
+        "Layout": "vitcam.recording.layout",
+        "Linear": "vitcam.recording.interception",
+        "LinearRows": "vitcam.recording.replay",
+        "Need": "vitcam.recording.recording",
+        "Overrides": "vitcam.recording.layout",
+        "Precision": "vitcam.recording.running",
+        "Recording": "vitcam.recording.recording",
+        "Score": "vitcam.recording.score",
+        "attention_scores": "vitcam.recording.attention",
+        "autocast": "vitcam.recording.running",
+        "block_input": "vitcam.recording.blocks",
+        "cells": "vitcam.recording.layout",
+        "facts_of": "vitcam.recording.facts",
+        "fast_linear": "vitcam.recording.onednn",
+        "find_logits": "vitcam.recording.score",
+        "intercept": "vitcam.recording.interception",
+        "logits_of": "vitcam.recording.score",
+        "multi_head_attention": "vitcam.recording.interception",
+        "prefix_arguments": "vitcam.recording.replay",
+        "preserved": "vitcam.recording.preservation",
+        "record": "vitcam.recording.recorder",
+        "refuse_in_place": "vitcam.recording.gradients",
+        "transposed_linear": "vitcam.recording.onednn",
+        "with_head_dimension": "vitcam.recording.attention",
+    },
+)

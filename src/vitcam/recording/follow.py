@@ -22,6 +22,7 @@ from vitcam.recording.attention import AttentionCall
 from vitcam.recording.blocks import recorded_input
 from vitcam.recording.classifier import Lineage
 from vitcam.recording.layout import Behaviour, Image
+from vitcam.recording.obstacles import SeenCall
 from vitcam.recording.scout import Scouted, other_calls
 from vitcam.recording.upstream import IMAGE, Unseen, Upstream
 from vitcam.recording.watch import (
@@ -40,38 +41,6 @@ from vitcam.recording.watch import (
 )
 
 TRUE = 1  # how many rows of a followed pass are attended to as the model does
-
-
-@dataclass(frozen=True)
-class SeenCall:
-    """One attention call of a followed pass.
-
-    Attributes:
-        stack: the modules that were being called, outermost first.
-        windows: how many groups of tokens of one image attend apart from one another.
-        queries, keys: numbers of tokens.
-        upstream: the earlier calls that it was computed from.
-        eager: whether the model computes it step by step.
-        changes: how much each key (with its value) changes with each changed copy, as a share of its size.
-        stirred: the same, when the answers of all calls are changed for some tokens.
-        own_queries: whether the queries are other tokens than the keys.
-        elsewhere: whether they are fewer, and not the first of the keys' tokens.
-    """
-
-    stack: tuple[str, ...]
-    windows: int
-    queries: int
-    keys: int
-    upstream: frozenset[int]
-    eager: bool
-    changes: Float[Tensor, "copies keys"]
-    stirred: Float[Tensor, " keys"]
-    own_queries: bool
-    elsewhere: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.stack[-1] if self.stack else ""
 
 
 @dataclass

@@ -1,16 +1,45 @@
-"""From a model's attention calls to the streams of tokens whose layers they are, and what stands in the way."""
+"""From the attention calls of a followed pass to streams of tokens and their layers, and what stands in the way."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from vitcam.recording.follow import SeenCall, reached_by_noise
-from vitcam.recording.layout import Image, Stream
-from vitcam.recording.places import measured_grid
-from vitcam.recording.scout import Scouted, tokens_at
+
+@dataclass(frozen=True)
+class SeenCall:
+    """One attention call of a followed pass.
+
+    Attributes:
+        stack: the modules that were being called, outermost first.
+        windows: how many groups of tokens of one image attend apart from one another.
+        queries, keys: numbers of tokens.
+        upstream: the earlier calls that it was computed from.
+        eager: whether the model computes it step by step.
+        changes: how much each key (with its value) changes with each changed copy, as a share of its size.
+        stirred: the same, when the answers of all calls are changed for some tokens.
+        own_queries: whether the queries are other tokens than the keys.
+        elsewhere: whether they are fewer, and not the first of the keys' tokens.
+    """
+
+    stack: tuple[str, ...]
+    windows: int
+    queries: int
+    keys: int
+    upstream: frozenset[int]
+    eager: bool
+    changes: Float[Tensor, "copies keys"]
+    stirred: Float[Tensor, " keys"]
+    own_queries: bool
+    elsewhere: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.stack[-1] if self.stack else ""
 
 
 def reaches(call: SeenCall) -> bool:
@@ -156,42 +185,3 @@ def same_places(before: Tensor, after: Tensor) -> bool:
         return False
     pairs = zip(before, again, strict=True)
     return all(float(torch.corrcoef(torch.stack(pair))[0, 1]) > 0.8 for pair in pairs)
-
-
-def all_streams(
-    model: nn.Module,
-    image: Image,
-    scouted: Scouted,
-    calls: Sequence[SeenCall],
-    stream_of: dict[int, int],
-    first: Stream,
-) -> tuple[list[Stream], str]:
-    """Every stream of tokens, each measured on its own; or what stands in the way."""
-    streams = [first]
-    for number in range(1, max(stream_of.values()) + 1):
-        others = frozenset(index for index, stream in stream_of.items() if stream != number)
-        start = min(index for index, stream in stream_of.items() if stream == number)
-        name = calls[start].name or "the model"
-        if any(stream_of.get(index) == number for index in reached_by_noise(model, image, others, scouted)):
-            return (
-                streams,
-                f"how the tokens of {name} come from those of the layers before it couldn't be followed",
-            )
-        grid = measured_grid(
-            lambda copies, start=start: tokens_at(model, copies, scouted, start),  # type: ignore[misc]
-            image,
-            [(first.grid.height, first.grid.width)],
-            [],
-        )
-        if grid is None or (grid.height, grid.width, grid.region) != (
-            first.grid.height,
-            first.grid.width,
-            first.grid.region,
-        ):
-            laid = "tokens whose places couldn't be confirmed" if grid is None else str(grid)
-            return streams, (
-                f"it has two streams of tokens of the image: {first.grid} that begin in "
-                f"{calls[min(stream_of)].name or 'the model'}, and {laid} that begin in {name}"
-            )
-        streams.append(Stream(grid, calls[start].keys))
-    return streams, ""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vitcam.errors import ModelError
 from vitcam.recording.blocks import find_blocks
-from vitcam.recording.follow import Followed, SeenCall, follow
+from vitcam.recording.follow import Followed, follow, reached_by_noise
 from vitcam.recording.layout import (
     CallSite,
     Image,
@@ -22,7 +22,7 @@ from vitcam.recording.layout import (
     some_cells,
 )
 from vitcam.recording.obstacles import (
-    all_streams,
+    SeenCall,
     break_of,
     disorder_of,
     obstacle_of,
@@ -75,7 +75,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
         followed_on = {index: stream_of[index] for index in layers}
         obstacle = break_of(calls, followed_on, chosen, patches, tolerance(followed.behaviour.dtype))
     if not obstacle and len(set(stream_of.values())) > 1:
-        streams, obstacle = all_streams(model, image, scouted, calls, stream_of, streams[0])
+        streams, obstacle = _all_streams(model, image, scouted, calls, stream_of, streams[0])
     tokens = streams[0].tokens
     if not obstacle and pools and calls[last].keys not in (tokens, grid.tokens):
         obstacle = f"the attention that pools its {tokens} tokens sees {calls[last].keys} of them"
@@ -193,6 +193,45 @@ def _blocks(
 
     one_each = [blocks for blocks in found if len(of_calls(blocks)) == len(set(of_calls(blocks))) > 1]
     return (one_each or found or [()])[0]
+
+
+def _all_streams(
+    model: nn.Module,
+    image: Image,
+    scouted: Scouted,
+    calls: Sequence[SeenCall],
+    stream_of: dict[int, int],
+    first: Stream,
+) -> tuple[list[Stream], str]:
+    """Every stream of tokens, each measured on its own; or what stands in the way."""
+    streams = [first]
+    for number in range(1, max(stream_of.values()) + 1):
+        others = frozenset(index for index, stream in stream_of.items() if stream != number)
+        start = min(index for index, stream in stream_of.items() if stream == number)
+        name = calls[start].name or "the model"
+        if any(stream_of.get(index) == number for index in reached_by_noise(model, image, others, scouted)):
+            return (
+                streams,
+                f"how the tokens of {name} come from those of the layers before it couldn't be followed",
+            )
+        grid = measured_grid(
+            lambda copies, start=start: tokens_at(model, copies, scouted, start),  # type: ignore[misc]
+            image,
+            [(first.grid.height, first.grid.width)],
+            [],
+        )
+        if grid is None or (grid.height, grid.width, grid.region) != (
+            first.grid.height,
+            first.grid.width,
+            first.grid.region,
+        ):
+            laid = "tokens whose places couldn't be confirmed" if grid is None else str(grid)
+            return streams, (
+                f"it has two streams of tokens of the image: {first.grid} that begin in "
+                f"{calls[min(stream_of)].name or 'the model'}, and {laid} that begin in {name}"
+            )
+        streams.append(Stream(grid, calls[start].keys))
+    return streams, ""
 
 
 def _grid_behind_obstacle(

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vitcam.bench.subject import BenchSubject
-from vitcam.recording import logits_of
-from vitcam.recording.running import autocast
+from vitcam.recording import autocast, logits_of
 
 
 def grad_cam(subject: BenchSubject, images: Tensor) -> Callable[[], object]:

@@ -12,8 +12,7 @@ from vitcam.bench.measuring import Bench
 from vitcam.bench.results import Group
 from vitcam.bench.timing import Entry
 from vitcam.methods import METHODS, canonical_name, find_method
-from vitcam.recording.onednn import fast_linear
-from vitcam.recording.preservation import preserved
+from vitcam.recording import fast_linear, preserved
 
 FORWARD = "forward"
 

@@ -12,10 +12,7 @@ from torch import Tensor, nn
 
 from vitcam.errors import TargetError
 from vitcam.probability import to_probabilities
-from vitcam.recording import Precision, logits_of
-from vitcam.recording.onednn import fast_linear
-from vitcam.recording.preservation import preserved
-from vitcam.recording.running import autocast
+from vitcam.recording import Precision, autocast, fast_linear, logits_of, preserved
 
 BATCH_SIZE = 16
 

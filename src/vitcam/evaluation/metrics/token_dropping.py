@@ -16,10 +16,7 @@ from vitcam.evaluation.metrics.maps import images_of, pixel_ranks
 from vitcam.evaluation.metrics.perturbation import Curves, columns_of
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.explaining import score_of
-from vitcam.recording import Overrides, Precision
-from vitcam.recording.blocks import block_input
-from vitcam.recording.facts import facts_of
-from vitcam.recording.preservation import preserved
+from vitcam.recording import Overrides, Precision, block_input, facts_of, preserved
 from vitcam.types import PatchGrid
 
 

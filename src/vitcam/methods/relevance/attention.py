@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from vitcam.errors import MethodError
-from vitcam.recording.attention import AttentionCall, with_head_dimension
+from vitcam.recording import AttentionCall, with_head_dimension
 
 
 @dataclass(frozen=True)

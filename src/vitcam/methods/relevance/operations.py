@@ -19,8 +19,7 @@ from vitcam.methods.relevance.attention import attend, attention_gradient
 from vitcam.methods.relevance.call import Call, Operation
 from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, MIXTURES, POOLS
 from vitcam.methods.relevance.precise import in_precision_of
-from vitcam.recording import transposed_linear
-from vitcam.recording.attention import AttentionCall
+from vitcam.recording import AttentionCall, transposed_linear
 
 Function = Callable[..., Any]
 Reader = Callable[..., Call | None]

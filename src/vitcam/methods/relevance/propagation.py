@@ -24,9 +24,7 @@ from vitcam.methods.relevance.graph import unseen_node
 from vitcam.methods.relevance.names import STRUCTURAL
 from vitcam.methods.relevance.operations import READERS, attention_call, nearest_calls
 from vitcam.methods.relevance.rules import RuleSet
-from vitcam.recording import fast_linear
-from vitcam.recording.attention import AttentionCall
-from vitcam.recording.interception import multi_head_attention
+from vitcam.recording import AttentionCall, fast_linear, multi_head_attention
 
 
 @dataclass(eq=False)
