@@ -219,8 +219,8 @@ def test_what_is_measured_is_remembered(images, numbers, monkeypatch):
     from vitcam.recording import facts
 
     model, measured = model_of(), []
-    learn = facts._learn
-    monkeypatch.setattr(facts, "_learn", lambda *given: measured.append(1) or learn(*given))
+    measure = facts._measured
+    monkeypatch.setattr(facts, "_measured", lambda *given: measured.append(1) or measure(*given))
     for part in (slice(0, 4), slice(4, 8), slice(2, 3)):
         vitcam.explain(model, images[part], inputs={"numbers": numbers[part], "scale": 2.0})
     assert len(measured) == 1

@@ -210,12 +210,12 @@ def first_rows(attention: Attention, rows: int) -> Attention:
         call,
         query=call.query[:, :, :rows].clone(),
         key=call.key.new_empty(*call.key.shape[:-2], 0, call.key.shape[-1]),
-        value=_own(call.value),
+        value=_compact(call.value),
         mask=None,
     )
     return replace(attention, call=trimmed, output=attention.output[:, :, :rows].clone(), kept_scores=scores)
 
 
-def _own(tensor: Tensor) -> Tensor:
+def _compact(tensor: Tensor) -> Tensor:
     shared = tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size()
     return tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from vitcam.recording.layout import Layout
 
 
 @contextlib.contextmanager
@@ -145,17 +143,17 @@ def recorded_input(
 
 
 @contextlib.contextmanager
-def recorded_blocks(model: nn.Module, layout: Layout, into: dict[str, Any]) -> Iterator[None]:
-    """Puts what each transformer block returns into ``into``, by the block's name."""
-
+def recorded_blocks(model: nn.Module, blocks: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What each of some blocks returns, by the block's name, once it was called."""
+    returned: dict[str, Any] = {}
     here = threading.get_ident()
 
     def keep(name: str) -> Any:
         return lambda module, args, output: (
-            into.update({name: output}) if threading.get_ident() == here else None
+            returned.update({name: output}) if threading.get_ident() == here else None
         )
 
     with contextlib.ExitStack() as undo:
-        for name in layout.blocks:
+        for name in blocks:
             undo.callback(model.get_submodule(name).register_forward_hook(keep(name)).remove)
-        yield
+        yield returned

@@ -155,7 +155,7 @@ def _are_features(output: Origin) -> bool:
     if not attentions:
         return False
     last, width = max(attentions), output.shape[-1]
-    found = False
+    reaches_tokens = False
     waiting, seen = [(output, False)], set[tuple[Origin, bool]]()
     while waiting:
         origin, joined = waiting.pop()
@@ -165,13 +165,13 @@ def _are_features(output: Origin) -> bool:
         if origin.time < last:
             if not joined and width not in origin.shape:
                 return False  # compared with prototypes by arithmetic: as many columns as there are of them
-            found = True
+            reaches_tokens = True
         elif origin.function not in _KEEPING:
             return False
         else:
             joined = joined or origin.function in _JOINING
             waiting += [(parent, joined) for parent in _way_back(origin)]
-    return found
+    return reaches_tokens
 
 
 def _way_back(origin: Origin) -> tuple[Origin, ...]:

@@ -108,9 +108,9 @@ class EagerRecogniser:
                 return None  # weights times weights
             # A cut in the gradient between softmax and product is kept.
             scores = weights.scores if tensor.requires_grad else weights.scores.detach()
-            found = as_attention(product, which, scores, weights.axis)
-            if found is not None and found.scores.dim() > 2 and _agree(tensor, weights):
-                return found
+            attention = as_attention(product, which, scores, weights.axis)
+            if attention is not None and attention.scores.dim() > 2 and _agree(tensor, weights):
+                return attention
         return None
 
     def see(self, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any], result: Any) -> None:
@@ -144,9 +144,9 @@ class EagerRecogniser:
         tensor: Any = args[0] if args else keywords.get("input")
         weights = self._weights(tensor)
         if weights is not None and weights.scores is not None:
-            found = _same_weights(weights, weights.scores, tensor, function, args, keywords, result)
-            if found is not None:
-                return found
+            same = _same_weights(weights, weights.scores, tensor, function, args, keywords, result)
+            if same is not None:
+                return same
         product = as_product(function, args, keywords)
         if product is not None and all(self._weights(operand) is not None for operand in product.operands):
             return _Weights()  # a rollout that the model computes itself: its maps aren't values

@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -24,12 +22,9 @@ from vitcam.recording.passes import Pass, detached_pass, plain_pass
 from vitcam.recording.replay import replay
 from vitcam.recording.score import Score, find_logits, logits_of
 from vitcam.recording.scout import other_tokens
-from vitcam.recording.state import state_of
+from vitcam.recording.state import Memory
 from vitcam.recording.structure import find_layout
 from vitcam.recording.watch import change_of, logits_tolerance, tolerance, value_features
-
-_memory: WeakKeyDictionary[nn.Module, dict[Any, Facts]] = WeakKeyDictionary()
-_REMEMBERED = 32  # states and input sizes of one model
 
 
 def _nothing(run: Pass) -> None:
@@ -66,11 +61,14 @@ class Facts:
         return self.heads[0].pools
 
 
+_memory: Memory[Facts] = Memory()
+
+
 def facts_of(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],
     score: Score,
-    given: Overrides,
+    overrides: Overrides,
     inputs: Inputs = NO_INPUTS,
     *,
     confirmed: bool = True,
@@ -80,22 +78,19 @@ def facts_of(
     Models without logits are looked at anew each time, since what counts as their head is in the score. That the
     image gives the same once more is checked here, or, not ``confirmed`` yet, by ``confirm`` of what is returned.
     """
-    key = (images.shape[1:], images.device, images.dtype, given, state_of(model), inputs.key)
-    remembered = _memory.setdefault(model, {})
-    if key in remembered:
-        return remembered[key]
+    remembered = _memory.of(model, images, inputs, overrides)
+    if remembered.value is not None:
+        return remembered.value
     # The first image alone is looked at, with inputs of its own.
     with torch.autocast(images.device.type, enabled=False), bound(model, inputs.of(0, 1)):
-        facts, depends_on_score = _learn(model, images, score, given, inputs)
+        facts, depends_on_score = _measured(model, images, score, overrides, inputs)
         # A head of zeros may be trained.
-        lasts = not depends_on_score and all(head.pools or bool(head.rows.any()) for head in facts.heads)
+        is_lasting = not depends_on_score and all(head.pools or bool(head.rows.any()) for head in facts.heads)
 
         def remember() -> Facts:
             settled = replace(facts, confirm=_nothing)
-            if lasts:
-                while len(remembered) >= _REMEMBERED:
-                    remembered.pop(next(iter(remembered)))
-                remembered[key] = settled
+            if is_lasting:
+                remembered.keep(settled)
             return settled
 
         def confirm(run: Pass) -> None:
@@ -119,7 +114,7 @@ def given_to(model: nn.Module, layout: Layout, inputs: Inputs) -> Iterator[Input
         yield inputs
 
 
-def agree(one: Tensor, other: Tensor, share: float) -> bool:
+def same_logits(one: Tensor, other: Tensor, share: float) -> bool:
     """Whether two sets of logits are the same, up to a share of their spread."""
     if one.shape != other.shape:
         return False
@@ -128,12 +123,12 @@ def agree(one: Tensor, other: Tensor, share: float) -> bool:
     return bool((one - other).abs().amax() <= share * spread)
 
 
-def _learn(
-    model: nn.Module, images: Tensor, score: Score, given: Overrides, inputs: Inputs
+def _measured(
+    model: nn.Module, images: Tensor, score: Score, overrides: Overrides, inputs: Inputs
 ) -> tuple[Facts, bool]:
     image = images[:1]
     try:
-        layout, followed = find_layout(model, image, given)
+        layout, followed = find_layout(model, image, overrides)
     except ModelError as error:
         if len(images) > 1 and _takes(model, images) and not _takes(model, image):
             raise ModelError(
@@ -142,10 +137,10 @@ def _learn(
             ) from error
         raise
     with given_to(model, layout, inputs.of(0, 1)):
-        return _looked_at_head(model, images, score, layout, followed)
+        return _facts_about_head(model, images, score, layout, followed)
 
 
-def _looked_at_head(
+def _facts_about_head(
     model: nn.Module, images: Tensor, score: Score, layout: Layout, followed: Followed
 ) -> tuple[Facts, bool]:
     image = images[:1]
@@ -167,13 +162,13 @@ def _looked_at_head(
     if _may_replay(layout):
         entered = followed.entered.get(layout.blocks[0])
         prefix = entered[0][:, : layout.grid.prefix] if entered else None
-        replayed = replay(model, image, layout, prefix, _own_layers(layout, followed))
+        replayed = replay(model, image, layout, prefix, _layers_of_image(layout, followed))
         replayed_logits = None if replayed is None else find_logits(replayed.output)
         allowed = logits_tolerance(followed.behaviour.dtype)
         if (
             replayed is not None
             and replayed_logits is not None
-            and agree(logits[:1], replayed_logits, allowed)
+            and same_logits(logits[:1], replayed_logits, allowed)
         ):
             heads = heads_of(model, image, layout, replayed, scorer)
             return Facts(layout, True, heads, headless, partial(_check_same, model, followed)), False
@@ -182,10 +177,10 @@ def _looked_at_head(
     return Facts(layout, False, heads_of(model, image, layout, run, scorer), headless), False
 
 
-def _own_layers(layout: Layout, followed: Followed) -> list[Attention]:
+def _layers_of_image(layout: Layout, followed: Followed) -> list[Attention]:
     """The layers of the image as it is, as they were seen when the model was followed."""
     layers = []
-    for site, (call, answer) in zip(layout.calls, followed.own, strict=True):
+    for site, (call, answer) in zip(layout.calls, followed.image_calls, strict=True):
         if site.stream is not None:
             by_head = with_head_dimension(call, 1)
             output = answer.reshape(*by_head.query.shape[:-1], answer.shape[-1])
@@ -198,7 +193,7 @@ def _check_same(model: nn.Module, followed: Followed, run: Pass) -> None:
     logits, before = logits_of(run.output), logits_of(followed.output)[:1]
     if not (logits.isfinite().all() and before.isfinite().all()):
         return  # which is said when they are used
-    same = agree(before, logits[:1], logits_tolerance(followed.behaviour.dtype))
+    same = same_logits(before, logits[:1], logits_tolerance(followed.behaviour.dtype))
     if run.layers:
         # What is kept of a layer may leave out its keys; its values it doesn't.
         values = value_features(run.layers[0].call, len(logits))[0]

@@ -40,7 +40,7 @@ from vitcam.recording.watch import (
     windows_of,
 )
 
-TRUE = 1  # how many rows of a followed pass are attended to as the model does
+UNCHANGED_ROWS = 1  # how many rows of a followed pass are attended to as the model does
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Followed:
         tokens_first: whether tokens are laid out as (tokens, batch, channels) more often than not.
         lineage: how the output was made.
         first: keys and values of the image at the first call that it reaches.
-        own: each call as the image alone makes it, with its answer; () of models that take images one by one.
+        image_calls: each call as the image alone makes it, with its answer; () of models that take images one by one.
         entered: the image's tokens in front of what may be the first block, by that block's name; likewise, and ()
             of a block that wasn't called.
         behaviour: what the model was seen to do.
@@ -65,7 +65,7 @@ class Followed:
     tokens_first: bool
     lineage: Lineage
     first: Float[Tensor, "tokens features"]
-    own: Sequence[tuple[AttentionCall, Tensor]]
+    image_calls: Sequence[tuple[AttentionCall, Tensor]]
     entered: Mapping[str, Sequence[Tensor]]
     behaviour: Behaviour
     unseen: Sequence[tuple[int, str]]
@@ -88,14 +88,14 @@ def follow(
     allowed = tolerance(scouted.dtype)
     parts: list[list[tuple[AttentionCall, Tensor, Tensor | None]]] = []
     outputs = []
-    own_calls: list[tuple[AttentionCall, Tensor]] = []
+    image_calls: list[tuple[AttentionCall, Tensor]] = []
     entered: dict[str, Sequence[Tensor]] = {}
     unseen: list[tuple[int, str]] = []
     for start, part in enumerate(rows.split(len(rows) if together else 1)):
         watch, upstream = Watch(model, len(part)), Upstream()
         upstream.mark(part, {IMAGE})
-        looking = Unseen(upstream, watch.place)
-        of_part: list[tuple[AttentionCall, Tensor, Tensor | None]] = []
+        seeker = Unseen(upstream, watch.place)
+        calls_of_part: list[tuple[AttentionCall, Tensor, Tensor | None]] = []
 
         def attend(
             call: AttentionCall,
@@ -105,7 +105,7 @@ def follow(
             start: int = start,
             upstream: Upstream = upstream,
             watch: Any = watch,
-            of_part: list[Any] = of_part,
+            calls_of_part: list[Any] = calls_of_part,
         ) -> Tensor:
             reached = upstream.of(call.query, call.key, call.value, call.mask)
             if features is None:
@@ -113,29 +113,29 @@ def follow(
                 seen.append(_seen(call, watch.stack, reached, changes, False, 1))
                 output = answer_apart(call, upstream)
                 upstream.mark(output, reached | {index})
-                own_calls.append((call, output))
+                image_calls.append((call, output))
                 return output
             if index == scouted.first and not start:
                 first.append(features[0])
             queries = query_features(call, len(features))
-            own = call.query.shape[-2] != features.shape[1] // windows_of(call, len(features))
+            own_queries = call.query.shape[-2] != features.shape[1] // windows_of(call, len(features))
             if together:
                 changes = change_of(features[2:], features[1])
                 reaches = bool(changes.max() > allowed)
-                own = own or has_own_queries(call, queries, changes[:-1])
+                own_queries = own_queries or has_own_queries(call, queries, changes[:-1])
                 elsewhere = reaches and stand_elsewhere(call, queries, changes[:-1])
-                seen.append(_seen(call, watch.stack, reached, changes, own, len(features), elsewhere))
+                seen.append(_seen(call, watch.stack, reached, changes, own_queries, len(features), elsewhere))
             else:
                 reaches = index >= scouted.first
-                of_part.append((call, features, queries))
+                calls_of_part.append((call, features, queries))
                 if not start:
-                    seen.append(_seen(call, watch.stack, reached, features[:1, :, 0], own, 1))
-            mixed = TRUE if together else int(not start)
-            output = unmixed(call, features, mixed, own) if reaches else call.run()
+                    seen.append(_seen(call, watch.stack, reached, features[:1, :, 0], own_queries, 1))
+            mixed = UNCHANGED_ROWS if together else int(not start)
+            output = unmixed(call, features, mixed, own_queries) if reaches else call.run()
             if together:
-                own_calls.append((first_of(call, 1, len(features)), output[: len(output) // len(features)]))
+                image_calls.append((first_of(call, 1, len(features)), output[: len(output) // len(features)]))
             last = start + len(features) == len(rows)
-            if reaches and last and not own and output.shape[-2] == len(chosen):
+            if reaches and last and not own_queries and output.shape[-2] == len(chosen):
                 output[-(len(output) // len(features)) :, ..., chosen, :] += output.std()
             upstream.mark(output, reached | {index})
             return output
@@ -144,16 +144,16 @@ def follow(
             if together:
                 for block, *_ in scouted.blocks(model):
                     recorded = recorded_input(
-                        model, block, len(part), scouted.tokens, lambda rows: rows[:TRUE]
+                        model, block, len(part), scouted.tokens, lambda rows: rows[:UNCHANGED_ROWS]
                     )
                     entered[block] = watched.enter_context(recorded)
             if not start:
                 watched.enter_context(lineage)
-            outputs.append(watch.run(part, attend, looking.see))
+            outputs.append(watch.run(part, attend, seeker.see))
         if not start:
-            unseen = looking.found
+            unseen = seeker.calls
         behaviour = behaviour.joined(watch.behaviour)
-        parts.append(of_part)
+        parts.append(calls_of_part)
         tokens_first += watch.laid[scouted.tokens, len(part)] - watch.laid[len(part), scouted.tokens]
     if not together:
         seen = _compared(model, seen, parts)
@@ -165,7 +165,7 @@ def follow(
         tokens_first > 0,
         lineage,
         first[0],
-        own_calls,
+        image_calls,
         entered,
         behaviour,
         unseen,
@@ -191,13 +191,15 @@ def _compared(
                 "its tokens can't be told"
             )
         changes = change_of(torch.cat([features for _, features, _ in rows[2:]]), rows[1][1][0])
-        own, elsewhere = call.own_queries, False
+        own_queries, elsewhere = call.own_queries, False
         if not call.eager:
             queries = torch.cat([queries for _, _, queries in rows])
-            own = own or unlike(change_of(queries[2:-1], queries[1]), changes[:-1])
+            own_queries = own_queries or unlike(change_of(queries[2:-1], queries[1]), changes[:-1])
             elsewhere = stand_elsewhere(rows[0][0], queries, changes[:-1])
         compared.append(
-            replace(call, changes=changes[:-1], stirred=changes[-1], own_queries=own, elsewhere=elsewhere)
+            replace(
+                call, changes=changes[:-1], stirred=changes[-1], own_queries=own_queries, elsewhere=elsewhere
+            )
         )
     return compared
 
@@ -207,7 +209,7 @@ def _seen(
     stack: Sequence[str],
     upstream: frozenset[int],
     changes: Tensor,
-    own: bool,
+    own_queries: bool,
     rows: int,
     elsewhere: bool = False,
 ) -> SeenCall:
@@ -220,7 +222,7 @@ def _seen(
         call.eager,
         changes[:-1],
         changes[-1],
-        own,
+        own_queries,
         elsewhere,
     )
 
@@ -229,7 +231,7 @@ def reached_by_noise(
     model: nn.Module, image: Image, calls: frozenset[int], scouted: Scouted
 ) -> frozenset[int]:
     """Which calls see another input when the answers of some calls are changed; those themselves left out."""
-    found: list[list[Tensor]] = []
+    passes: list[list[Tensor]] = []
     for noisy in (False, True):
         watch, seen = Watch(model, 1), list[Tensor]()
 
@@ -246,9 +248,9 @@ def reached_by_noise(
             return output + output.std() if noisy and index in calls else output
 
         watch.run(image, attend)
-        found.append(seen)
+        passes.append(seen)
     allowed = tolerance(scouted.dtype)
-    pairs = enumerate(zip(*found, strict=True))
+    pairs = enumerate(zip(*passes, strict=True))
     return frozenset(
         i for i, (one, other) in pairs if i not in calls and change_of(one, other).max() > allowed
     )

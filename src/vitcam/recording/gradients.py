@@ -97,7 +97,7 @@ def why_unreached(model: nn.Module, run: Pass, scorer: Scorer) -> str:
 
 
 def check_reached(
-    found: Iterable[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"], why: str
+    per_layer: Iterable[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"], why: str
 ) -> None:
     """Makes sure that no target has a gradient of zero in every layer; looks at no more of them than it takes.
 
@@ -105,7 +105,7 @@ def check_reached(
         ModelError: one has.
     """
     reached = torch.zeros_like(targets, dtype=torch.bool)
-    for gradient in found:
+    for gradient in per_layer:
         reached = reached | (gradient != 0).flatten(2).any(dim=2)
         if reached.all():
             return
@@ -192,9 +192,9 @@ def layer_gradients(
         with resumed(), torch.enable_grad():
             head = _head_pass(model, images, layout, read)
             layers = head.layers if pools else inside(name)
-            found = backward(scorer(head.output), [layer.output for layer in layers], retain_graph=True)
+            per_layer = backward(scorer(head.output), [layer.output for layer in layers], retain_graph=True)
         detached = (replace(layer, output=layer.output.detach()) for layer in layers)
-        return tuple(zip(detached, found, strict=True))
+        return tuple(zip(detached, per_layer, strict=True))
 
     blocks = [name for name in layout.blocks for _ in (last.layers if pools else inside(name))]
     return LayerGradients(blocks, of_block)

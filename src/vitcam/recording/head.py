@@ -111,7 +111,7 @@ def _read_without_gradient(
 
 
 def _sets(patches: Tensor) -> Iterator[Tensor]:
-    """Each token of no place alone, and the patches in four parts."""
+    """The sets of tokens to change: each token of no place alone, and the patches in four parts."""
     for token in (~patches).nonzero().flatten():
         alone = torch.zeros_like(patches)
         alone[token] = True

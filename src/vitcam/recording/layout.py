@@ -36,12 +36,12 @@ def even_grids(tokens: int, image_size: tuple[int, int]) -> list[tuple[int, int]
         >>> even_grids(37, (96, 96))
         [(6, 6), (5, 5)]
     """
-    found = []
+    fitting = []
     for patches in range(tokens, max(0, tokens - 17), -1):
         height = round(math.sqrt(patches * image_size[0] / image_size[1]))
         if height and patches % height == 0 and height * image_size[1] == (patches // height) * image_size[0]:
-            found.append((height, patches // height))
-    return found
+            fitting.append((height, patches // height))
+    return fitting
 
 
 Image = Float[Tensor, "1 channels height width"]

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -18,10 +17,8 @@ from vitcam.recording.layout import Image, Layout, even_grids
 from vitcam.recording.obstacles import same_places
 from vitcam.recording.places import measured_grid
 from vitcam.recording.scout import Scouted, tokens_at, unmixed_pass
-from vitcam.recording.state import state_of
+from vitcam.recording.state import Memory
 from vitcam.types import PatchGrid
-
-_memory: WeakKeyDictionary[nn.Module, dict[Any, NormSite]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -50,16 +47,17 @@ class NormSite:
     channels_first: bool = False
 
 
+_memory: Memory[NormSite] = Memory()
+
+
 def norm_site(model: nn.Module, image: Image, layout: Layout, inputs: Inputs = NO_INPUTS) -> NormSite:
     """Measures, or remembers, which values of the last block's first norm are which places of the image."""
-    key = (image.shape, image.dtype, state_of(model), inputs.key)
-    remembered = _memory.setdefault(model, {})
-    if key not in remembered:
-        if len(remembered) > 32:
-            remembered.clear()
+    remembered = _memory.of(model, image, inputs)
+    if remembered.value is None:
         with torch.autocast(image.device.type, enabled=False), bound(model, inputs):
-            remembered[key] = _measured_site(model, image, layout)
-    return remembered[key]
+            remembered.keep(_measured_site(model, image, layout))
+    assert remembered.value is not None
+    return remembered.value
 
 
 def _measured_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
@@ -69,12 +67,11 @@ def _measured_site(model: nn.Module, image: Image, layout: Layout) -> NormSite:
     def activation(rows: Tensor) -> Tensor:
         parts = []
         for part in rows.split(len(rows) if layout.together else 1):
-            into: list[Tensor] = []
-            with recorded_norm(model, layout, len(part), into):
+            with recorded_norm(model, layout, len(part)) as recorded:
                 unmixed_pass(model, part, scouted)
-            if not into:
+            if not recorded:
                 return rows.new_zeros(0)
-            parts.append(into[0].detach().float())
+            parts.append(recorded[0].detach().float())
         return torch.cat(parts)
 
     shape, size = activation(image).shape[1:], (image.shape[-2], image.shape[-1])
@@ -126,16 +123,16 @@ def _flat_last(values: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def recorded_norm(model: nn.Module, layout: Layout, batch: int, into: list[Tensor]) -> Iterator[None]:
-    """Puts the output of the last block's first norm into ``into``, as a tensor that requires a gradient.
+def recorded_norm(model: nn.Module, layout: Layout, batch: int) -> Iterator[list[Tensor]]:
+    """A list with the output of the last block's first norm, behind the ``with``; it requires a gradient.
 
     Where a block is called several times (a second image, layers that share weights), it is the call that makes the
     last layer's attention call. The pass inside the ``with`` must run with gradients enabled. Without any other
-    tensor that requires one, all that comes before the norm costs what it costs without. ``into`` stays empty if
+    tensor that requires one, all that comes before the norm costs what it costs without. The list stays empty if
     there is no such norm.
     """
 
-    here = threading.get_ident()
+    here, recorded = threading.get_ident(), list[Tensor]()
     block, norms = _norms_of_last_block(model, layout)
     each: list[Tensor | None] = []  # of the block's calls
 
@@ -165,15 +162,15 @@ def recorded_norm(model: nn.Module, layout: Layout, batch: int, into: list[Tenso
             undo.callback(block.register_forward_pre_hook(enter).remove)
         for norm in norms:
             undo.callback(norm.register_forward_hook(hook).remove)
-        yield
+        yield recorded
     if layout.behind is not None:
-        into.extend(found for found in each[-1:] if found is not None)
+        recorded.extend(activation for activation in each[-1:] if activation is not None)
         return
     last = max(index for index, site in enumerate(layout.calls) if site.stream is not None and not site.pools)
     same = [index for index, site in enumerate(layout.calls) if site.name == layout.calls[last].name]
     of_last = each[same.index(last) * len(each) // len(same)] if each else None
     if of_last is not None:
-        into.append(of_last)
+        recorded.append(of_last)
 
 
 def _norms_of_last_block(model: nn.Module, layout: Layout) -> tuple[nn.Module | None, list[nn.Module]]:

@@ -202,8 +202,8 @@ class Sites:
 
 
 def _detached(call: AttentionCall, *, copied: bool) -> AttentionCall:
-    def own(tensor: Tensor) -> Tensor:
+    def taken(tensor: Tensor) -> Tensor:
         return tensor.detach().clone() if copied else tensor.detach()
 
-    mask = None if call.mask is None else own(call.mask)
-    return replace(call, query=own(call.query), key=own(call.key), value=own(call.value), mask=mask)
+    mask = None if call.mask is None else taken(call.mask)
+    return replace(call, query=taken(call.query), key=taken(call.key), value=taken(call.value), mask=mask)

@@ -186,16 +186,16 @@ def _intervals(probe: _Probe, axis: int, parts: int) -> list[Interval]:
     changes = probe.strips(axis, edges)
     strongest = changes.amax(dim=0)
     silent = strongest <= _SILENT * strongest.max()
-    found: list[Interval] = []
+    intervals: list[Interval] = []
     for token, answers in enumerate((changes > 0.1 * strongest).T):
         strips = answers.nonzero().flatten().tolist()
         if silent[token]:
-            found.append(None)
+            intervals.append(None)
         elif strips == list(range(strips[0], strips[-1] + 1)):
-            found.append((edges[strips[0]], edges[strips[-1] + 1]))
+            intervals.append((edges[strips[0]], edges[strips[-1] + 1]))
         else:
-            found.append(())
-    return found
+            intervals.append(())
+    return intervals
 
 
 def _lines(

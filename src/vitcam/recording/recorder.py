@@ -17,7 +17,7 @@ from vitcam.errors import ModelError, OneByOneError
 from vitcam.recording.attention import first_rows
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import recorded_blocks, recorded_input
-from vitcam.recording.facts import Facts, agree, facts_of, given_to
+from vitcam.recording.facts import Facts, facts_of, given_to, same_logits
 from vitcam.recording.gradients import (
     Gradient,
     LayerGradients,
@@ -169,9 +169,9 @@ class _Recorder:
         blocks: dict[str, Any] = {}
         with contextlib.ExitStack() as recorded:
             if needs & Need.BLOCK_NORM:
-                recorded.enter_context(recorded_norm(model, layout, len(self.images), norm))
+                norm = recorded.enter_context(recorded_norm(model, layout, len(self.images)))
             if needs & _LAYERWISE:
-                recorded.enter_context(recorded_blocks(model, layout, blocks))
+                blocks = recorded.enter_context(recorded_blocks(model, layout.blocks))
             run = self._pass(keep_rows, linear)
         return replace(run, norm=norm[0] if norm else None, blocks=blocks)
 
@@ -216,7 +216,7 @@ class _Recorder:
             except Exception:  # a function of the output may ask for tokens that the replay doesn't have
                 return False
         lowest = self.facts.layout.dtype if self.precision == "fp32" else torch.bfloat16
-        return agree(logits, again, logits_tolerance(lowest))
+        return same_logits(logits, again, logits_tolerance(lowest))
 
     def _recording(
         self,
@@ -233,9 +233,9 @@ class _Recorder:
         )
         ordinary, norm = self._gradients(run, scorer)
         why = why_unreached(self.model, replace(replayed or run, cut=run.cut), scorer)
-        for found in (skip_gradients, ordinary, norm and (norm.gradient,)):
-            if found:
-                check_reached(found, targets, why)
+        for tensors in (skip_gradients, ordinary, norm and (norm.gradient,)):
+            if tensors:
+                check_reached(tensors, targets, why)
         for pairs in (of_layers, of_means):
             if pairs:
                 check_reached((gradient for _, gradient in reversed(pairs)), targets, why)
@@ -273,10 +273,12 @@ class _Recorder:
         outputs = [layer.output for layer in run.layers] if self.needs & Need.GRADIENT else []
         norm = [] if run.norm is None else [run.norm]
         again = bool(self.needs & _LAYERWISE)  # those go back through the same pass, later
-        found = backward(scorer(run.output), outputs + norm, retain_graph=again) if outputs or norm else ()
+        per_tensor = (
+            backward(scorer(run.output), outputs + norm, retain_graph=again) if outputs or norm else ()
+        )
         return (
-            found[: len(outputs)] if outputs else None,
-            None if run.norm is None else self._block_norm(run.norm.detach(), found[-1]),
+            per_tensor[: len(outputs)] if outputs else None,
+            None if run.norm is None else self._block_norm(run.norm.detach(), per_tensor[-1]),
         )
 
     def _block_norm(self, activation: Tensor, gradient: Tensor) -> BlockNorm:
@@ -318,7 +320,7 @@ class _Recorder:
             yield
 
     def _read(self, per_layer: Sequence[Item], heads: Sequence[Head]) -> tuple[Item, ...]:
-        """Without a pooling attention that the head doesn't read, though the model computes it."""
+        """What belongs to the layers that the head reads; a model may compute a pooling attention that it doesn't."""
         sites = self.facts.layout.layers
         read = [not site.pools or heads[site.stream or 0].pools for site in sites]
         return tuple(item for item, is_read in zip(per_layer, read, strict=False) if is_read)

@@ -104,10 +104,10 @@ def replayed_gradients(replayed: Pass, scorer: Scorer) -> tuple[Gradient, ...]:
     each = torch.eye(targets, dtype=scores.dtype, device=scores.device)[:, None].expand(-1, len(scores), -1)
     try:
         # The graph is retained for the other way below, should this one fail halfway.
-        found = torch.autograd.grad(scores, leaves, each, retain_graph=True, is_grads_batched=True)
+        per_leaf = torch.autograd.grad(scores, leaves, each, retain_graph=True, is_grads_batched=True)
     except RuntimeError:  # the score uses a function whose gradient torch can't batch, or not every layer
         return gradients(replayed, scorer)
-    return tuple(gradient.transpose(0, 1) for gradient in found)
+    return tuple(gradient.transpose(0, 1) for gradient in per_leaf)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, TypeVar
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -17,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from vitcam.errors import ModelError, OneByOneError, VitcamError
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.preservation import alone_with, attention_switches, preserved
-from vitcam.recording.state import state_of
+from vitcam.recording.state import Memory
 
 
 def check_model(model: nn.Module) -> None:
@@ -144,7 +143,7 @@ def autocast(device: torch.device, precision: Precision) -> Any:
 Result = TypeVar("Result")
 
 
-_working: WeakKeyDictionary[nn.Module, dict[Any, Way]] = WeakKeyDictionary()
+_working: Memory[Way] = Memory()
 
 
 @dataclass(frozen=True)
@@ -185,10 +184,9 @@ def first_that_works(
 def _first_that_works(
     model: nn.Module, images: Tensor, run: Callable[[Way], Result], inputs: Inputs
 ) -> Result:
-    key = (images.dtype, images.shape[1:], state_of(model), inputs.key)
-    remembered = _working.setdefault(model, {})
-    if key in remembered:
-        return run(remembered[key])
+    remembered = _working.of(model, images, inputs)
+    if remembered.value is not None:
+        return run(remembered.value)
     first: Exception | None = None
     for way in _ways(model, images, inputs):
         try:
@@ -198,16 +196,14 @@ def _first_that_works(
         except Exception as error:
             first = first or error
             continue
-        if len(remembered) > 32:
-            remembered.clear()
-        remembered[key] = way
+        remembered.keep(way)
         return result
     assert first is not None
     raise first
 
 
 def _ways(model: nn.Module, images: Tensor, inputs: Inputs) -> Iterator[Way]:
-    """As the images are first, then in the precisions of the model's weights, the largest part of them first."""
+    """In the precision of the images first, then in those of the model's weights, by how many weights have it."""
     sizes: dict[torch.dtype, int] = {}
     for parameter in model.parameters():
         if parameter.is_floating_point() and parameter.dtype.itemsize > 1:

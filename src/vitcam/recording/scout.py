@@ -73,7 +73,7 @@ def scout(model: nn.Module, image: Image) -> Scouted:
 
 def _scout_together(model: nn.Module, rows: Rows) -> Scouted:
     watch, upstream = Watch(model, rows.shape[0]), Upstream()
-    found: list[Scouted] = []
+    reached: list[Scouted] = []
     upstream.mark(rows, {IMAGE})
 
     def attend(call: AttentionCall, features: Tensor | None, index: int) -> Tensor:
@@ -84,7 +84,7 @@ def _scout_together(model: nn.Module, rows: Rows) -> Scouted:
         if again:
             raise NotTogetherError
         if changed:
-            found.append(
+            reached.append(
                 Scouted(
                     index,
                     True,
@@ -98,7 +98,7 @@ def _scout_together(model: nn.Module, rows: Rows) -> Scouted:
         return call.run()
 
     watch.run(rows, attend, upstream.see)
-    return found[0] if found else _unreached(model, watch.count)
+    return reached[0] if reached else _unreached(model, watch.count)
 
 
 def _scout_one_by_one(model: nn.Module, rows: Rows) -> Scouted:
@@ -162,21 +162,21 @@ def tokens_at(
     model: nn.Module, rows: Rows, scouted: Scouted, call: int
 ) -> Float[Tensor, "rows tokens features"]:
     """The keys and values of one attention call for each of some images, no token mixed with another before it."""
-    found: list[Tensor] = []
+    tokens: list[Tensor] = []
 
     def attend(given: AttentionCall, features: Tensor | None, index: int) -> Tensor:
         if index == call:
             assert features is not None  # or the model would not take images together
-            found.append(features)
+            tokens.append(features)
             raise ReachedError
         return given.run() if index < scouted.first or features is None else unmixed(given, features)
 
     for part in rows.split(len(rows) if scouted.together else 1):
-        watch, before = Watch(model, len(part)), len(found)
+        watch, before = Watch(model, len(part)), len(tokens)
         watch.run(part, attend)
-        if len(found) == before:
+        if len(tokens) == before:
             raise other_calls(model)
-    return torch.cat(found)
+    return torch.cat(tokens)
 
 
 def other_calls(model: nn.Module) -> ModelError:

@@ -1,4 +1,4 @@
-"""A number that changes with what may change a model's structure."""
+"""What was found out about a model is remembered for as long as nothing changes that may change its structure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import itertools
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from vitcam.recording.binding import is_binding
+from vitcam.recording.binding import Inputs, is_binding
+
+Value = TypeVar("Value")
+_REMEMBERED = 32  # states, inputs and kinds of images of one model
 
 _PLAIN = frozenset({int, float, str, bool, bytes, complex, type(None), torch.dtype, torch.device, torch.Size})
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
@@ -25,6 +29,46 @@ _DEPTH, _LENGTH, _VALUES = 4, 1024, 4096  # how far things inside things are loo
 
 _numbers: Any = WeakIdKeyDictionary()
 _next = itertools.count()
+
+
+class Memory(Generic[Value]):
+    """Remembers a value for each model, in the state in which it is, with images and inputs of the same kind.
+
+    Example:
+        >>> memory, model = Memory(), nn.Linear(2, 2)
+        >>> images, inputs = torch.rand(8, 3, 4, 4), Inputs()
+        >>> memory.of(model, images, inputs).keep("small")
+        >>> memory.of(model, images[:1], inputs).value
+        'small'
+        >>> memory.of(model, images[..., :2], inputs).value is None
+        True
+    """
+
+    def __init__(self) -> None:
+        self._models: WeakKeyDictionary[nn.Module, dict[Any, Value]] = WeakKeyDictionary()
+
+    def of(self, model: nn.Module, images: Tensor, inputs: Inputs, *settings: Any) -> Remembered[Value]:
+        """What is remembered of a model as it is now; of any further settings, too, that it depends on."""
+        key = (images.shape[1:], images.device, images.dtype, settings, state_of(model), inputs.key)
+        return Remembered(self._models.setdefault(model, {}), key)
+
+
+class Remembered(Generic[Value]):
+    """One value of a :class:`Memory`.
+
+    Attributes:
+        value: None if there is none yet.
+    """
+
+    def __init__(self, values: dict[Any, Value], key: Any) -> None:
+        self._values, self._key = values, key
+        self.value = values.get(key)
+
+    def keep(self, value: Value) -> None:
+        """Remembers a value, in the place of the oldest if there are many."""
+        while len(self._values) >= _REMEMBERED:
+            self._values.pop(next(iter(self._values)))
+        self._values[self._key] = self.value = value
 
 
 def state_of(model: nn.Module) -> int:

@@ -36,7 +36,7 @@ from vitcam.recording.watch import Rows, change_of, tolerance
 from vitcam.types import PatchGrid
 
 
-def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layout, Followed]:
+def find_layout(model: nn.Module, image: Image, overrides: Overrides) -> tuple[Layout, Followed]:
     """Measures a model's structure; its output for the image comes with it.
 
     Raises:
@@ -45,7 +45,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     """
     scouted = scout(model, image)
     before: list[Tensor] = []
-    grid, certain = _first_grid(model, image, scouted, given, before)
+    grid, certain = _first_grid(model, image, scouted, overrides, before)
     patches = torch.zeros(scouted.tokens, dtype=torch.bool, device=image.device)
     patches[grid.patches] = True
     chosen = _with_half_of(patches)
@@ -59,7 +59,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
     reached = [index for index, call in enumerate(calls) if reaches(call)]
     if not reached:
         raise other_calls(model)
-    blocks = _blocks(model, calls, reached, given.first_block)
+    blocks = _blocks(model, calls, reached, overrides.first_block)
     inside = frozenset(index for index in reached if any(name in blocks for name in calls[index].stack))
     # An attention behind all blocks, which pools the tokens for the head, may see some of them only.
     *layers, last = reached
@@ -107,7 +107,7 @@ def find_layout(model: nn.Module, image: Image, given: Overrides) -> tuple[Layou
 
 
 def _first_grid(
-    model: nn.Module, image: Image, scouted: Scouted, given: Overrides, seen: list[Tensor]
+    model: nn.Module, image: Image, scouted: Scouted, overrides: Overrides, seen: list[Tensor]
 ) -> tuple[PatchGrid, bool]:
     """How the tokens of the first attention call lie over the image, and whether that is certain.
 
@@ -123,18 +123,18 @@ def _first_grid(
     convolutions = grids_of_convolutions(scouted.tokens, scouted.convolutions)
     candidates = list(dict.fromkeys([*convolutions, *even_grids(scouted.tokens, size)]))
     grid = measured_grid(respond, image, candidates, convolutions)
-    wanted = given.grid and (int(given.grid[0]), int(given.grid[1]))
+    wanted = overrides.grid and (int(overrides.grid[0]), int(overrides.grid[1]))
     if grid is None:
-        if wanted is not None and given.prefix is not None:
-            return _as_given(wanted, given.prefix, scouted.tokens), True
+        if wanted is not None and overrides.prefix is not None:
+            return _as_given(wanted, overrides.prefix, scouted.tokens), True
         height, width = (candidates or [(1, 1)])[0]
         return PatchGrid(height, width, max(0, scouted.tokens - height * width)), False
     if (wanted or (grid.height, grid.width)) != (grid.height, grid.width) or (
-        given.prefix or grid.prefix
+        overrides.prefix or grid.prefix
     ) != grid.prefix:
         what = ", ".join(
             f"{name}={value}"
-            for name, value in (("grid", wanted), ("prefix", given.prefix))
+            for name, value in (("grid", wanted), ("prefix", overrides.prefix))
             if value is not None
         )
         raise ModelError(
@@ -186,13 +186,13 @@ def _blocks(
                 f"{' > '.join(name for name in stack if name)}"
             )
         return find_blocks(model, [first_block]) or (first_block,)
-    found = [blocks for name in stack if (blocks := find_blocks(model, [name]))]
+    candidates = [blocks for name in stack if (blocks := find_blocks(model, [name]))]
 
     def of_calls(blocks: tuple[str, ...]) -> list[str]:
         return [name for index in reached for name in calls[index].stack if name in blocks]
 
-    one_each = [blocks for blocks in found if len(of_calls(blocks)) == len(set(of_calls(blocks))) > 1]
-    return (one_each or found or [()])[0]
+    one_each = [blocks for blocks in candidates if len(of_calls(blocks)) == len(set(of_calls(blocks))) > 1]
+    return (one_each or candidates or [()])[0]
 
 
 def _all_streams(

@@ -47,13 +47,13 @@ class Upstream:
 
     def of(self, *values: Any) -> frozenset[int]:
         """The calls that some tensors, or tensors in lists, come from."""
-        found: frozenset[int] = frozenset()
+        calls: frozenset[int] = frozenset()
         for tensor in tensors_in(values):
-            found |= self._calls.get(tensor, frozenset())
+            calls |= self._calls.get(tensor, frozenset())
             base = _base(tensor)
             if base is not None:  # a view that was made where nothing is seen
-                found |= self._calls.get(base, frozenset())
-        return found
+                calls |= self._calls.get(base, frozenset())
+        return calls
 
     def mark(self, tensor: Tensor, calls: frozenset[int] | set[int]) -> None:
         """Says that a tensor comes from these calls, besides those already known."""
@@ -105,13 +105,13 @@ class Unseen:
         place: says where the pass is: how many calls were answered, and the module that is being called.
 
     Attributes:
-        found: for each, how many calls were answered before it, and the module that makes it.
+        calls: for each, how many calls were answered before it, and the module that makes it.
     """
 
     def __init__(self, upstream: Upstream, place: Callable[[], tuple[int, str]]) -> None:
         self._upstream, self._place = upstream, place
         self._scores: Any = WeakTensorKeyDictionary()
-        self.found: list[tuple[int, str]] = []
+        self.calls: list[tuple[int, str]] = []
 
     def see(self, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any], result: Any) -> None:
         """Takes notice of a function that was called; so do those that follow what tensors come from."""
@@ -130,7 +130,7 @@ class Unseen:
             return
         # Maps multiplied with maps, as for a rollout, mix no tokens.
         if sum(operand in self._scores for operand in product.operands) == 1:
-            self.found.append(self._place())
+            self.calls.append(self._place())
         else:
             self._scores[result] = True
 

@@ -132,7 +132,7 @@ def features_of(call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens fe
 
 
 def value_features(call: AttentionCall, rows: int) -> Float[Tensor, "rows tokens features"]:
-    """Of :func:`features_of`, what comes last: the values alone."""
+    """The last part of :func:`features_of`: the values alone."""
     return _projected(call.value, call, rows)
 
 
@@ -170,7 +170,7 @@ def change_of(
 def has_own_queries(
     call: AttentionCall, queries: Tensor | None, changes: Float[Tensor, "copies keys"]
 ) -> bool:
-    """Whether as many queries as keys aren't the keys' tokens: their changes don't go together.
+    """Whether the queries, as many as the keys, are other tokens: they don't change with the same copies.
 
     The rows are the image twice, its changed copies, and one more.
     """
@@ -183,7 +183,9 @@ def has_own_queries(
 def stand_elsewhere(
     call: AttentionCall, queries: Tensor | None, changes: Float[Tensor, "copies keys"]
 ) -> bool:
-    """Whether fewer queries than keys aren't the first of the keys' tokens: keys of a layer's own may stand in front.
+    """Whether the queries, fewer than the keys, are other tokens than the first of these.
+
+    Keys of a layer's own may stand in front.
 
     The rows are as for :func:`has_own_queries`.
     """
@@ -218,6 +220,7 @@ def _query_changes(
 
 
 def unlike(queries: Float[Tensor, "copies queries"], keys: Float[Tensor, "copies keys"]) -> bool:
+    """Whether queries and keys change with different copies."""
     if queries.shape != keys.shape:
         return True
     if not bool(queries.max() > 0.01 * keys.max()):
@@ -228,13 +231,13 @@ def unlike(queries: Float[Tensor, "copies queries"], keys: Float[Tensor, "copies
     return float(torch.corrcoef(pair)[0, 1]) < 0.5
 
 
-def unmixed(call: AttentionCall, features: Tensor, mixed: int = 0, own: bool | None = None) -> Tensor:
+def unmixed(call: AttentionCall, features: Tensor, mixed: int = 0, own_queries: bool | None = None) -> Tensor:
     """The call's answer in which each token gets its own value; queries of their own get nothing.
 
     Args:
         call, features: the call, and its keys and values per row.
         mixed: how many of the first rows are answered as the model does.
-        own: whether the queries are other tokens than the keys; None: told by their number.
+        own_queries: whether the queries are other tokens than the keys; None: told by their number.
     """
     rows = len(features)
     output = first_of(call, mixed, rows).run() if mixed else None
@@ -242,7 +245,7 @@ def unmixed(call: AttentionCall, features: Tensor, mixed: int = 0, own: bool | N
     if call.enable_gqa:
         value = value.repeat_interleave(call.query.shape[-3] // value.shape[-3], dim=-3)
     shape = (*call.query.shape[:-1], value.shape[-1])
-    if own if own is not None else call.query.shape[-2] != value.shape[-2]:
+    if own_queries if own_queries is not None else call.query.shape[-2] != value.shape[-2]:
         value = value.new_zeros(shape)
     value = value.expand(shape)
     if output is None:
@@ -251,7 +254,7 @@ def unmixed(call: AttentionCall, features: Tensor, mixed: int = 0, own: bool | N
 
 
 def first_of(call: AttentionCall, images: int, rows: int) -> AttentionCall:
-    """The call of the first images alone, of all that are its rows."""
+    """The call for the first of the images alone, all of which are its rows."""
 
     def cut(tensor: Tensor) -> Tensor:
         return tensor[: images * (tensor.shape[0] // rows)]
@@ -263,7 +266,7 @@ def first_of(call: AttentionCall, images: int, rows: int) -> AttentionCall:
 
 
 def answer_apart(call: AttentionCall, upstream: Upstream) -> Tensor:
-    """Answers a call whose tensors aren't one per image, as it may be that doesn't depend on images."""
+    """Answers a call whose tensors have no row per image, as long as they don't depend on the images."""
     if IMAGE in upstream.of(call.query, call.key, call.value, call.mask):
         raise NotTogetherError
     return call.run()
