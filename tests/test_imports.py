@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -142,6 +143,12 @@ def test_the_page_has_just_the_rooms_that_there_are():
     assert len(MAY_IMPORT) == len(table("rooms"))
     assert {"timm", "gradio"} <= set(VENDORS)
     assert "cli" not in NO_TORCH
+
+
+def test_the_page_has_just_the_modules_of_the_recording():
+    words = " ".join(cell for row in table("inside recording") for cell in row)
+    named = set(re.findall(r"`(\w+)`", words))
+    assert named == {file.stem for file in (SOURCE / "recording").glob("*.py")} - {"__init__"}
 
 
 def test_imports_go_down_only():
