@@ -12,7 +12,8 @@ import torch
 from hostile_models import IMAGES, ViT, assert_same, explained
 from torch import nn
 
-from vitcam.recording.state import state_of
+from vitcam.recording import Inputs
+from vitcam.recording.state import Memory, state_of
 
 METHODS = ("agcam", "attention", "rollout", "gae", "gradcam", "lrp")
 
@@ -132,3 +133,25 @@ def test_a_large_world_around_a_model_is_not_gone_through():
     before = state_of(model)
     model.trainer.files.append("one more.png")
     assert state_of(model) != before
+
+
+def test_the_oldest_is_forgotten_and_no_other():
+    memory, model, inputs = Memory(), nn.Linear(2, 2), Inputs()
+    images = [torch.zeros(1, 3, 1, width) for width in range(40)]
+    for width, image in enumerate(images):
+        assert memory.of(model, image, inputs).value is None
+        memory.of(model, image, inputs).keep(width)
+    assert [memory.of(model, image, inputs).value for image in images] == [None] * 8 + list(range(8, 40))
+
+
+def test_each_kind_of_images_settings_and_state_is_remembered_apart():
+    memory, model, inputs = Memory(), nn.Linear(2, 2), Inputs()
+    image = torch.zeros(1, 3, 4, 4)
+    memory.of(model, image, inputs, "setting").keep("known")
+    assert memory.of(model, torch.ones(8, 3, 4, 4), inputs, "setting").value == "known"
+    assert memory.of(model, image, inputs).value is None
+    assert memory.of(model, image.double(), inputs, "setting").value is None
+    assert memory.of(model, image, Inputs(shared={"scale": 2}), "setting").value is None
+    assert memory.of(nn.Linear(2, 2), image, inputs, "setting").value is None
+    model.pooling = "mean"
+    assert memory.of(model, image, inputs, "setting").value is None
