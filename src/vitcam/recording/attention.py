@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 _sdpa = F.scaled_dot_product_attention
+CHUNK_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,6 @@ def attention_scores(call: AttentionCall, rows: slice = slice(None)) -> Float[Te
 def attention_probabilities(scores: Float[Tensor, "*batch keys"]) -> Float[Tensor, "*batch keys"]:
     """A = softmax(S), in fp32."""
     return scores.float().softmax(dim=-1)
-
-
-CHUNK_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+Tokens = Float[Tensor, "batch tokens features"]
+
 
 @contextlib.contextmanager
 def module_stack(model: nn.Module, names: Collection[str] | None = None) -> Iterator[list[str]]:
@@ -44,9 +46,6 @@ def module_stack(model: nn.Module, names: Collection[str] | None = None) -> Iter
             undo.callback(module.register_forward_pre_hook(enter(name), prepend=True).remove)
             undo.callback(module.register_forward_hook(leave).remove)
         yield stack
-
-
-Tokens = Float[Tensor, "batch tokens features"]
 
 
 def find_blocks(model: nn.Module, stack: list[str]) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ def given_to(model: nn.Module, layout: Layout, inputs: Inputs) -> Iterator[Input
         yield inputs
 
 
-def same_logits(one: Tensor, other: Tensor, share: float) -> bool:
+def logits_agree(one: Tensor, other: Tensor, share: float) -> bool:
     """Whether two sets of logits are the same, up to a share of their spread."""
     if one.shape != other.shape:
         return False
@@ -168,7 +168,7 @@ def _facts_about_head(
         if (
             replayed is not None
             and replayed_logits is not None
-            and same_logits(logits[:1], replayed_logits, allowed)
+            and logits_agree(logits[:1], replayed_logits, allowed)
         ):
             heads = heads_of(model, image, layout, replayed, scorer)
             return Facts(layout, True, heads, headless, partial(_check_same, model, followed)), False
@@ -193,7 +193,7 @@ def _check_same(model: nn.Module, followed: Followed, run: Pass) -> None:
     logits, before = logits_of(run.output), logits_of(followed.output)[:1]
     if not (logits.isfinite().all() and before.isfinite().all()):
         return  # which is said when they are used
-    same = same_logits(before, logits[:1], logits_tolerance(followed.behaviour.dtype))
+    same = logits_agree(before, logits[:1], logits_tolerance(followed.behaviour.dtype))
     if run.layers:
         # What is kept of a layer may leave out its keys; its values it doesn't.
         values = value_features(run.layers[0].call, len(logits))[0]

@@ -25,6 +25,7 @@ from vitcam.recording.score import Scorer, find_logits
 
 # Layers may differ in heads, rows and dim: a pooling attention has rows of its own.
 Gradient = Float[Tensor, "batch targets _heads _rows _dim"]
+LayerGradient = tuple[Attention, Gradient]
 
 
 def gradients(run: Pass, scorer: Scorer) -> tuple[Gradient, ...]:
@@ -119,9 +120,6 @@ def check_reached(
         "there is nothing to explain. Is the head initialised with zeros, or does the score not depend on "
         "the image?"
     )
-
-
-LayerGradient = tuple[Attention, Gradient]
 
 
 class LayerGradients:

@@ -26,15 +26,10 @@ from vitcam.recording.attention import AttentionCall, attention_scores
 from vitcam.recording.eager import EagerRecogniser
 
 _sdpa = F.scaled_dot_product_attention
-
-
 Attend = Callable[[AttentionCall], Tensor]
-
-
 Observe = Callable[[Any, tuple[Any, ...], Mapping[str, Any], Any], None]
-
-
 Linear = Callable[..., Tensor]
+_SIGNATURE = inspect.signature(F.multi_head_attention_forward)
 
 
 def intercept(
@@ -108,9 +103,6 @@ def _call_of_scores(
     *batch, queries, keys = scores.shape
     query, key = scores.new_zeros(*batch, queries, 1), scores.new_zeros(*batch, keys, 1)
     return AttentionCall(query, key, value, scores, 1.0, False, False, eager=True)
-
-
-_SIGNATURE = inspect.signature(F.multi_head_attention_forward)
 
 
 def multi_head_attention(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:

@@ -14,6 +14,8 @@ from torch import Tensor
 from vitcam.errors import ModelError
 from vitcam.types import PatchGrid
 
+Image = Float[Tensor, "1 channels height width"]
+
 
 def grids_of_convolutions(tokens: int, convolutions: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """The (rows, columns) of what convolutions gave, the last first, that fit a number of tokens.
@@ -42,9 +44,6 @@ def even_grids(tokens: int, image_size: tuple[int, int]) -> list[tuple[int, int]
         if height and patches % height == 0 and height * image_size[1] == (patches // height) * image_size[0]:
             fitting.append((height, patches // height))
     return fitting
-
-
-Image = Float[Tensor, "1 channels height width"]
 
 
 def grid_of(order: Sequence[int], height: int, width: int) -> PatchGrid:

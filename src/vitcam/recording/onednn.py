@@ -26,18 +26,16 @@ from vitcam.recording.attention import AttentionCall
 from vitcam.recording.interception import multi_head_attention
 
 _linear = F.linear
-
-
 # Found once, since the compiler stumbles over the question.
 _LINEAR_AVAILABLE = (
     torch.backends.mkldnn.is_available()
     and torch.backends.mkl.is_available()
     and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 )
-
-
 # A convolution first rearranges the weight: too much for few rows, for many it is soon made up for.
 _FEW_ROWS, _MANY_ROWS = 64, 1024
+_CHUNK_BYTES = 4 * 2**20
+"""Of maps, per thread: what stays in the cache."""
 
 
 def fast_linear() -> AbstractContextManager[object]:
@@ -138,10 +136,6 @@ def _frozen_linear(
 ) -> Float[Tensor, "*batch outputs"]:
     output: Tensor = _FrozenLinear.apply(input, weight, bias)
     return output
-
-
-_CHUNK_BYTES = 4 * 2**20
-"""Of maps, per thread: what stays in the cache."""
 
 
 def fast_attention(call: AttentionCall) -> Float[Tensor, "*batch queries value_dim"]:

@@ -17,7 +17,7 @@ from vitcam.errors import ModelError, OneByOneError
 from vitcam.recording.attention import first_rows
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import recorded_blocks, recorded_input
-from vitcam.recording.facts import Facts, facts_of, given_to, same_logits
+from vitcam.recording.facts import Facts, facts_of, given_to, logits_agree
 from vitcam.recording.gradients import (
     Gradient,
     LayerGradients,
@@ -216,7 +216,7 @@ class _Recorder:
             except Exception:  # a function of the output may ask for tokens that the replay doesn't have
                 return False
         lowest = self.facts.layout.dtype if self.precision == "fp32" else torch.bfloat16
-        return same_logits(logits, again, logits_tolerance(lowest))
+        return logits_agree(logits, again, logits_tolerance(lowest))
 
     def _recording(
         self,

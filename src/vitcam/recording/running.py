@@ -18,6 +18,11 @@ from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.preservation import alone_with, attention_switches, preserved
 from vitcam.recording.state import Memory
 
+Precision = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+Result = TypeVar("Result")
+_working: Memory[Way] = Memory()
+
 
 def check_model(model: nn.Module) -> None:
     """Makes sure that a model's inside can be looked at and that gradients can go through it.
@@ -103,12 +108,6 @@ def _transformed(model: nn.Module) -> str:
     )
 
 
-Precision = Literal["fp32", "bf16", "fp16"]
-
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
 @contextlib.contextmanager
 def running(
     model: nn.Module,
@@ -138,12 +137,6 @@ def autocast(device: torch.device, precision: Precision) -> Any:
     if precision not in _DTYPES:
         raise ModelError(f"precision must be 'fp32', 'bf16' or 'fp16', not {precision!r}")
     return torch.autocast(device.type, dtype=_DTYPES[precision])
-
-
-Result = TypeVar("Result")
-
-
-_working: Memory[Way] = Memory()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from torch.utils._pytree import tree_map
 
 from vitcam.errors import ModelError, TargetError
 
+Scorer = Callable[[Any], Float[Tensor, "batch targets"]]
+
 
 def find_logits(output: Any) -> Float[Tensor, "batch classes"] | None:
     """The logits in a model's output; None if there are none, or if they can't be told from features.
@@ -81,9 +83,6 @@ def _describe(output: Any) -> str:
         )
         return f"a {type(output).__name__} of {' and '.join(elements)}"
     return f"a {type(output).__name__}"
-
-
-Scorer = Callable[[Any], Float[Tensor, "batch targets"]]
 
 
 @dataclass(frozen=True)

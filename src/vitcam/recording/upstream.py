@@ -11,6 +11,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from vitcam.recording.product import Product, as_product, is_product
 
+IMAGE = -1  # the number that stands for the image among those of the calls
+_WITH_BIAS = frozenset({torch.baddbmm, Tensor.baddbmm})  # scores with a bias: bias + q kᵀ
+
 
 def tensors_in(values: Any) -> Iterator[Tensor]:
     """The tensors among some values, and in lists and mappings among them."""
@@ -21,9 +24,6 @@ def tensors_in(values: Any) -> Iterator[Tensor]:
             yield from tensors_in(value)
         elif isinstance(value, Mapping):
             yield from tensors_in(value.values())
-
-
-IMAGE = -1  # the number that stands for the image among those of the calls
 
 
 class Upstream:
@@ -88,9 +88,6 @@ def _base(tensor: Tensor) -> Tensor | None:
     """What a tensor is a view of; asked without any function mode taking notice."""
     with torch._C.DisableTorchFunction():
         return tensor._base
-
-
-_WITH_BIAS = frozenset({torch.baddbmm, Tensor.baddbmm})  # scores with a bias: bias + q kᵀ
 
 
 class Unseen:
