@@ -34,8 +34,7 @@ _LINEAR_AVAILABLE = (
 )
 # A convolution first rearranges the weight: too much for few rows, for many it is soon made up for.
 _FEW_ROWS, _MANY_ROWS = 64, 1024
-_CHUNK_BYTES = 4 * 2**20
-"""Of maps, per thread: what stays in the cache."""
+_CHUNK_BYTES = 4 * 2**20  # of attention maps, per thread: what stays in the cache
 
 
 def fast_linear() -> AbstractContextManager[object]:
