@@ -130,11 +130,9 @@ def test_the_command():
     assert shown.exit_code == 0
     assert "patches      12×12, tokens 1 to 144" in shown.output
     assert "62 logits" in shown.output
-    for arguments, problem in (
-        (["models", "embedded:photo"], "ive --inspect to look into a model"),
-        (["models", "--inspect"], "ay which model, as in: embedded:photo --inspect"),
-    ):
-        failed = CliRunner().invoke(program, arguments)
-        assert failed.exit_code == 2
-        assert problem in " ".join(failed.stderr.replace("│", " ").split())
+    failed = CliRunner().invoke(program, ["models", "--inspect"])
+    assert failed.exit_code == 2
+    assert "ay which model, as in: embedded:photo --inspect" in " ".join(
+        failed.stderr.replace("│", " ").split()
+    )
     assert "open_clip:" in CliRunner().invoke(program, ["models"]).output

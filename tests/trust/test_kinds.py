@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from hostile_models import IMAGES, METHODS, WIDTH, Block, Of, ViT, assert_same, explained, refused
@@ -456,3 +457,17 @@ def test_a_model_of_one_image_at_a_time():
             )
 
     assert_same(explained(One(), IMAGES[:1]), explained(ViT(), IMAGES[:1]))
+
+
+@pytest.mark.parametrize("share", [3e-4, 6e-4, 2e-3])
+def test_a_model_in_which_the_image_is_faint_is_explained(share):
+    """Behind many convolutions little may be left of a change; the calls are the same each time all the same."""
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=3, num_classes=5).eval()
+    with torch.no_grad():
+        model.pos_embed.normal_()
+        for parameter in model.patch_embed.parameters():
+            parameter.mul_(share)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    for method in ("agcam", "gradcam"):
+        assert vitcam.explain(model, images, method, targets=[[0], [3]]).heatmaps.shape == (2, 1, 4, 4)

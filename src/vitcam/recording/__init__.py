@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vitcam.recording.recorder import record
     from vitcam.recording.recording import Need, Recording
     from vitcam.recording.replay import LinearRows, prefix_arguments
-    from vitcam.recording.running import Precision, autocast
+    from vitcam.recording.running import Precision, autocast, contiguous_gradient
     from vitcam.recording.score import Score, find_logits, logits_of
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "autocast",
     "block_input",
     "cells",
+    "contiguous_gradient",
     "facts_of",
     "fast_linear",
     "find_logits",
@@ -85,6 +86,7 @@ __getattr__, __dir__ = lazy_names(
         "autocast": "vitcam.recording.running",
         "block_input": "vitcam.recording.blocks",
         "cells": "vitcam.recording.layout",
+        "contiguous_gradient": "vitcam.recording.running",
         "facts_of": "vitcam.recording.facts",
         "fast_linear": "vitcam.recording.onednn",
         "find_logits": "vitcam.recording.score",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, TypeVar
@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from vitcam.errors import ModelError, OneByOneError, VitcamError
@@ -19,6 +21,7 @@ from vitcam.recording.preservation import alone_with, attention_switches, preser
 from vitcam.recording.state import Memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
+_BATCH_NORMS = (torch.batch_norm, nn.functional.batch_norm)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Result = TypeVar("Result")
 _working: Memory[Way] = Memory()
@@ -123,7 +126,37 @@ def running(
         ModelError: there is no such precision.
     """
     with preserved(model, fused=fused, compile=compile), autocast(device, precision):
-        yield
+        if any(isinstance(module, _BatchNorm) for module in model.modules()):
+            with _RightBatchNorms():
+                yield
+        else:
+            yield
+
+
+def contiguous_gradient(result: Tensor) -> Tensor:
+    """What a batch norm gave, whose gradient will be laid out as torch's kernel for CPUs expects it.
+
+    For a batch of one, a gradient whose strides are those of channels last but for the batch's passes for contiguous,
+    as its input does, and is read in the wrong order (seen in torch 2.14): wrong gradients without a word.
+
+    Example:
+        >>> norm = torch.nn.BatchNorm2d(2).eval()
+        >>> contiguous_gradient(norm(torch.ones(1, 2, 3, 3))).shape
+        torch.Size([1, 2, 3, 3])
+    """
+    if result.requires_grad:
+        result.register_hook(Tensor.contiguous)
+    return result
+
+
+class _RightBatchNorms(TorchFunctionMode):
+    """Sees to it that gradients go back through batch norms as they should."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        return contiguous_gradient(result) if function in _BATCH_NORMS else result
 
 
 def autocast(device: torch.device, precision: Precision) -> Any:

@@ -19,7 +19,7 @@ from vitcam.methods.relevance.attention import attend, attention_gradient
 from vitcam.methods.relevance.call import Call, Operation
 from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, MIXTURES, POOLS
 from vitcam.methods.relevance.precise import in_precision_of
-from vitcam.recording import AttentionCall, transposed_linear
+from vitcam.recording import AttentionCall, contiguous_gradient, transposed_linear
 
 Function = Callable[..., Any]
 Reader = Callable[..., Call | None]
@@ -187,7 +187,7 @@ def _normalize(
 
 
 def _batch_norm(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Call:
-    call = Call("norm", lambda x: function(x, *args, **kwargs), (x,))
+    call = Call("norm", lambda x: contiguous_gradient(function(x, *args, **kwargs)), (x,))
     call.frozen = call.function
     return call
 
