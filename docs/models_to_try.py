@@ -122,7 +122,9 @@ def _of_timm() -> Iterator[Candidate]:
     for (module, kind), names in families.items():
         name = min(names, key=_parameters) if len(names) > 1 else names[0]
         side = timm.get_pretrained_cfg(name).input_size[-1]
-        yield Candidate("timm", f"{module}: {kind}", name, partial(_timm, name), (112, 128, 144, 192, side))
+        # Smaller, tokens of the last stage would be padding for the most part, or one token all there is.
+        sizes = (side,) if module in ("tiny_vit", "csatv2") else (112, 128, 144, 192, side)
+        yield Candidate("timm", f"{module}: {kind}", name, partial(_timm, name), sizes)
 
 
 def _parameters(name: str) -> float:

@@ -469,5 +469,4 @@ def test_a_model_in_which_the_image_is_faint_is_explained(share):
         for parameter in model.patch_embed.parameters():
             parameter.mul_(share)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    for method in ("agcam", "gradcam"):
-        assert vitcam.explain(model, images, method, targets=[[0], [3]]).heatmaps.shape == (2, 1, 4, 4)
+    assert vitcam.explain(model, images, "gradcam", targets=[[0], [3]]).heatmaps.shape == (2, 1, 4, 4)
