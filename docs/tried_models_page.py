@@ -28,6 +28,13 @@ REASONS = {
     r"doesn't fit its": "its last norm isn't laid out by patches",
     r"no normalisation layer was called": "no normalisation layer in its last block",
     "another map alone than in a batch": "its own gradients change with the batch",
+    "attend side by side": "attention that branches within one layer",
+    "queries of its own|queries of the model's own|aren't the first of the": "queries of its own read the tokens",
+    r"streams of tokens that begin in .* meet": "streams of tokens that meet",
+    "place for place|from the same tokens of": "something else mixes the tokens between attention layers",
+    "computes attention in another way": "attention other than a softmax times values",
+    r"gives (\(.*?\)) per image, and which": r"which of its last norm's \1 are which place isn't confirmed",
+    "the image reaches none of": "the image doesn't reach its attention",
     r"no blocks of one size": "blocks of different sizes",
     r"head reads more than": "blocks of different sizes",
 }

@@ -6,6 +6,7 @@ import pytest
 import vitcam.app
 from vitcam.app.policy import MAX_METHODS, is_loopback, policy_for, texts_of
 from vitcam.errors import MethodError, ModelError, TargetError
+from vitcam.methods import METHODS
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.9.1"])
@@ -104,3 +105,11 @@ def test_visitors_of_a_server_import_nothing(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="offers only"):
         policy.checked_model("trap:build")
     assert "trap" not in sys.modules
+
+
+def test_visitors_may_choose_a_method_that_whoever_runs_the_server_added(monkeypatch):
+    policy = policy_for("0.0.0.0", [])
+    with pytest.raises(MethodError, match="This server has no method"):
+        policy.checked_methods(["package.maps:METHOD"])
+    monkeypatch.setitem(METHODS, "package.maps:METHOD", METHODS["agcam"])
+    assert len(policy.checked_methods(["package.maps:METHOD"])) == 1

@@ -25,6 +25,15 @@ def app(
             show_default=False,
         ),
     ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            metavar="MODULE:OBJECT",
+            help="A method of your own to offer besides vitcam's. Repeat it for several.",
+            show_default=False,
+        ),
+    ] = None,
     max_upload_mb: Annotated[
         float, typer.Option("--max-upload-mb", metavar="N", min=0.01, help="The size of a photograph's file.")
     ] = 20,
@@ -69,7 +78,10 @@ def app(
     """
     from vitcam.app.policy import policy_for
     from vitcam.app.server import serve
+    from vitcam.methods import METHODS
 
+    for name in method or []:
+        METHODS.find(name)
     proxies = trusted_proxy or []
     policy = policy_for(
         host, model or [], proxied=bool(proxies), max_megapixels=max_megapixels, device=device

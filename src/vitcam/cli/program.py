@@ -41,6 +41,8 @@ class Commands(TyperGroup):
                 raise typer.BadParameter(
                     f"{one_line(argument[:40])}… is too long: {len(argument)} characters."
                 )
+            if "\0" in argument:  # no shell can pass one on, but whoever calls the program from Python can
+                raise typer.BadParameter(f"{one_line(argument)} has a character NUL in it.")
         with _printable_usage():
             return super().make_context(info_name, args, *more, **options)
 
