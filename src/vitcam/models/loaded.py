@@ -140,7 +140,7 @@ class LoadedModel:
 
         Example:
             >>> [photo_model.class_names[index] for index in photo_model.find_classes("cat")]
-            ['cat', 'big cat']
+            ['cat', 'big cat', 'cattle']
         """
         return search_classes(text, self.class_names or ())
 
