@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from doc_pages import REPOSITORY
 
-sys.path.insert(0, str(REPOSITORY / "docs"))
+sys.path.insert(0, str(REPOSITORY / "tools"))
 from run_notebooks import NOTEBOOKS, executed
 
 

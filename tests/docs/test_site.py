@@ -9,7 +9,7 @@ from doc_pages import PAGES, REPOSITORY
 
 from vitcam.methods import METHODS
 
-sys.path.insert(0, str(REPOSITORY / "docs"))
+sys.path.insert(0, str(REPOSITORY / "tools"))
 import hooks
 from docstrings import plain
 

@@ -27,7 +27,7 @@ from vitcam.evaluation.protocol import not_measured
 from vitcam.report import as_csv, as_latex, as_markdown, read_runs, report_page, score_tables
 from vitcam.report.text import _latex, _markdown
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS, TOOLS = (Path(__file__).parents[2] / name for name in ("docs", "tools"))
 
 
 class Halves:
@@ -91,7 +91,7 @@ def run(tmp_path_factory):
             "LaTeX": as_latex(tables, runs),
             "Markdown": as_markdown(tables, runs),
             "CSV": as_csv(tables),
-            "documentation": runpy.run_path(str(DOCS / "hooks.py"))["on_page_markdown"](
+            "documentation": runpy.run_path(str(TOOLS / "hooks.py"))["on_page_markdown"](
                 (DOCS / "reference" / "evaluation.md").read_text()
             ),
         }

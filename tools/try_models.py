@@ -1,6 +1,6 @@
 """Tries every family of Vision Transformers that is at hand, and writes docs/tried-models.md from what happens.
 
-``python docs/try_models.py [PATTERN…]``: all of timm, torchvision, Hugging Face and open_clip, or those whose
+``python tools/try_models.py [PATTERN…]``: all of timm, torchvision, Hugging Face and open_clip, or those whose
 name has a pattern in it. Small, with random weights; nothing is downloaded. It takes half an hour. Results are
 kept in ``docs/.tried-models.json``, from which tried_models_page.py makes the page: a part can be tried again.
 """

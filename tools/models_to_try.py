@@ -1,4 +1,4 @@
-"""Which models ``docs/try_models.py`` tries, and how each of them is built: small, with random weights."""
+"""Which models ``tools/try_models.py`` tries, and how each of them is built: small, with random weights."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Measures how far each method's map is from float64's, and writes the table in docs/reproducibility.md.
 
-``python docs/measure_precision.py [METHOD…]``: the embedded model on the photographs that come with vitcam, in
+``python tools/measure_precision.py [METHOD…]``: the embedded model on the photographs that come with vitcam, in
 fp32, in bf16 and as a bf16 model, on 1 and 2 threads, in batches of 1 and 8; of all methods or those named. All take
 half an hour.
 """
@@ -20,7 +20,7 @@ from vitcam.errors import MethodError
 from vitcam.methods import METHODS
 from vitcam.photos import photo_path
 
-PAGE = Path(__file__).with_name("reproducibility.md")
+PAGE = Path(__file__).parents[1] / "docs" / "reproducibility.md"
 PHOTOGRAPHS = ("cat", "cup", "astronaut", "cat_and_cup")
 # With fewer steps than they have by default, for time; what is random is drawn alike in every column.
 SHORTER = {

@@ -1,6 +1,6 @@
 """Measures what a run of very many photographs costs besides the model: time and memory, on made-up rows.
 
-    python docs/measure_scale.py --images 1300000 --protocol paper --folder /tmp/scale
+    python tools/measure_scale.py --images 1300000 --protocol paper --folder /tmp/scale
 
 Every step runs in a process of its own, whose memory is then its own: what it has allocated at most (anonymous
 pages), and what is resident at most, which counts the pages of files that are mapped too.

@@ -1,4 +1,4 @@
-"""Runs the notebooks and keeps their outputs: ``python docs/run_notebooks.py``."""
+"""Runs the notebooks and keeps their outputs: ``python tools/run_notebooks.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the pictures of the gallery from the shipped photographs: ``python docs/make_gallery.py``."""
+"""Makes the pictures of the gallery from the shipped photographs: ``python tools/make_gallery.py``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import vitcam
 from vitcam.photos import PHOTOS, photo_path
 from vitcam.render import Cell, panel
 
-FOLDER = Path(__file__).parent / "images"
+FOLDER = Path(__file__).parents[1] / "docs" / "images"
 WIDTH = 1300
 METHODS = ["agcam", "lrp", "gae", "gradsam", "legrad", "gradcam", "attnlrp", "attention", "rollout"]
 CONTROLS = ["random", "center"]

@@ -1,4 +1,4 @@
-"""Makes docs/tried-models.md from the results of docs/try_models.py."""
+"""Makes docs/tried-models.md from the results of tools/try_models.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 METHODS = ("agcam", "rollout", "gradcam", "legrad", "gae")
 LIBRARIES = ("torch", "timm", "torchvision", "transformers", "open_clip_torch")
 RESULTS = Path(__file__).parent / ".tried-models.json"
-PAGE = Path(__file__).parent / "tried-models.md"
+PAGE = Path(__file__).parents[1] / "docs" / "tried-models.md"
 
 # From what an error says to why a model isn't explained.
 REASONS = {
@@ -57,7 +57,7 @@ def write_page(results: Mapping[str, Mapping[str, Any]]) -> None:
         "the replay. When a patch of the image changed, it was the token of that patch that changed.",
         "",
         f"Of {len(built)} families {len(every)} are explained by all five methods, {len(some)} by some, and",
-        f"{len(none)} by none of them, with an error that says why. Made by `python docs/try_models.py`.",
+        f"{len(none)} by none of them, with an error that says why. Made by `python tools/try_models.py`.",
         "",
         f"## By all methods: {len(every)}",
         "",
