@@ -2,6 +2,7 @@
 
 import io
 import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -129,7 +130,10 @@ def put(*before):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("fuzz")
+    """Where what is made goes; pytest itself can't remove a thousand folders in each other."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    yield folder
+    subprocess.run(["rm", "-rf", folder], check=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

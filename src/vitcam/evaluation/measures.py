@@ -7,6 +7,16 @@ from typing import Any
 
 from vitcam.errors import RunError
 from vitcam.evaluation.measure import TASKS, Curve, Measure, Number, Protocol, Task
+from vitcam.evaluation.measure_columns import (
+    filling,
+    filling_curves,
+    iou_curve,
+    overlap,
+    overlap_columns,
+    removal,
+    removal_columns,
+    removal_curves,
+)
 from vitcam.registry import Registry, is_reference
 
 _OURS: tuple[Protocol, ...] = ("vitcam",)
@@ -14,124 +24,6 @@ _BOTH: tuple[Protocol, ...] = ("paper", "vitcam")
 
 _METRICS = "vitcam.evaluation.metrics"
 _TOGETHER = "vitcam.evaluation.together"
-_PROBABILITY = "Probability of the class"
-
-
-def _overlap(prefix: str, title: str, region: str, truth: str) -> tuple[Number, ...]:
-    """How well a region fits; where there is a prefix, small tables show the IoU alone."""
-    rest = None if prefix else ""
-    pixels = "pixel accuracy" if prefix else "Pixel accuracy"
-    return (
-        Number(
-            f"{prefix}iou", f"{title}IoU", f"Shared part of {region} and the true {truth}: |P∩T| / |P∪T|."
-        ),
-        Number(f"{prefix}dice", f"{title}Dice", f"2|P∩T| / (|P| + |T|), with P {region}.", short=rest),
-        Number(
-            f"{prefix}precision",
-            f"{title}{'precision' if prefix else 'Precision'}",
-            f"How much of P lies inside the true {truth}.",
-            short=rest,
-        ),
-        Number(
-            f"{prefix}recall",
-            f"{title}{'recall' if prefix else 'Recall'}",
-            f"How much of the true {truth} P covers.",
-            short=rest,
-        ),
-        Number(
-            f"{prefix}pixel_accuracy",
-            f"{title}{pixels}",
-            "Pixels that are rightly inside or outside.",
-            short=None if prefix else "Pixel acc.",
-        ),
-    )
-
-
-def _overlap_columns(prefix: str, *more: str) -> tuple[str, ...]:
-    names = ("pixel_accuracy", "iou", "dice", "precision", "recall", *more)
-    return tuple(f"{prefix}{name}" for name in names)
-
-
-def _iou_curve(key: str, truth: str) -> Curve:
-    return Curve(
-        key, "IoU against threshold", f"With {truth} (higher is better)", "IoU", "thresholds", "Threshold"
-    )
-
-
-def _removal(prefix: str, title: str, how: str, source: str = "", area: str = "") -> tuple[Number, ...]:
-    """The area between two curves, most and least important first, and that below each.
-
-    Args:
-        prefix: of the columns.
-        title: before those of the numbers.
-        how: what becomes of what is removed.
-        source: where that is from.
-        area: the short title of the area, which small tables then show alone.
-    """
-    rest = None if area else ""
-    removed = "Mean probability of the class while the {} important pixels are removed first; {}."
-    return (
-        Number(
-            f"{prefix}abpc",
-            f"{title}ABPC",
-            f"Area between the two curves, LeRF − MoRF; {how}.",
-            unit="−1 to 1",
-            short=area,
-            source=source,
-        ),
-        Number(f"{prefix}auc_lerf", f"{title}LeRF", removed.format("least", how), short=rest, source=source),
-        Number(
-            f"{prefix}auc_morf",
-            f"{title}MoRF",
-            removed.format("most", how),
-            "lower",
-            short=rest,
-            source=source,
-        ),
-    )
-
-
-def _removal_curves(prefix: str, plot: str, what: str) -> tuple[Curve, ...]:
-    panels = {
-        "morf": "MoRF: most important first (lower is better)",
-        "lerf": "LeRF: least important first (higher is better)",
-    }
-    return tuple(
-        Curve(f"{prefix}{key}", plot, panel, _PROBABILITY, axis_title=f"Fraction of {what} removed")
-        for key, panel in panels.items()
-    )
-
-
-def _removal_columns(prefix: str) -> tuple[str, ...]:
-    return tuple(f"{prefix}{name}" for name in ("lerf", "morf", "auc_lerf", "auc_morf", "abpc"))
-
-
-def _filling(fill: str, how: str) -> tuple[Number, ...]:
-    area = "Area under the curve while pixels {} {}."
-    return (
-        Number(
-            f"auc_insertion_{fill}",
-            f"Insertion ({fill})",
-            area.format("return to", how),
-            short=f"Ins. {fill}",
-        ),
-        Number(
-            f"auc_deletion_{fill}",
-            f"Deletion ({fill})",
-            area.format("give way to", how),
-            "lower",
-            short=f"Del. {fill}",
-        ),
-    )
-
-
-def _filling_curves(fill: str, title: str) -> tuple[Curve, ...]:
-    panels = {"deletion": "Deletion (lower is better)", "insertion": "Insertion (higher is better)"}
-    plot, axis_title = f"Insertion and deletion, {title}", "Fraction of pixels changed"
-    return tuple(
-        Curve(f"{key}_{fill}", plot, panel, _PROBABILITY, axis_title=axis_title)
-        for key, panel in panels.items()
-    )
 
 
 _LOCALIZATION = (
@@ -140,7 +32,7 @@ _LOCALIZATION = (
         "localization",
         f"{_METRICS}.localization:measured",
         (
-            *_overlap("", "", "the filled boxes around what is hotter than the threshold", "box"),
+            *overlap("", "", "the filled boxes around what is hotter than the threshold", "box"),
             Number(
                 "max_iou",
                 "Best IoU",
@@ -149,9 +41,9 @@ _LOCALIZATION = (
                 protocols=_OURS,
             ),
         ),
-        (_iou_curve("iou_curve", "boxes"),),
+        (iou_curve("iou_curve", "boxes"),),
         _BOTH,
-        stored=_overlap_columns("", "max_iou", "iou_curve"),
+        stored=overlap_columns("", "max_iou", "iou_curve"),
     ),
     Measure(
         "max-box-accuracy",
@@ -231,12 +123,12 @@ _LOCALIZATION = (
         "mask",
         "localization",
         f"{_METRICS}.mask_overlap:measured",
-        _overlap("mask_", "Mask ", "what is hotter than the threshold", "mask"),
-        (_iou_curve("mask_iou_curve", "masks"),),
+        overlap("mask_", "Mask ", "what is hotter than the threshold", "mask"),
+        (iou_curve("mask_iou_curve", "masks"),),
         _OURS,
         absent="none of these photographs has a mask",
         needs_masks=True,
-        stored=_overlap_columns("mask_", "iou_curve"),
+        stored=overlap_columns("mask_", "iou_curve"),
     ),
 )
 _PERTURBATION = (
@@ -244,17 +136,17 @@ _PERTURBATION = (
         "abpc",
         "perturbation",
         f"{_METRICS}.perturbation:measured",
-        _removal("", "", "removed pixels become grey"),
-        _removal_curves("", "MoRF and LeRF", "pixels"),
+        removal("", "", "removed pixels become grey"),
+        removal_curves("", "MoRF and LeRF", "pixels"),
         _BOTH,
-        stored=_removal_columns(""),
+        stored=removal_columns(""),
     ),
     Measure(
         "insertion-deletion",
         "perturbation",
         f"{_METRICS}.insertion_deletion:measured",
-        (*_filling("blur", "a blurred photograph"), *_filling("mean", "the photograph's mean colour")),
-        (*_filling_curves("blur", "blurred"), *_filling_curves("mean", "mean colour")),
+        (*filling("blur", "a blurred photograph"), *filling("mean", "the photograph's mean colour")),
+        (*filling_curves("blur", "blurred"), *filling_curves("mean", "mean colour")),
         _OURS,
         stored=tuple(
             f"{area}{curve}_{fill}"
@@ -267,28 +159,28 @@ _PERTURBATION = (
         "road",
         "perturbation",
         f"{_METRICS}.road:measured",
-        _removal(
+        removal(
             "road_",
             "ROAD ",
             "removed pixels are interpolated from their neighbours",
             "arXiv 2202.00449",
             "ROAD",
         ),
-        _removal_curves("road_", "ROAD", "pixels"),
+        removal_curves("road_", "ROAD", "pixels"),
         _OURS,
-        stored=_removal_columns("road_"),
+        stored=removal_columns("road_"),
     ),
     Measure(
         "token-dropping",
         "perturbation",
         f"{_METRICS}.token_dropping:measured",
-        _removal(
+        removal(
             "token_", "Token ", "removed patches are taken out of the sequence", "arXiv 2204.08945", "Tokens"
         ),
-        _removal_curves("token_", "Token dropping", "patches"),
+        removal_curves("token_", "Token dropping", "patches"),
         _OURS,
         absent="the model has no class token, or its attention needs the whole grid of patches",
-        stored=_removal_columns("token_"),
+        stored=removal_columns("token_"),
     ),
     Measure(
         "saco",

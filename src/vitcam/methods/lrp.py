@@ -66,8 +66,8 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
     if recording.layout.eager:
         raise MethodError(
             f"lrp isn't defined for {type(recording.model).__name__}, which writes its attention out: its rules are "
-            "for torch.nn.functional.scaled_dot_product_attention. attnlrp, agcam, gae and the other methods work on "
-            "it"
+            "for torch.nn.functional.scaled_dot_product_attention. agcam, gae and other methods without rules work "
+            "on it; attnlrp, if it has rules for what the model uses"
         )
     start_layer = first_layer("lrp", start_layer, len(recording.layout.callers))
     # One image at a time, for float64 takes memory. It costs no time. A function may expect its whole batch.
