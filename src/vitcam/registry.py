@@ -6,7 +6,7 @@ import difflib
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -26,6 +26,21 @@ def is_reference(name: str) -> bool:
         (True, False)
     """
     return _REFERENCE.fullmatch(name) is not None
+
+
+def split_reference(text: str) -> tuple[str, str]:
+    """``module:object`` at the beginning of a text, and what stands behind it and a colon; "" for what isn't there.
+
+    Example:
+        >>> split_reference("mypackage.mydata:KIND:/data/mine"), split_reference("mypackage.mymap:METHOD")
+        (('mypackage.mydata:KIND', '/data/mine'), ('mypackage.mymap:METHOD', ''))
+        >>> split_reference("agcam")
+        ('', '')
+    """
+    module, _, rest = text.partition(":")
+    name, _, behind = rest.partition(":")
+    reference = f"{module}:{name}"
+    return (reference, behind) if is_reference(reference) else ("", "")
 
 
 class Registry(MutableMapping[str, Entry], Generic[Entry]):
@@ -99,10 +114,16 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         if is_reference(name) and not any(each.startswith(f"{module}:") for each in self.ours):
             self[name] = self._imported(name, module, attribute)
             return self._entries[name]
-        hint = f" Did you mean {near!r}?" if (near := _nearest(name, self)) else ""
+        hint = f" Did you mean {near!r}?" if (near := self.nearest(name)) else ""
         raise self._error(
             f"there is no {self._what} {name!r}.{hint} The {self._what}s are {', '.join(self)}."
         )
+
+    def nearest(self, name: str) -> str | None:
+        """The name that a person would take it for: the same in other letters, or nearly the same."""
+        plain = {_plain(each): each for each in self}
+        near = difflib.get_close_matches(_plain(name), plain, n=1)
+        return plain[near[0]] if near else None
 
     def _look(self) -> None:
         """Loads what installed packages offer, each once."""
@@ -152,11 +173,8 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         return found
 
 
-def _nearest(name: str, names: Iterable[str]) -> str | None:
-    """The name that a person would take it for: the same in other letters, or nearly the same."""
-    plain = {re.sub(r"[^a-z0-9:]", "", each.casefold()): each for each in names}
-    near = difflib.get_close_matches(re.sub(r"[^a-z0-9:]", "", name.casefold()), plain, n=1)
-    return plain[near[0]] if near else None
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9:]", "", name.casefold())
 
 
 def _is_of(module: str, error: ModuleNotFoundError) -> bool:

@@ -74,26 +74,25 @@ def _as_source(name: str, given: Any) -> ModelSource:
     """A source of one's own: declared, or a function from a model's name to a model, or a model that is there."""
     if isinstance(given, ModelSource):
         return given if given.scheme == name else replace(given, scheme=name)
-    if isinstance(given, type) or not (callable(given) or hasattr(given, "module")):
-        raise ModelError(
-            f"the source of models {name} is a {type(given).__name__}: expected a vitcam.models.ModelSource, a "
-            "function from a name to a model, a torch.nn.Module or a LoadedModel"
-        )
-    if hasattr(given, "named_parameters") or hasattr(given, "module"):
+    is_class = isinstance(given, type)
+    if not is_class and (hasattr(given, "named_parameters") or hasattr(given, "module")):
         return ModelSource(name, (name,), example=name, load=lambda spec, **_: given, resizable=False)
-    patterns = (f"{name}:NAME",) if "name" in _arguments(given) else (name,)
-    return ModelSource(name, patterns, example=name, load=partial(_called, given), resizable=False)
+    if not is_class and callable(given):
+        patterns = (f"{name}:NAME",) if "name" in _arguments(given) else (name,)
+        return ModelSource(name, patterns, example=name, load=partial(_called, given), resizable=False)
+    raise ModelError(
+        f"the source of models {name} is a {type(given).__name__}: expected a vitcam.models.ModelSource, a "
+        "function from a name to a model, a torch.nn.Module or a LoadedModel"
+    )
 
 
 def _called(build: Callable[..., Any], spec: Any, *, pretrained: bool, num_classes: int | None) -> Any:
     del num_classes  # refused before
     arguments = _arguments(build)
-    if bool(spec.name) != ("name" in arguments):
-        wanted = f"{spec.scheme}:NAME" if "name" in arguments else spec.scheme
-        raise ModelError(
-            f"Can't load the model {spec}: its function takes {'a' if wanted != spec.scheme else 'no'} name. "
-            f"Write {wanted}."
-        )
+    wants_name = "name" in arguments
+    if bool(spec.name) != wants_name:
+        how = f"a name. Write {spec.scheme}:NAME" if wants_name else f"no name. Write {spec.scheme}"
+        raise ModelError(f"Can't load the model {spec}: its function takes {how}.")
     if not pretrained and "pretrained" not in arguments:
         raise ModelError(
             f"Can't load {spec} with random weights: its function takes no argument `pretrained`. Leave "

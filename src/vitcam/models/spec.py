@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vitcam.errors import ModelError
 from vitcam.models.sources import SOURCES
-from vitcam.registry import is_reference
+from vitcam.registry import split_reference
 
 LONGEST_NAME = 255
 """Bytes of a file's name: what file systems allow."""
@@ -54,8 +54,8 @@ def parse_spec(text: str) -> Spec:
     text = text.strip()
     scheme, colon, rest = text.partition(":")
     if scheme not in SOURCES and scheme not in SOURCES.broken:
-        reference, _, name = _reference(text)
-        if reference:
+        reference, name = split_reference(text)
+        if reference and _exists(scheme):
             SOURCES.find(reference)
             return Spec(reference, name)
         patterns = "\n".join(f"  {pattern}" for source in SOURCES.values() for pattern in source.patterns)
@@ -72,14 +72,6 @@ def parse_spec(text: str) -> Spec:
     return Spec(scheme, name, file or None)
 
 
-def _reference(text: str) -> tuple[str, str, str]:
-    """``module:object`` of ``module:object`` or ``module:object:NAME``, and the name; "" if it is none."""
-    module, _, rest = text.partition(":")
-    reference, colon, name = rest.partition(":")
-    reference = f"{module}:{reference}"
-    return (reference, colon, name) if is_reference(reference) and _exists(module) else ("", "", "")
-
-
 def _exists(module: str) -> bool:
     """Whether there is such a module, as far as can be told without importing it."""
     top = module.partition(".")[0]
@@ -93,8 +85,8 @@ def _hint(text: str) -> str:
         return f" Did you mean hf:{name}?"
     if re.fullmatch(r"(vit|deit3?|beit|eva|swin)[a-z]*_[\w.]+", name):
         return f" Did you mean {'torchvision' if re.fullmatch(r'vit_[blh]_[0-9]+', name) else 'timm'}:{name}?"
-    near = get_close_matches(text.partition(":")[0], list(SOURCES), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]}:{name}?" if near and ":" in text else ""
+    near = SOURCES.nearest(text.partition(":")[0]) if ":" in text else None
+    return f" Did you mean {near}:{name}?" if near else ""
 
 
 def split_head(spec: str) -> tuple[str, Path | None]:

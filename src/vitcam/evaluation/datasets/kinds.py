@@ -18,7 +18,7 @@ from vitcam.evaluation.datasets.imagenet import open_imagenet
 from vitcam.evaluation.datasets.imagenet_seg import open_imagenet_seg
 from vitcam.evaluation.datasets.tiny_imagenet import open_tiny_imagenet
 from vitcam.evaluation.datasets.voc import open_voc
-from vitcam.registry import Registry, is_reference
+from vitcam.registry import Registry, is_reference, split_reference
 from vitcam.writing import check_local
 
 
@@ -85,9 +85,9 @@ def split_spec(spec: str) -> tuple[str, str]:
         (('voc', 'VOC2012'), ('mypackage.mydata:KIND', '/data/mine'))
     """
     kind, _, path = spec.partition(":")
-    name, colon, rest = path.partition(":")
-    if colon and kind not in KINDS and is_reference(f"{kind}:{name}"):
-        return f"{kind}:{name}", rest
+    reference, behind = split_reference(spec)
+    if kind not in KINDS and reference not in ("", spec):
+        return reference, behind
     return kind, path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -44,7 +44,7 @@ class _Record:
     label: int
     size: tuple[int, int]
     boxes: tuple[Box, ...] = ()
-    mask: str | None = field(default=None)  # its digest
+    mask: str | None = None  # its digest
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,14 @@ class _Mask:
     record: _Record
 
     def mask(self, labels: tuple[int, ...]) -> Bool[np.ndarray, "height width"]:
-        mask = _array(self.items[self.record.index][2])
-        return (mask == 1) if self.record.label in labels else np.zeros(mask.shape, dtype=bool)
+        return self._where(1, labels)
 
     def void(self, labels: tuple[int, ...]) -> Bool[np.ndarray, "height width"]:
+        return self._where(VOID, labels)
+
+    def _where(self, value: int, labels: tuple[int, ...]) -> Bool[np.ndarray, "height width"]:
         mask = _array(self.items[self.record.index][2])
-        return (mask == VOID) if self.record.label in labels else np.zeros(mask.shape, dtype=bool)
+        return (mask == value) if self.record.label in labels else np.zeros(mask.shape, dtype=bool)
 
     def digest(self) -> str:
         return str(self.record.mask)
@@ -155,15 +157,13 @@ def _record(items: Indexed, index: int, classes: int) -> _Record:
             raise DatasetError(
                 f"item {index}: a mask holds 0, 1 and {VOID}; got {np.unique(where)[:5].tolist()} …"
             )
-        return _Record(record.id, index, record.label, size, mask=digest_of(where.astype(np.uint8).tobytes()))
+        return replace(record, mask=digest_of(where.astype(np.uint8).tobytes()))
     if where.ndim != 2 or where.shape[1:] != (4,):
         raise DatasetError(
             f"item {index}: expected boxes (boxes, 4) or a mask ({size[1]}, {size[0]}) as its image, got an array of "
             f"shape {where.shape}"
         )
-    return _Record(
-        record.id, index, record.label, size, tuple(_box(row, size, index) for row in where.tolist())
-    )
+    return replace(record, boxes=tuple(_box(row, size, index) for row in where.tolist()))
 
 
 def _label(label: Any, index: int, classes: int) -> int:
