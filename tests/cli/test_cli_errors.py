@@ -23,7 +23,7 @@ from vitcam.writing import write_whole
         (["--method", "attention(lyer=1)"], 2, "attention has no option 'lyer'; its options are: layer"),
         (["--method", "attention(layer=99)"], 2, "this model's layers are 0 to 5"),
         (["--target", "kat"], 2, "embedded:photo has no class called 'kat'. Nearest: 'cat'"),
-        (["--target", "62"], 2, "embedded:photo has 62 classes, 0 to 61; there is no class 62."),
+        (["--target", "62"], 2, "embedded:photo has 62 classes, 0 to 61; there is no class 62. A model of"),
         (["--target", "kat"], 2, "All of them: vitcam classes --model embedded:photo"),
         (["--target", "kat"], 2, "A model of 1,000 classes: --model timm:vit_base_patch16_224"),
         (["--target", "top0"], 2, "'top0' asks for no class"),

@@ -65,6 +65,14 @@ def test_a_single_photograph_has_no_page(vitcam, photos, tmp_path):
     assert not (tmp_path / "predictions.csv").exists()
 
 
+def test_nothing_is_written_where_none_of_several_could_be_explained(vitcam, tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(b"nothing")
+    result = vitcam("explain", tmp_path / "a.jpg", tmp_path / "b.jpg", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_long_table_is_cut(vitcam, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "LISTED", 1)
     result = vitcam("explain", folder, "-o", tmp_path)

@@ -161,8 +161,8 @@ def _explain_and_write(
         listed = [*missing, *(done[number] for number in sorted(done))]
         if any(isinstance(entry, Explained) for entry in listed):
             write_whole(run.output / "manifest.json", manifest_json(run.described(), listed))
-        if len(listed) > 1:
-            write_whole(run.output / "index.html", contact_sheet(listed, run))
+            if len(listed) > 1:
+                write_whole(run.output / "index.html", contact_sheet(listed, run))
     return listed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 
 import numpy as np
@@ -48,6 +49,19 @@ def test_images_of_every_kind_are_the_same_picture():
     for sample in dataset:
         assert (sample.width, sample.height) == SIZE
         np.testing.assert_array_equal(np.array(sample.image()), array)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_those_that_boxes_are_in_whatever_rotation_the_file_asked_for(orientation):
+    """A PIL image keeps the EXIF data of its file, through ``convert`` too; its boxes are in its own pixels."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    picture().save(file, "PNG", exif=exif)
+    image = Image.open(file)
+    for each in (image, image.convert("RGB")):
+        (sample,) = torch_dataset(Items((each, 0, [[1, 2, 24, 16]])))
+        np.testing.assert_array_equal(np.array(sample.image()), np.array(picture()))
 
 
 def test_boxes_and_masks():

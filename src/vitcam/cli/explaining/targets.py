@@ -51,4 +51,4 @@ def choose_targets(model: LoadedModel, asked: Sequence[str]) -> tuple[LoadedMode
     except TargetError as error:
         if model.spec != EMBEDDED:
             raise
-        raise TargetError(f"{error}. {MORE_CLASSES}") from error
+        raise TargetError(f"{str(error).removesuffix('.')}. {MORE_CLASSES}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -53,19 +54,22 @@ def photograph_of_objects(record: ObjectsRecord, path: Path, segmentation: Segme
     )
 
 
-def open_as_stored(path: Path) -> Image.Image:
+def open_as_stored(source: Path | Image.Image) -> Image.Image:
     """A photograph in RGB without the rotation that its EXIF data asks for.
 
     The boxes and masks of the public datasets are in the pixels as stored, and so is what others feed to
     their models; ``vitcam.images.open_image``, made for people's own photographs, turns them upright.
 
+    Args:
+        source: a file, or a PIL image, which may still have the EXIF data of its file.
+
     Raises:
-        ImageError: the file can't be read.
+        ImageError: it can't be read.
     """
     from vitcam.images import open_image
 
-    upright = open_image(path)
-    with open_header(path) as header:
+    upright = open_image(source)
+    with nullcontext(source) if isinstance(source, Image.Image) else open_header(source) as header:
         orientation = header.getexif().get(_ORIENTATION, 1)
     back = {
         2: Transpose.FLIP_LEFT_RIGHT,

@@ -17,6 +17,7 @@ from PIL import Image
 from vitcam.errors import DatasetError, ImageError
 from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
 from vitcam.evaluation.datasets.digests import digest_of
+from vitcam.evaluation.datasets.photographs import open_as_stored
 from vitcam.evaluation.datasets.sample import Sample
 from vitcam.images import open_image
 from vitcam.types import Box
@@ -190,7 +191,7 @@ def _image(image: Any, index: int) -> Image.Image:
         image = _array(image)
         image = np.moveaxis(image, 0, -1) if image.ndim == 3 else image
     try:
-        return open_image(image)
+        return open_as_stored(image) if isinstance(image, Image.Image) else open_image(image)
     except ImageError as error:
         raise DatasetError(
             f"item {index}: {error}. It must be the photograph itself: leave out transforms that normalise, since "
