@@ -89,6 +89,25 @@ def with_an_ellipsis(q, k, v, dropout):
     return torch.einsum("...ij,...jd->...id", [weights, v])
 
 
+def by_logsumexp(q, k, v, dropout):
+    s = scores(q, k) * 2 / 2.0
+    return torch.exp(s - s.logsumexp(-1, keepdim=True)) @ v
+
+
+def by_functions_of_logarithms(q, k, v, dropout):
+    s = scores(q, k)
+    return torch.sub(s, other=torch.logsumexp(s, dim=(3,), keepdim=True)).exp().clone() @ v
+
+
+def by_log_softmax(q, k, v, dropout):
+    return F.log_softmax(scores(q, k), dim=-1).exp() @ v
+
+
+def by_logsumexp_transposed(q, k, v, dropout):
+    s = k @ q.mT * q.shape[-1] ** -0.5
+    return (v.mT @ (s - s.logsumexp(-2, True)).exp()).mT
+
+
 def rollout_of_its_own(q, k, v, dropout):
     weights = scores(q, k).softmax(-1)
     rollout_of_its_own.kept = weights @ weights.clone()
@@ -116,6 +135,10 @@ KINDS = [
     tokens_before_heads,
     heads_last,
     with_an_ellipsis,
+    by_logsumexp,
+    by_functions_of_logarithms,
+    by_log_softmax,
+    by_logsumexp_transposed,
     rollout_of_its_own,
 ]
 
@@ -202,7 +225,32 @@ def written_without_a_sum(q, k, v, dropout):
     return torch.einsum("bhij,bhjd->bhijd", weights, v).sum(3)
 
 
+def by_the_logsumexp_of_others(q, k, v, dropout):
+    s = scores(q, k)
+    return torch.exp(s - (s + 0.1).logsumexp(-1, keepdim=True)) @ v
+
+
+def by_more_than_the_logsumexp(q, k, v, dropout):
+    s = scores(q, k)
+    return torch.exp(torch.sub(s, s.logsumexp(-1, keepdim=True), alpha=2)) @ v
+
+
+def by_the_logsumexp_of_queries(q, k, v, dropout):
+    s = scores(q, k)
+    return torch.exp(s - s.logsumexp(-2, keepdim=True)) @ v
+
+
+def log_softmax_written_over(q, k, v, dropout):
+    s = scores(q, k)
+    logarithms = s - s.logsumexp(-1, keepdim=True)
+    return logarithms.mul_(2).exp() @ v
+
+
 HOSTILE = [
+    by_the_logsumexp_of_others,
+    by_more_than_the_logsumexp,
+    by_the_logsumexp_of_queries,
+    log_softmax_written_over,
     mixed_by_a_product_of_heads,
     difference_of_two,
     normalised_again,
@@ -296,6 +344,17 @@ def test_a_cut_in_the_gradient_is_kept():
     with intercept(lambda call: call.run(), eager=True):
         cut = scores(q, k).softmax(-1).detach() @ v
     assert torch.autograd.grad(cut.sum(), (q, v), allow_unused=True)[0] is None
+
+
+def test_a_cut_in_the_gradient_of_a_logsumexp_is_no_softmax():
+    q, k, v = (x.requires_grad_() for x in tensors())
+    seen = []
+    with intercept(lambda call: seen.append(call) or call.run(), eager=True):
+        s = scores(q, k)
+        with torch.no_grad():
+            total = s.logsumexp(-1, keepdim=True)
+        _ = (s - total).exp() @ v
+    assert seen == []
 
 
 def test_weights_that_a_transform_of_functions_or_a_sparse_format_takes_up():

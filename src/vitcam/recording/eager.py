@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitcam.recording.product import EagerAttention, as_attention, as_product
+from vitcam.recording.softmax import Softmax, SoftmaxRecogniser, version_of
 
 
 def _functions(owner: Any, names: str) -> set[Any]:
@@ -41,7 +42,6 @@ _SAME_IF_EQUAL = frozenset(
     | _functions(Tensor, "clamp clamp_min clip nan_to_num relu")
     | _functions(torch, "clamp clamp_min clip dropout nan_to_num relu")
 )
-_SOFTMAX = frozenset({torch.softmax, torch.special.softmax, F.softmax, Tensor.softmax})
 _ROWS_COMPARED = 4
 
 
@@ -92,6 +92,7 @@ class EagerRecogniser:
 
     def __init__(self) -> None:
         self._holders: dict[int, _Holder] = {}
+        self._softmaxes = SoftmaxRecogniser()
 
     def attention(
         self, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
@@ -115,8 +116,9 @@ class EagerRecogniser:
 
     def see(self, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any], result: Any) -> None:
         """Remembers a softmax, and what holds the same weights as one that was seen."""
-        if function in _SOFTMAX:
-            weights = _of_softmax(args, keywords, result)
+        softmax = self._softmaxes.see(function, args, keywords, result)
+        if softmax is not None:
+            weights = _of_softmax(softmax, result)
         elif self._holders and isinstance(result, Tensor):
             weights = self._followed(function, args, keywords, result)
         else:
@@ -124,16 +126,16 @@ class EagerRecogniser:
         if weights is not None:
             place = id(result)
             forgetting = weakref.ref(result, lambda _: self._holders.pop(place, None))
-            self._holders[place] = _Holder(forgetting, _version(result), weights)
+            self._holders[place] = _Holder(forgetting, version_of(result), weights)
 
     def _weights(self, tensor: Any) -> _Weights | None:
         """The weights that a tensor holds, if neither they nor their source were written over since."""
         holder = self._holders.get(id(tensor))
         held = None if holder is None else holder.tensor()
-        if holder is None or held is None or held is not tensor or holder.version != _version(held):
+        if holder is None or held is None or held is not tensor or holder.version != version_of(held):
             return None
         source = holder.weights.source
-        if source is not None and _version(source) != holder.weights.source_version:
+        if source is not None and version_of(source) != holder.weights.source_version:
             return None
         return holder.weights
 
@@ -153,12 +155,11 @@ class EagerRecogniser:
         return None
 
 
-def _of_softmax(args: tuple[Any, ...], keywords: Mapping[str, Any], result: Tensor) -> _Weights | None:
-    scores = args[0] if args else keywords["input"]
-    axis = args[1] if len(args) > 1 else keywords.get("dim")
-    if result is scores or not isinstance(axis, int) or result.dim() < 3 or _is_wrapped(result):
+def _of_softmax(softmax: Softmax, result: Tensor) -> _Weights | None:
+    scores = softmax.scores
+    if result is scores or result.dim() < 3 or _is_wrapped(result):
         return None
-    return _Weights(scores, _version(scores), scores, axis % result.dim())
+    return _Weights(scores, softmax.version, scores, softmax.axis)
 
 
 def _same_weights(
@@ -232,7 +233,3 @@ def _is_readable(tensor: Tensor) -> bool:
 def _is_wrapped(tensor: Tensor) -> bool:
     """Whether a tensor stands for many, under ``vmap``."""
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
