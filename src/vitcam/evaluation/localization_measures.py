@@ -1,0 +1,121 @@
+"""The measures of maps against true boxes and masks, declared."""
+
+from __future__ import annotations
+
+from vitcam.evaluation.measure import Curve, Measure, Number, Protocol
+from vitcam.evaluation.measure_columns import (
+    iou_curve,
+    overlap,
+    overlap_columns,
+)
+
+_OURS: tuple[Protocol, ...] = ("vitcam",)
+_BOTH: tuple[Protocol, ...] = ("paper", "vitcam")
+_METRICS = "vitcam.evaluation.metrics"
+_TOGETHER = "vitcam.evaluation.together"
+
+LOCALIZATION = (
+    Measure(
+        "iou",
+        "localization",
+        f"{_METRICS}.localization:measured",
+        (
+            *overlap("", "", "the filled boxes around what is hotter than the threshold", "box"),
+            Number(
+                "max_iou",
+                "Best IoU",
+                "The IoU at each image's own best threshold.",
+                short=None,
+                protocols=_OURS,
+            ),
+        ),
+        (iou_curve("iou_curve", "boxes"),),
+        _BOTH,
+        stored=overlap_columns("", "max_iou", "iou_curve"),
+    ),
+    Measure(
+        "max-box-accuracy",
+        "localization",
+        f"{_METRICS}.max_box_accuracy:measured",
+        (
+            Number(
+                "max_box_accuracy",
+                "MaxBoxAcc",
+                "How often the largest box has an IoU of at least 0.5, at the method's best threshold.",
+                source="arXiv 2001.07437",
+                note="Intervals and tests hold for that threshold as given.",
+                together=f"{_TOGETHER}:MAX_BOX_ACCURACY",
+            ),
+            Number(
+                "max_box_accuracy_v2",
+                "MaxBoxAccV2",
+                "How often some box has an IoU of at least 0.3, 0.5, 0.7, each at the method's best threshold, on "
+                "average.",
+                short=None,
+                source="arXiv 2007.04178",
+                note="Intervals and tests hold for these thresholds as given.",
+                together=f"{_TOGETHER}:MAX_BOX_ACCURACY_V2",
+            ),
+        ),
+        (Curve("largest_box_iou_curve"), Curve("best_box_iou_curve")),
+        _OURS,
+    ),
+    Measure(
+        "pixel-ap",
+        "localization",
+        f"{_METRICS}.pixel_precision:measured",
+        (
+            Number(
+                "pxap",
+                "PxAP",
+                "Average precision of all photographs' pixels together, ordered by heat.",
+                source="arXiv 2001.07437",
+                note="Intervals and tests hold for the precision at each threshold as given.",
+                together=f"{_TOGETHER}:PXAP",
+            ),
+            Number("pixel_ap", "Pixel AP", "Average precision of each photograph's pixels, ordered by heat."),
+        ),
+        (Curve("pixel_hits_curve"), Curve("pixel_predicted_curve")),
+        _OURS,
+    ),
+    Measure(
+        "pointing",
+        "localization",
+        f"{_METRICS}.pointing:measured",
+        (
+            Number(
+                "pointing",
+                "Pointing game",
+                "How often the hottest pixel lies on the object.",
+                short="Pointing",
+            ),
+        ),
+        protocols=_OURS,
+    ),
+    Measure(
+        "energy",
+        "localization",
+        f"{_METRICS}.energy:measured",
+        (
+            Number(
+                "energy",
+                "Energy inside",
+                "How much of all heat lies on the object.",
+                short="Energy",
+                source="arXiv 1910.01279",
+            ),
+        ),
+        protocols=_OURS,
+    ),
+    Measure(
+        "mask",
+        "localization",
+        f"{_METRICS}.mask_overlap:measured",
+        overlap("mask_", "Mask ", "what is hotter than the threshold", "mask"),
+        (iou_curve("mask_iou_curve", "masks"),),
+        _OURS,
+        absent="none of these photographs has a mask",
+        needs_masks=True,
+        stored=overlap_columns("mask_", "iou_curve"),
+    ),
+)
