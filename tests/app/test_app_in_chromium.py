@@ -109,7 +109,9 @@ def test_layers_and_heads(visit):
     heads.get_by_role("button", name="all on").click()
     expect(kept).to_contain_text("those switched on: 100.0 %")
 
+    of_cat = heads.locator("button.head").first.get_attribute("title")
     one.page.locator("#apart-class").get_by_label("cup").check()
+    expect(heads.locator("button.head").first).not_to_have_attribute("title", of_cat)
     expect(kept.locator("img").first).to_have_attribute("alt", re.compile("for cup"))
     heads.locator("button.head").first.focus()
     for key in ("ArrowDown", "ArrowRight", "Space"):

@@ -82,7 +82,7 @@ def asked(address, function, data, **more):
 
 
 def called(address, function, data, **more):
-    """What gradio's queue answers to a call that a page could make."""
+    """All that gradio's queue answers to a call that a page could make."""
     status, body, session = asked(address, function, data, **more)
     assert status == 200, body
     messages = []
@@ -93,7 +93,7 @@ def called(address, function, data, **more):
             if line.startswith(b"data: "):
                 messages.append(json.loads(line[6:]))
                 if messages[-1]["msg"] == "process_completed":
-                    return messages[-1]
+                    return messages
     raise AssertionError(messages)
 
 
@@ -150,6 +150,17 @@ def test_no_event_takes_an_address_in_any_input(address, log):
         assert status == 403
     assert tried > 40 * len(events)
     assert "OUTSIDE" not in log.read_text()[before:]
+
+
+def test_what_is_told_last_is_told_once(address):
+    mine = {"Cookie": f"{COOKIE}={'o' * 24}"}
+    (path,) = json.loads(upload(address, photo_path("cup").read_bytes(), mine)[1])
+    file = {"path": path, "url": f"{address}gradio_api/file={path}", "meta": META, "orig_name": "cup.jpg"}
+    messages = called(address, ranking(address), [True, file, "embedded:photo", "", None], headers=mine)
+    told = ["cup ·" in json.dumps(message, ensure_ascii=False) for message in messages]
+    assert told.count(True) == 1
+    # whatever was ticked since then stays so
+    assert messages[-1]["output"]["data"][1:] == [{"__type__": "update"}] * 2
 
 
 def test_only_ones_own_uploads_can_be_named(address):
@@ -227,7 +238,7 @@ def test_uploads_of_a_visitor_and_in_all_are_limited(tmp_path):
             [True, file, "embedded:photo", "", None],
             headers={"Cookie": f"{COOKIE}={0:024}"},
         )
-        assert "cat.jpg isn&#x27;t kept any more. Drop it again." in gone["output"]["error"]
+        assert "cat.jpg isn&#x27;t kept any more. Drop it again." in gone[-1]["output"]["error"]
         several = b"".join(part(b"%d" % number * 60_000) for number in range(9))
         assert upload(url, several, whole=True)[0] == 413  # no more at a time than one photograph
 
@@ -365,8 +376,10 @@ def test_a_public_app_until_ctrl_c(tmp_path):
         config = json.loads(fetch(f"{url}config")[1])
         (spec,) = [c["props"] for c in config["components"] if c["props"].get("elem_id") == "model"]
         assert spec["allow_custom_value"] is False
-        assert called(url, ranking(url), [True, file, "embedded:photo", "", None])["success"] is True
-        refused = called(url, ranking(url), [True, file, "timm:vit_tiny_patch16_224@/etc/passwd", "", None])
+        assert called(url, ranking(url), [True, file, "embedded:photo", "", None])[-1]["success"] is True
+        refused = called(url, ranking(url), [True, file, "timm:vit_tiny_patch16_224@/etc/passwd", "", None])[
+            -1
+        ]
         assert "This server offers only embedded:photo" in refused["output"]["error"]
 
 

@@ -10,6 +10,7 @@ import gradio as gr
 from vitcam.app.components import LayerView, ModelInputs, ModelOutputs
 from vitcam.app.handlers import Handlers
 from vitcam.app.layer_handlers import LayerHandlers
+from vitcam.app.updates import told_once
 
 ModelParts = tuple[ModelInputs, ModelOutputs]
 
@@ -39,7 +40,7 @@ def connect_classes(handlers: Handlers, photograph: Any, sides: Sequence[ModelPa
             triggers.append(asked.wanted.change)
         gr.on(
             triggers,
-            handlers.rank,
+            told_once(handlers.rank),
             [asked.wanted, photograph, asked.spec, asked.typed, asked.ranking],
             [asked.ranking, asked.ticks, asked.typed],
             **SETTLED,
@@ -74,7 +75,7 @@ def connect_answers(
         part for side, _ in sides for part in (side.wanted, side.spec, side.typed, side.ticks, side.ranking)
     ]
     run = busy.then(
-        handlers.explain,
+        told_once(handlers.explain),
         [photograph, methods, *drawn, *asked],
         [
             status,
@@ -131,7 +132,7 @@ def connect_layers(
     answers = [shown.answer for _, shown in sides]
     gr.on(
         [tab.select, apart.side.input, apart.target.input],
-        handlers.take_apart,
+        told_once(handlers.take_apart),
         [*answers, apart.side, apart.target, apart.state, *drawn],
         [apart.state, apart.side, apart.target, apart.grid, apart.kept, apart.code, apart.layers],
         **RUNNING,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import gradio as gr
@@ -100,6 +101,23 @@ def readable_errors() -> Iterator[None]:
             f"vitcam met an error that it doesn't know ({type(error).__name__}). Another model, method or "
             f"photograph may work. The server's log tells more, under the number {number}."
         ) from error
+
+
+def told_once(handler: Callable[..., Iterator[Sequence[Any]]]) -> Callable[..., Iterator[Sequence[Any]]]:
+    """A handler whose last values reach the page once.
+
+    At the end of a generator gradio sends what it yielded last again (6.31), and what a visitor has changed in the
+    meantime would be put back.
+    """
+
+    @wraps(handler)
+    def told(*args: Any) -> Iterator[Sequence[Any]]:
+        last: Sequence[Any] = ()
+        for last in handler(*args):
+            yield last
+        yield [gr.skip() for _ in last]
+
+    return told
 
 
 def _shown(text: str) -> gr.Error:
