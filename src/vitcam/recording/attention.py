@@ -203,7 +203,9 @@ def first_rows(attention: Attention, rows: int) -> Attention:
     """
     call = attention.call
     with torch.autocast(call.query.device.type, enabled=False):
-        scores = attention_scores(replace(call, key=call.key.contiguous()), slice(rows))
+        # A product with the scattered keys of several images would copy them, and that slowly.
+        key = call.key if call.key.shape[0] == 1 else call.key.contiguous()
+        scores = attention_scores(replace(call, key=key), slice(rows))
     trimmed = replace(
         call,
         query=call.query[:, :, :rows].clone(),

@@ -71,7 +71,7 @@ class _Interception(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        keywords = dict(kwargs or {})
+        keywords = kwargs or {}
         if function is _sdpa:
             return self._attend(AttentionCall.of(*args, **keywords))
         if function is F.multi_head_attention_forward:

@@ -1,4 +1,4 @@
-"""Linear layers, and attention in bf16, at the speed of oneDNN.
+"""Linear layers, and attention in bf16, at the speed of oneDNN: all that vitcam takes of torch's private kernels.
 
 torch hands an fp32 matrix product on an x86 CPU to MKL, which on processors other than Intel's leaves half of
 their vector width unused; oneDNN, to which torch hands convolutions and what its compiler makes of linear layers,
@@ -7,6 +7,8 @@ uses all of it. On a Zen 5 core: 105 against 240 GFLOP/s for the layers of a ViT
 torch's fused attention multiplies by MKL, too, which on processors without matrix units (AMX) makes nothing of bf16.
 Step by step, with maps that stay in the cache, softmax(q kᵀ) v takes half of its time on a Zen 5 core, for the 50 to
 1,000 tokens of a ViT. In fp32, torch gives products of many small matrices to MKL whatever they are written as.
+
+In bf16 and fp16 frozen weights are converted once (``lowered``), for bf16 into the layout that oneDNN works on.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from vitcam.recording.attention import AttentionCall
 from vitcam.recording.interception import multi_head_attention
+from vitcam.recording.lowered import LoweredWeights
 
 _linear = F.linear
 # Found once, since the compiler stumbles over the question.
@@ -41,14 +44,26 @@ def fast_linear() -> AbstractContextManager[object]:
     """Lets oneDNN compute the fp32 linear layers of the current thread inside a ``with``, where MKL would.
 
     Changes rounding only, and nothing where it wouldn't help: for weights that require a gradient, other
-    precisions, other devices, and torch without MKL or oneDNN. Gradients go back through frozen layers at the
-    same speed, and only the weight is kept for them.
+    devices, and torch without MKL or oneDNN. Gradients go back through frozen layers at the same speed, and only the
+    weight is kept for them. Under autocast to bf16 or fp16, layers through which no gradient goes take weights that
+    were converted once, which are kept in the memory.
 
     Example:
         >>> with torch.inference_mode(), fast_linear():
         ...     logits = model(images)
     """
     return _FastLinear()
+
+
+def linear(
+    input: Float[Tensor, "*batch inputs"], weight: Tensor, bias: Tensor | None = None
+) -> Float[Tensor, "*batch outputs"]:
+    """One linear layer as :func:`fast_linear` computes it."""
+    if _helps_linear(input, weight, bias):
+        return _frozen_linear(input, weight, bias)
+    if _can_be_lowered(input, weight, bias):
+        return _lowered_linear(input, weight, bias)
+    return _linear(input, weight, bias)
 
 
 def transposed_linear(
@@ -66,8 +81,8 @@ class _FastLinear(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         keywords = dict(kwargs or {})
-        if function is _linear and _helps_linear(*args, **keywords):
-            return _frozen_linear(*args, **keywords)
+        if function is _linear:
+            return linear(*args, **keywords)
         if function is F.multi_head_attention_forward:
             with self:
                 return multi_head_attention(*args, **keywords)
@@ -135,6 +150,51 @@ def _frozen_linear(
 ) -> Float[Tensor, "*batch outputs"]:
     output: Tensor = _FrozenLinear.apply(input, weight, bias)
     return output
+
+
+def _can_be_lowered(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    return bool(
+        torch.is_autocast_enabled("cpu")
+        and type(input) is Tensor
+        and type(weight) is torch.nn.Parameter
+        and weight.dtype == torch.float32
+        and weight.device.type == input.device.type == "cpu"
+        and input.dtype in (torch.float32, torch.get_autocast_dtype("cpu"))
+        and torch.get_autocast_dtype("cpu") in _LOWERED
+        and not (
+            torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (input, weight, bias))
+        )
+        and not torch.compiler.is_compiling()
+        and not torch._C._functorch.is_functorch_wrapped_tensor(input)
+    )
+
+
+def _lowered_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    dtype = torch.get_autocast_dtype("cpu")
+    input, bias = input.to(dtype), None if bias is None else bias.to(dtype)
+    if dtype == torch.bfloat16 and _PACKING_AVAILABLE and torch.backends.mkldnn.enabled:
+        output: Tensor = torch.ops.mkldnn._linear_pointwise(input, _packed.of(weight), bias, "none", [], "")
+        return output
+    return _linear(input, _LOWERED[dtype].of(weight), bias)
+
+
+def _packing_available() -> bool:
+    packing = hasattr(torch.ops.mkldnn, "_reorder_linear_weight") and hasattr(
+        torch.ops.mkldnn, "_linear_pointwise"
+    )
+    return bool(
+        torch.backends.mkldnn.is_available() and packing and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+
+
+def _packed_weight(weight: Tensor) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.bfloat16())
+    return packed
+
+
+_PACKING_AVAILABLE = _packing_available()
+_packed = LoweredWeights(_packed_weight)
+_LOWERED = {torch.bfloat16: LoweredWeights(Tensor.bfloat16), torch.float16: LoweredWeights(Tensor.half)}
 
 
 def fast_attention(call: AttentionCall) -> Float[Tensor, "*batch queries value_dim"]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from vitcam.recording.attention import Attention, AttentionCall, among_all_token
 from vitcam.recording.blocks import module_stack
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import CallSite, Layout
-from vitcam.recording.onednn import fast_attention, fast_linear
+from vitcam.recording.onednn import fast_attention, linear
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def plain_pass(
     images: Float[Tensor, "batch channels height width"],
     layout: Layout,
     keep: Callable[[Attention], Attention] = lambda layer: layer,
-    linear: Linear = F.linear,
+    linear: Linear = linear,
 ) -> Pass:
     """A forward pass without gradients, unless a hook puts in a tensor that requires one.
 
@@ -57,7 +56,7 @@ def tracked_pass(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],
     layout: Layout,
-    linear: Linear = F.linear,
+    linear: Linear = linear,
     only_outside: Collection[str] = (),
 ) -> Pass:
     """A forward pass through which the ordinary gradient can go back to every attention output.
@@ -104,7 +103,7 @@ def unrecorded_pass(model: nn.Module, images: Float[Tensor, "batch channels heig
         # A copy where a gradient needs it, since models write over what they are given.
         return output.clone() if output.requires_grad else output
 
-    with torch.enable_grad(), fast_linear(), intercept(attend):
+    with torch.enable_grad(), intercept(attend, linear=linear):
         return Pass(model(images), (), cut=cut)
 
 
@@ -114,7 +113,7 @@ def _run(
     layout: Layout,
     attend: Callable[[AttentionCall, CallSite], Tensor],
     keep: Callable[[Attention], Attention] = lambda layer: layer,
-    linear: Linear = F.linear,
+    linear: Linear = linear,
     only_outside: Collection[str] = (),
 ) -> Pass:
     layers: list[Attention] = []
@@ -139,7 +138,6 @@ def _run(
 
         with (
             torch.enable_grad(),
-            fast_linear(),
             intercept(answer, linear=linear, eager=layout.eager),
         ):
             result = model(images)

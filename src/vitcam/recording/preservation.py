@@ -82,7 +82,7 @@ def undoing() -> Iterator[Callable[[Callable[[], Any]], None]]:
                     break
                 except BaseException as error:
                     interrupted = interrupted or error
-            steps.remove(step)
+            del steps[-1]
         if interrupted is not None:
             raise interrupted
 
@@ -204,9 +204,9 @@ def attention_switches(model: nn.Module) -> list[tuple[Any, str, Any]]:
     """
     switches: dict[int, tuple[Any, str, Any]] = {}
     for module in model.modules():
-        if getattr(module, "fused_attn", None) is False:
+        if _held(module, "fused_attn") is False:
             switches[id(module)] = (module, "fused_attn", True)
-        config = getattr(module, "config", None)
+        config = _held(module, "config")
         implementation = getattr(config, "_attn_implementation", None)
         if isinstance(implementation, str) and implementation != "sdpa" and _has_sdpa(model):
             switches[id(config)] = (config, "_attn_implementation", "sdpa")
@@ -216,7 +216,14 @@ def attention_switches(model: nn.Module) -> list[tuple[Any, str, Any]]:
 def _checkpointing_switches(model: nn.Module) -> list[tuple[Any, str, Any]]:
     """timm's ``grad_checkpointing``, which also holds in evaluation, and Hugging Face's."""
     names = ("grad_checkpointing", "gradient_checkpointing")
-    return [(m, name, False) for m in model.modules() for name in names if getattr(m, name, None) is True]
+    return [(m, name, False) for m in model.modules() for name in names if _held(m, name) is True]
+
+
+def _held(module: nn.Module, name: str) -> Any:
+    """An attribute of a module or of its class; None if there is none, which ``getattr`` would take its time to say."""
+    if name in vars(module) or hasattr(type(module), name):
+        return getattr(module, name, None)
+    return None
 
 
 def _is_compiled(module: nn.Module) -> bool:

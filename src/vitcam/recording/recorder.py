@@ -31,6 +31,7 @@ from vitcam.recording.head import Head, heads_of
 from vitcam.recording.interception import Linear
 from vitcam.recording.layout import Overrides
 from vitcam.recording.norm import BlockNorm, norm_site, recorded_norm
+from vitcam.recording.onednn import linear
 from vitcam.recording.passes import Pass, detached_pass, plain_pass, tracked_pass, unrecorded_pass
 from vitcam.recording.recording import Need, Recording
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
@@ -162,7 +163,7 @@ class _Recorder:
         skip = gradients(detached_pass(self.model, self.images, layout), scorer) if wants_skip else None
         return self._recording(run, targets, scorer, skip)
 
-    def _forward(self, keep_rows: int | None = None, linear: Linear = F.linear) -> Pass:
+    def _forward(self, keep_rows: int | None = None, linear: Linear = linear) -> Pass:
         """The ordinary forward pass, with what the needs ask for and no more."""
         model, layout, needs = self.model, self.facts.layout, self.needs
         norm: list[Tensor] = []

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vitcam.recording import onednn as fast
 from vitcam.recording.attention import Attention, AttentionCall, with_head_dimension
 from vitcam.recording.blocks import Tokens, block_input
 from vitcam.recording.gradients import Gradient, gradients
@@ -129,7 +130,7 @@ class LinearRows:
 
     def record(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Computes a linear layer of the full pass."""
-        output = F.linear(input, weight, bias)
+        output = fast.linear(input, weight, bias)
         prefix, tokens = self.layout.grid.prefix, self.layout.tokens
         rows = None
         if output.shape[:-1] == (self.batch, tokens):

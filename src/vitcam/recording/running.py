@@ -46,7 +46,7 @@ def check_model(model: nn.Module) -> None:
                 "which its attention can't be seen, for images of the shape it was exported with. Give the nn.Module "
                 "that it was made from"
             )
-    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()) if _unusable(model) else ():
         if tensor.is_meta:
             raise ModelError(
                 f"{name} of {type(model).__name__} is on the meta device; load its weights first"
@@ -93,6 +93,15 @@ def explain_failure(
     return ModelError(
         f"{type(model).__name__} itself failed on images of shape {tuple(images.shape[1:])} ({images.dtype}): "
         f"{text or type(error).__name__}. {advice}"
+    )
+
+
+def _unusable(model: nn.Module) -> bool:
+    """Whether some tensor of the model has no values, or is of inference mode. Names would take longer."""
+    return any(
+        tensor is not None and (tensor.is_meta or tensor.is_inference())
+        for module in model.modules()
+        for tensor in (*module._parameters.values(), *module._buffers.values())
     )
 
 
