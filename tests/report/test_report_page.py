@@ -19,7 +19,7 @@ from vitcam.report import read_runs, report_page, score_tables
 from vitcam.report.charts import ticks
 from vitcam.report.classes import class_differences
 from vitcam.report.gallery import examples, find_photograph
-from vitcam.report.grids import as_grids
+from vitcam.report.listing import as_grids
 from vitcam.report.page import page_templates
 from vitcam.report.scores import read_scores
 
