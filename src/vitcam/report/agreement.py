@@ -103,7 +103,7 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
         first, second: of the same things.
 
     Example:
-        >>> rank_correlation([0.1, 0.2, 0.9], [5.0, 6.0, 7.0]), rank_correlation([1, 2, 3], [3, 2, 1])
+        >>> rank_correlation([0.1, 0.2, 0.9], [5.0, 6.0, 7.0]), rank_correlation([1.0, 2.0], [2.0, 1.0])
         (1.0, -1.0)
     """
     a, b = (_ranks(np.asarray(numbers, dtype=np.float64)) for numbers in (first, second))
