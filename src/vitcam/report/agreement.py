@@ -25,7 +25,7 @@ _DRAWS = 20_000
 
 
 @dataclass(frozen=True)
-class Agreement:
+class MeasureAgreement:
     """How the measures of a run agree on its methods.
 
     Attributes:
@@ -57,7 +57,7 @@ class Agreement:
         return min(pairs, key=lambda pair: pair[2]), max(pairs, key=lambda pair: pair[2])
 
 
-def agreements(tables: Sequence[ScoreTable]) -> list[Agreement]:
+def agreements(tables: Sequence[ScoreTable]) -> list[MeasureAgreement]:
     """The agreement of each run that has ``FEWEST`` methods and two measures.
 
     Args:
@@ -83,7 +83,7 @@ def agreements(tables: Sequence[ScoreTable]) -> list[Agreement]:
         methods = tuple(dict.fromkeys(name for of_measure in means.values() for name in of_measure))
         if len(methods) >= FEWEST and len(measures) > 1:
             table = np.array([[_agreement(means[a], means[b]) for b in measures] for a in measures])
-            found.append(Agreement(run, methods, measures, table, chance(len(methods))))
+            found.append(MeasureAgreement(run, methods, measures, table, chance(len(methods))))
     return found
 
 

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from vitcam.evaluation.statistics import LEVEL, RESAMPLES
-from vitcam.report.agreement import Agreement, agreements
+from vitcam.report.agreement import MeasureAgreement, agreements
 from vitcam.report.run import Run
 from vitcam.report.tables import Estimate, ScoreRow, ScoreTable
 
@@ -83,7 +83,7 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
     return {"mean": estimate.mean, "interval": [estimate.low, estimate.high], "images": estimate.images}
 
 
-def _agreement(each: Agreement) -> dict[str, Any]:
+def _agreement(each: MeasureAgreement) -> dict[str, Any]:
     return {
         "run": each.run,
         "methods": list(each.methods),
