@@ -28,12 +28,16 @@ ROW = {
     "ratios": list,
     "ratio": (float, type(None)),
     "ratio_quartiles": (list, type(None)),
+    "fastest": (str, type(None)),
+    "fastest_ratios": list,
+    "fastest_ratio": (float, type(None)),
     "memory_mib_per_image": (float, type(None)),
     "values": dict,
     "targets": list,
 }
 TARGET = {"what", "bound", "at_least", "of", "goal", "value", "met"}
 MACHINE = {"cpu", "cores", "threads", "ram_gib", "bf16", "device", "system", "python", "torch", "date"}
+MACHINE |= {"model", "instruction_sets", "torch_uses", "libraries"}
 
 
 def run(*arguments):

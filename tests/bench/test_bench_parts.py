@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from bench_fakes import SPEC
+from bench_fakes import SPEC, Clock
 from PIL import Image
 from torch import nn
 from torchvision.models import VisionTransformer
@@ -19,7 +19,8 @@ from torchvision.models import VisionTransformer
 import vitcam
 from vitcam.bench import Group, Row
 from vitcam.bench import run as running
-from vitcam.bench.limits import COMPARED
+from vitcam.bench.limits import COMPARED, Limit
+from vitcam.bench.measuring import rows_of
 from vitcam.bench.parts import evaluation, folder, libraries, peers, scaling
 from vitcam.bench.parts.comparing import comparing
 from vitcam.bench.parts.generated import box_of, copy_photographs, generate_photographs, write_dataset
@@ -28,6 +29,7 @@ from vitcam.bench.parts.start import start
 from vitcam.bench.run import run_bench
 from vitcam.bench.settings import Settings
 from vitcam.bench.subject import load_subject
+from vitcam.bench.timing import interleave
 from vitcam.errors import BenchError, MethodError, ModelError
 from vitcam.methods import METHODS
 
@@ -48,11 +50,43 @@ def test_methods_of_the_default(bench, monkeypatch):
     assert set(METHODS) <= set(of_1)
     assert set(of_1) - set(of_8) == {name for name in METHODS if name.startswith("captum:")}
     limits = {entry.name: entry.limits for entry in names[0]}
-    assert (limits["agcam"][0].bound, limits["agcam"][0].goal) == (1.1, 1.03)
-    assert (limits["agcam, 5 classes"][0].bound, limits["rollout"][0].bound) == (1.2, 1.2)
-    assert {limits[name][0].bound for name in ("gae", "gradcam", "legrad")} == {2.6}
-    assert limits["lrp"][0].bound == 6.0
-    assert {entry.name: entry.limits for entry in names[1]}["agcam"][0].bound == 1.2
+    assert (limits["agcam"][0].bound, limits["agcam, 5 classes"][0].bound) == (1.04, 1.06)
+    assert {limits[name][0].bound for name in ("rollout", "gradcam")} == {1.05}
+    assert {limits[name][0].bound for name in ("gae", "gradsam")} == {1.9}
+    assert [limits[name][0].bound for name in ("legrad", "attnlrp", "lrp")] == [1.8, 3.0, 6.0]
+    in_bf16 = limits["agcam, bf16"][0]
+    assert (in_bf16.bound, in_bf16.of) == (1.0, ("forward, bf16",))
+    of_one = {entry.name: entry.limits for entry in names[1]}
+    assert (of_one["agcam"][0].bound, of_one["agcam, bf16"][0].bound) == (1.12, 1.1)
+
+
+def test_all_methods_are_all_at_every_batch(bench, monkeypatch):
+    names = []
+    monkeypatch.setattr(
+        "vitcam.bench.measuring.Bench.measure", lambda self, title, entries: names.append(entries) or ()
+    )
+    list(methods(bench(batches=(8, 1), methods=("all",))))
+    for entries in names:
+        assert set(METHODS) <= {entry.name for entry in entries}
+
+
+def test_the_denominator_is_the_fastest_way_and_both_are_shown():
+    """On a clock: oneDNN takes half of what the model's own pass takes, or twice."""
+    for other, way in ((1.0, "forward, oneDNN"), (4.0, "forward")):
+        clock = Clock()
+        entries = [
+            clock.entry("forward", 2.0),
+            clock.entry("forward, oneDNN", other, reference="forward", same_as="forward"),
+            clock.entry("agcam", 3.0, reference="forward", limits=(Limit("time", 2.0),)),
+            clock.entry("loop", 9.0),
+        ]
+        rows = {row.name: row for row in rows_of(entries, interleave(entries, 2, clock=clock))}
+        agcam = rows["agcam"]
+        assert (agcam.fastest, agcam.ratios) == (way, (1.5, 1.5))
+        assert agcam.fastest_ratios == ((3.0, 3.0) if other == 1.0 else (1.5, 1.5))
+        assert agcam.checks[0].met == (other == 4.0)  # the target is of the fastest way
+        assert rows["forward"].fastest is None
+        assert rows["loop"].fastest_ratios == ()
 
 
 def test_methods(bench):
@@ -93,8 +127,8 @@ def test_rank_correlation():
 def test_compare(bench):
     (group,) = comparing(bench())
     *single, together = group.rows
-    assert [row.name for row in single] == ["forward", *COMPARED]
-    alone = sum(row.seconds[0] for row in single[1:])
+    assert [row.name for row in single] == ["forward", "forward, oneDNN", *COMPARED]
+    alone = sum(row.seconds[0] for row in single[2:])
     (found,) = together.checks
     assert found.value == pytest.approx(together.seconds[0] / alone)
     assert found.limit.bound == 0.6

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from vitcam.bench import BenchError, Group, Row, Settings, failures, this_machine, to_json
 from vitcam.bench.limits import Check, Limit
-from vitcam.bench.tables import as_markdown, cells, heading, remarks, table, target
+from vitcam.bench.tables import as_markdown, cells, heading, processor, remarks, table, target
 
 FORWARD = Row("forward", images=8, seconds=(0.8, 1.0, 0.9, 0.8, 1.0))
 AGCAM = Row(
@@ -19,6 +20,8 @@ AGCAM = Row(
     reference="forward",
     seconds=(1.0, 1.2),
     ratios=(1.25, 1.1),
+    fastest="oneDNN",
+    fastest_ratios=(2.0, 2.4),
     memory=6.25,
     checks=(Check(Limit("time", 1.1, goal=1.03), 1.175), Check(Limit("memory", 15.0), 6.25)),
 )
@@ -31,11 +34,12 @@ GROUP = Group(
 
 
 def test_cells():
-    assert cells(FORWARD) == ("forward", "900 ms (800–1000)", "–", "8.9", "–", "")
+    assert cells(FORWARD) == ("forward", "900 ms (800–1000)", "–", "–", "8.9", "–", "")
     assert cells(AGCAM) == (
         "agcam",
         "1.10 s (1.05–1.15)",
         "1.18× (1.14–1.21)",
+        "2.20× (2.10–2.30)",
         "7.3",
         "6.2",
         "≤ 1.10×: missed; ≤ 15.0 MiB: met",
@@ -66,6 +70,7 @@ def test_empty_columns_are_left_out():
 def test_remarks():
     assert remarks(GROUP) == [
         "One sentence.",
+        "The fastest way to the same prediction: oneDNN",
         "Fewer rounds, being slow: agcam (2)",
         "x|y: it broke",
         "lxt: pip install lxt",
@@ -77,11 +82,30 @@ def test_markdown():
     settings = Settings(model="timm:test_vit")
     machine = this_machine(torch.device("cpu"), threads=2)
     text = as_markdown(machine, settings, [GROUP])
-    assert "### Methods, batch 8\n\n|  | Time | Ratio | Images/s | MiB/image | Target |\n" in text
+    assert (
+        f"### Methods, batch 8\n\n{processor(machine)}.\n\n|  | Time | Ratio | Of fastest | Images/s |"
+        in text
+    )
     assert r"| x\|y | failed |" in text
     assert "- lxt: pip install lxt\n" in text
     assert machine.cpu in heading(machine, settings)
     assert "timm:test_vit, fp32, 7 rounds" in text
+
+
+def test_what_every_table_says_of_the_processor():
+    machine = replace(
+        this_machine(torch.device("cpu"), threads=2),
+        cpu="AMD EPYC",
+        model="family 26, model 2",
+        instruction_sets=("AVX2", "AVX-512"),
+        torch_uses="AVX512",
+        torch="2.14.1",
+        libraries={"timm": "1.0"},
+    )
+    said = "AMD EPYC (family 26, model 2; AVX2, AVX-512), torch uses AVX512; 2 threads on cpu; vitcam"
+    assert processor(machine).startswith(said)
+    assert processor(machine).endswith("torch 2.14.1, timm 1.0")
+    assert processor(replace(machine, model="", instruction_sets=())).startswith("AMD EPYC, torch uses")
 
 
 def test_json():
@@ -91,6 +115,7 @@ def test_json():
     assert forward["median"] == 0.9
     assert forward["quartiles"] == [0.8, 1.0]
     assert agcam["ratio"] == pytest.approx(1.175)
+    assert (agcam["fastest"], agcam["fastest_ratio"]) == ("oneDNN", pytest.approx(2.2))
     assert agcam["targets"][0] == {
         "what": "time",
         "bound": 1.1,

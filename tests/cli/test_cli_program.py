@@ -67,6 +67,22 @@ def test_methods_lists_every_method_with_its_options(vitcam, monkeypatch):
     assert center.split()[-2:] == ["no", "any"]
 
 
+def test_methods_and_models_as_json(vitcam):
+    methods = {each["name"]: each for each in json.loads(vitcam("methods", "--json").stdout)}
+    assert list(methods) == list(METHODS)
+    assert methods["agcam"]["options"]["normalization"] == METHODS["agcam"].options["normalization"]
+    assert (methods["agcam"]["class_specific"], methods["center"]["plain_vit_only"]) == (True, False)
+    kinds = json.loads(vitcam("models", "--json").stdout)
+    assert [kind["example"] for kind in kinds] == [source.example for source in describe_models()]
+    found = json.loads(vitcam("models", "torchvision:vit_b", "--json").stdout)
+    assert found == {"models": ["torchvision:vit_b_16", "torchvision:vit_b_32"], "not_searched": []}
+    nothing = vitcam("models", "no such model", "--json")
+    assert (nothing.exit_code, json.loads(nothing.stdout)["models"]) == (1, [])
+    both = vitcam("models", "embedded:photo", "--inspect", "--json")
+    assert both.exit_code == 2
+    assert "leave out one of the two" in " ".join(both.stderr.replace("│", " ").split())
+
+
 def test_the_help_names_every_kind_of_dataset(vitcam, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     listed = vitcam("evaluate", "--help").stdout.partition("KIND is ")[2].partition(";")[0]

@@ -61,6 +61,15 @@ def test_evaluate(sound, tmp_path):
     assert "4 of 4 images of the localization task are stored already" in output
 
 
+def test_evaluate_for_machines(sound, tmp_path):
+    """Standard output is the summary and nothing else."""
+    words = ["evaluate", "localization", "--data", f"folder:{sound}", "--method", "center", "--limit", "2"]
+    result = CliRunner().invoke(program, [*words, "--json", "-o", str(tmp_path / "run")])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert list(json.loads(result.stdout)["localization"]) == ["center", "random"]
+
+
 def test_photographs_that_cannot_be_used_are_named(data, tmp_path):
     status, output = vitcam(
         "evaluate", "localization", "--data", f"folder:{data}", "--method", "center", "-o", tmp_path / "run"

@@ -25,11 +25,18 @@ def vitcam(*arguments):
 def test_tables_and_page(folder):
     result = vitcam(folder)
     assert result.exit_code == 0
+    assert "Localization: Means" in result.stdout
+    assert "− agcam" not in result.stdout  # one table of means, and where the rest is
+    assert "Intervals and paired differences: on the page, with --metric NAME" in result.stdout
+    assert f"The page is in {folder / 'report.html'}" in result.stderr
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_metric_in_full(folder):
+    result = vitcam(folder, "--metric", "iou")
     assert "Localization: IoU" in result.stdout
     assert "− agcam" in result.stdout
     assert "< 0.001" in result.stdout or "0.001" in result.stdout
-    assert f"The page is in {folder / 'report.html'}" in result.stderr
-    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_formats(folder, tmp_path):
@@ -55,7 +62,7 @@ def test_page_that_cannot_be_written(folder, tmp_path):
     (tmp_path / "file").touch()
     result = vitcam(folder, "--html", tmp_path / "file" / "page.html")
     assert result.exit_code == 1
-    assert "Localization: IoU" in result.stdout
+    assert "Localization: Means" in result.stdout
     assert "not a folder. --html FILE puts the page elsewhere, --no-html writes none" in result.stderr
 
 

@@ -10,7 +10,7 @@ from report_runs import HOSTILE, rows_of, write_run
 
 from vitcam.report import as_csv, as_latex, as_markdown, read_runs, score_tables
 from vitcam.report.figures import p_value, plain, signed
-from vitcam.report.grids import as_grids
+from vitcam.report.listing import as_grids
 
 
 @pytest.fixture
@@ -83,6 +83,7 @@ def test_all_means_stand_first_side_by_side(runs, tmp_path):
     grids = as_grids(score_tables(several), several_runs=True)
     assert [grid.title for grid in grids if grid.task == "localization"] == [
         "Means",
+        "Runs side by side",
         "IoU",
         "Pixel accuracy",
         "MaxBoxAcc",

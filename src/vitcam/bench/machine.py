@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from vitcam.bench.memory import MIB
+
+INSTRUCTION_SETS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_bf16": "AVX512-BF16",
+    "amx_bf16": "AMX-BF16",
+}
+"""By the name that Linux has for it."""
+
+_NUMBERS = {"family": "cpu family", "model": "model"}
 
 
 @dataclass(frozen=True)
@@ -23,9 +35,14 @@ class Machine:
         threads: that torch computes with.
         ram_gib: memory of the machine; None where the system doesn't tell.
         bf16: whether the CPU multiplies bfloat16 matrices (AVX512-BF16 or AMX).
+        model: of the processor, by family and number, since several are sold under one name; "" where the system
+            doesn't tell.
+        instruction_sets: those of ``INSTRUCTION_SETS`` that the processor has; empty where the system doesn't tell.
+        torch_uses: the widest that torch's own kernels use.
         device: where the models run; a GPU by its name.
         system: the operating system.
         python, torch: versions.
+        libraries: versions of what models come from.
         date: when the benchmark began, in UTC.
     """
 
@@ -34,10 +51,14 @@ class Machine:
     threads: int
     ram_gib: float | None
     bf16: bool
+    model: str
+    instruction_sets: tuple[str, ...]
+    torch_uses: str
     device: str
     system: str
     python: str
     torch: str
+    libraries: Mapping[str, str]
     date: str
 
 
@@ -45,16 +66,22 @@ def this_machine(device: torch.device, threads: int) -> Machine:
     """Describes the machine that this runs on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     cpu = _cpuinfo()
+    flags = set(cpu.get("flags", "").split())
+    numbers = {key: cpu[name] for key, name in _NUMBERS.items() if name in cpu}
     return Machine(
         cpu=cpu.get("model name") or platform.processor() or platform.machine(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         threads=threads,
         ram_gib=_ram_gib(),
-        bf16=bool({"avx512_bf16", "amx_bf16"} & set(cpu.get("flags", "").split())),
+        bf16=bool({"avx512_bf16", "amx_bf16"} & flags),
+        model=", ".join(f"{key} {number}" for key, number in numbers.items()),
+        instruction_sets=tuple(name for flag, name in INSTRUCTION_SETS.items() if flag in flags),
+        torch_uses=torch.backends.cpu.get_cpu_capability(),
         device=name,
         system=platform.platform(terse=True),
         python=platform.python_version(),
         torch=torch.__version__,
+        libraries={name: version(name) for name in ("timm", "torchvision")},
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 

@@ -13,7 +13,7 @@ from vitcam.bench.machine import Machine
 from vitcam.bench.memory import MIB, peak_bytes
 from vitcam.bench.results import Row
 from vitcam.bench.settings import Settings
-from vitcam.bench.statistics import per_image, ratios
+from vitcam.bench.statistics import per_image, ratios, spread
 from vitcam.bench.subject import BenchSubject, load_subject
 from vitcam.bench.timing import Entry, Interrupted, Outcome, interleave, is_endless
 
@@ -91,11 +91,35 @@ def rows_of(
     """
     times = {name: outcome.seconds for name, outcome in outcomes.items() if outcome.seconds}
     each = per_image(times, {entry.name: entry.images for entry in entries})
-    return tuple(_row(entry, outcomes[entry.name], each, peaks or {}) for entry in entries)
+    fastest = fastest_ways(entries, each)
+    return tuple(_row(entry, outcomes[entry.name], each, fastest, peaks or {}) for entry in entries)
+
+
+def fastest_ways(entries: Sequence[Entry], each: Mapping[str, Sequence[float]]) -> dict[str, str]:
+    """From an entry whose result others give as well to the fastest of them, by the median.
+
+    Args:
+        entries: what was measured.
+        each: seconds per image of those that ran.
+
+    Example:
+        >>> entries = [Entry("forward", print), Entry("oneDNN", print, same_as="forward")]
+        >>> fastest_ways(entries, {"forward": [2.0], "oneDNN": [1.0]})
+        {'forward': 'oneDNN'}
+    """
+    ways: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.same_as in each and entry.name in each:
+            ways.setdefault(entry.same_as or "", [entry.same_as or ""]).append(entry.name)
+    return {result: min(names, key=lambda name: spread(each[name]).median) for result, names in ways.items()}
 
 
 def _row(
-    entry: Entry, outcome: Outcome, each: Mapping[str, Sequence[float]], peaks: Mapping[str, int]
+    entry: Entry,
+    outcome: Outcome,
+    each: Mapping[str, Sequence[float]],
+    fastest: Mapping[str, str],
+    peaks: Mapping[str, int],
 ) -> Row:
     if outcome.problem is not None:
         return Row(entry.name, "failed", outcome.problem, entry.note, entry.images, entry.reference)
@@ -103,9 +127,11 @@ def _row(
     if entry.reference is not None and entry.name in peaks and entry.reference in peaks:
         memory = (peaks[entry.name] - peaks[entry.reference]) / entry.images / MIB
     reference = each.get(entry.reference or "")
+    way = fastest.get(entry.reference or "")
     values = {name: value() for name, value in entry.values.items()}
     known = values if memory is None else {**values, "memory": memory}
-    checks = (check(limit, entry.name, entry.reference, each, known) for limit in entry.limits)
+    compared = way or entry.reference
+    checks = (check(limit, entry.name, compared, each, known) for limit in entry.limits)
     return Row(
         name=entry.name,
         note=entry.note,
@@ -113,6 +139,8 @@ def _row(
         reference=entry.reference,
         seconds=outcome.seconds,
         ratios=ratios(each[entry.name], [reference]) if reference else (),
+        fastest=way,
+        fastest_ratios=ratios(each[entry.name], [each[way]]) if way else (),
         memory=memory,
         values=values,
         checks=tuple(found for found in checks if found is not None),

@@ -13,6 +13,8 @@ The JSON is one object::
                            "seconds": [one per round], "median": …, "quartiles": [low, high],
                            "images_per_second": from the median,
                            "ratios": [one per round], "ratio": their median, "ratio_quartiles": [low, high],
+                           "fastest": the fastest way to the reference's result or null,
+                           "fastest_ratios": [one per round], "fastest_ratio": their median,
                            "memory_mib_per_image": above the reference or null, "values": {name: number},
                            "targets": [{"what": …, "of": [rows' names], "bound": …, "at_least": …, "goal": …,
                                         "value": …, "met": …}]}]}]}
@@ -52,6 +54,8 @@ class Row:
         reference: the name of the entry that it is compared with.
         seconds: all times, one per round.
         ratios: per round, time per image ÷ the reference's.
+        fastest: the fastest way to the reference's result, where several were measured.
+        fastest_ratios: per round, time per image ÷ that of the fastest way.
         memory: MiB per image above the reference at the peak.
         values: what else was measured, by name.
         checks: what it had to reach.
@@ -65,6 +69,8 @@ class Row:
     reference: str | None = None
     seconds: tuple[float, ...] = ()
     ratios: tuple[float, ...] = ()
+    fastest: str | None = None
+    fastest_ratios: tuple[float, ...] = ()
     memory: float | None = None
     values: Mapping[str, float] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
@@ -78,6 +84,11 @@ class Row:
     def ratio(self) -> Spread | None:
         """Of its ratios."""
         return spread(self.ratios) if self.ratios else None
+
+    @property
+    def fastest_ratio(self) -> Spread | None:
+        """Of its ratios to the fastest way."""
+        return spread(self.fastest_ratios) if self.fastest_ratios else None
 
     @property
     def images_per_second(self) -> float | None:
@@ -142,6 +153,9 @@ def _row(row: Row) -> dict[str, Any]:
         "ratios": list(row.ratios),
         "ratio": ratio.median if ratio else None,
         "ratio_quartiles": [ratio.low, ratio.high] if ratio else None,
+        "fastest": row.fastest,
+        "fastest_ratios": list(row.fastest_ratios),
+        "fastest_ratio": row.fastest_ratio.median if row.fastest_ratio else None,
         "memory_mib_per_image": row.memory,
         "values": dict(row.values),
         "targets": [

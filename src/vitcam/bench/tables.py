@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from vitcam.bench.machine import Machine
     from vitcam.bench.settings import Settings
 
-HEADER = ("", "Time", "Ratio", "Images/s", "MiB/image", "Target")
+HEADER = ("", "Time", "Ratio", "Of fastest", "Images/s", "MiB/image", "Target")
 LEGEND = (
-    "Time: median of the rounds (first to third quartile). Ratio: time per image ÷ that of the forward pass, "
-    "or of the loop, in the same round. MiB/image: tensors at the peak, above the forward pass. "
+    "Time: median of the rounds (first to third quartile). Ratio: time per image ÷ that of the model's own forward "
+    "pass, or of the loop, in the same round. Of fastest: ÷ that of the fastest way in which this machine made the "
+    "same prediction; targets are of that. MiB/image: tensors at the peak, above the forward pass. "
     f"Targets are for {MODEL} with {THREADS} threads."
 )
 
@@ -40,15 +41,16 @@ def cells(row: Row) -> tuple[str, ...]:
 
     Example:
         >>> cells(Row("agcam", images=2, seconds=(0.2,), ratios=(1.05,)))
-        ('agcam', '200 ms', '1.05×', '10.0', '–', '')
+        ('agcam', '200 ms', '1.05×', '–', '10.0', '–', '')
     """
     if row.status != "measured":
-        return (row.name, row.status, "", "", "", "")
+        return (row.name, row.status, "", "", "", "", "")
     rate = row.images_per_second
     return (
         row.name,
         _times(row.time),
         _ratios(row.ratio),
+        _ratios(row.fastest_ratio),
         f"{rate:.1f}" if rate and row.images else NOTHING,
         NOTHING if row.memory is None else f"{row.memory:.1f}",
         "; ".join(map(target, row.checks)),
@@ -81,7 +83,26 @@ def remarks(group: Group) -> list[str]:
     fewer = [f"{row.name} ({len(row.seconds)})" for row in group.rows if 0 < len(row.seconds) < most]
     slow = [f"Fewer rounds, being slow: {', '.join(fewer)}"] if fewer else []
     problems = [f"{row.name}: {row.problem}" for row in group.rows if row.problem]
-    return [*group.notes, *slow, *problems, *(f"{row.name}: {row.note}" for row in group.rows if row.note)]
+    ways = dict.fromkeys(row.fastest for row in group.rows if row.fastest)
+    fastest = [f"The fastest way to the same prediction: {way}" for way in ways]
+    return [
+        *group.notes,
+        *fastest,
+        *slow,
+        *problems,
+        *(f"{row.name}: {row.note}" for row in group.rows if row.note),
+    ]
+
+
+def processor(machine: Machine) -> str:
+    """The processor, what it can, and what ran on it: what belongs to every table."""
+    known = "; ".join(filter(None, (machine.model, ", ".join(machine.instruction_sets))))
+    libraries = "".join(f", {name} {number}" for name, number in machine.libraries.items())
+    return (
+        f"{machine.cpu}{f' ({known})' if known else ''}, torch uses {machine.torch_uses}; "
+        f"{machine.threads} thread{'s' * (machine.threads > 1)} on {machine.device}; vitcam {__version__}, "
+        f"torch {machine.torch}{libraries}"
+    )
 
 
 def heading(machine: Machine, settings: Settings) -> str:
@@ -101,7 +122,7 @@ def as_markdown(machine: Machine, settings: Settings, groups: Sequence[Group]) -
     for group in groups:
         header, rows = table(group)
         marks = ["---" if title in ("", "Target") else "---:" for title in header]
-        lines += [f"### {group.title}", "", *map(_line, (header, marks, *rows))]
+        lines += [f"### {group.title}", "", f"{processor(machine)}.", "", *map(_line, (header, marks, *rows))]
         lines += ["", *(f"- {_escaped(remark)}" for remark in remarks(group))]
         if lines[-1]:
             lines.append("")

@@ -31,6 +31,8 @@ class Entry:
         limits: what it must reach.
         values: what else is measured of it, once, after its time.
         note: for people, what one should know to read its numbers.
+        same_as: the entry whose result it gives in another way, so that the faster of the two is the honest measure
+            of what others cost.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Entry:
     limits: tuple[Limit, ...] = ()
     values: Mapping[str, Callable[[], float]] = field(default_factory=dict)
     note: str = ""
+    same_as: str | None = None
 
 
 @dataclass(frozen=True)

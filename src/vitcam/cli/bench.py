@@ -57,7 +57,12 @@ def bench(
     precision: PrecisionOption = Precision.FP32,
     method: Annotated[
         list[str] | None,
-        typer.Option("--method", metavar="NAME", show_default="all", help="See `vitcam methods`; repeat it."),
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            show_default="all",
+            help="See `vitcam methods`; repeat it. `all`: captum's at every batch, too.",
+        ),
     ] = None,
     repeats: Annotated[
         int, typer.Option(metavar="N", min=1, help="Rounds; in each of them everything runs once.")
@@ -127,7 +132,7 @@ def bench(
 
 def _measure_and_print(settings: Settings, machine: Machine, groups: list[Group], tables: Console) -> None:
     from vitcam.bench import run_bench
-    from vitcam.bench.tables import LEGEND, heading, remarks
+    from vitcam.bench.tables import LEGEND, heading, processor, remarks
 
     tables.print(heading(machine, settings), soft_wrap=True)
     watched = tables if tables.is_terminal else stderr()
@@ -136,7 +141,7 @@ def _measure_and_print(settings: Settings, machine: Machine, groups: list[Group]
             for group in run_bench(settings, tell=status.update):
                 groups.append(group)
                 tables.print()
-                tables.print(_table(group))
+                tables.print(_table(group, processor(machine)))
                 for remark in remarks(group):
                     tables.print(remark, style="dim", soft_wrap=True)
     finally:
@@ -145,7 +150,7 @@ def _measure_and_print(settings: Settings, machine: Machine, groups: list[Group]
             tables.print(LEGEND, style="dim")
 
 
-def _table(group: Group) -> Table:
+def _table(group: Group, processor: str) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -153,7 +158,9 @@ def _table(group: Group) -> Table:
     from vitcam.bench.tables import table
 
     header, rows = table(group)
-    drawn = Table(title=group.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(
+        title=f"{group.title}\n{processor}", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for title in header:
         words = title in ("", "Target")
         drawn.add_column(title, justify="left" if words else "right", no_wrap=title != "Target")

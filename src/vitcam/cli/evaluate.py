@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -23,7 +24,7 @@ from vitcam.cli.options import (
     Threshold,
     read_data_options,
 )
-from vitcam.cli.terminal import counted, stderr, stdout
+from vitcam.cli.terminal import counted, echo, stderr, stdout
 from vitcam.evaluation.measure import TASKS
 from vitcam.evaluation.measures import MEASURES, measures_of
 
@@ -134,6 +135,10 @@ def evaluate(
             help="Go on with a run of another version of vitcam, torch, timm or transformers.",
         ),
     ] = False,
+    as_object: Annotated[
+        bool,
+        typer.Option("--json", metavar="", help="Print what summary.json holds, in place of the table."),
+    ] = False,
 ) -> None:
     """Measure explanation methods on a dataset: the paper's tables, resumable.
 
@@ -173,13 +178,16 @@ def evaluate(
             progress=show,
             tell=lambda sentence: console.print(sentence, soft_wrap=True),
         )
-    for name in TASKS:
-        if name in summary:
-            _print_summary(stdout(), name, summary[name])
-    stdout().print(
-        f"Rows and intervals are in {output}; `vitcam report {output}` makes tables and a page",
-        soft_wrap=True,
-    )
+    if as_object:
+        echo(json.dumps(summary, indent=2, ensure_ascii=False))
+    else:
+        for name in TASKS:
+            if name in summary:
+                _print_summary(stdout(), name, summary[name])
+        stdout().print(
+            f"Rows and intervals are in {output}; `vitcam report {output}` makes tables and a page",
+            soft_wrap=True,
+        )
     if any(numbers["unreadable"] for methods in summary.values() for numbers in methods.values()):
         raise typer.Exit(1)
 

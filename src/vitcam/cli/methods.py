@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from vitcam.cli.terminal import stdout
+from vitcam.cli.terminal import echo, stdout
 
 if TYPE_CHECKING:
     from vitcam.methods import Method
 
 
-def methods() -> None:
+def methods(
+    as_object: Annotated[
+        bool, typer.Option("--json", metavar="", help="A list of JSON objects, in place of the table.")
+    ] = False,
+) -> None:
     """List the explanation methods: what they show, their options, the models they work on."""
     from vitcam.methods import METHODS
 
+    if as_object:
+        echo(json.dumps([_described(method) for method in METHODS.values()], indent=1, ensure_ascii=False))
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Method and options", no_wrap=True)
     table.add_column("What it shows")
@@ -35,6 +44,15 @@ def methods() -> None:
     console = stdout()
     console.print(table)
     console.print("Options are given in brackets: vitcam explain cat.jpg --method 'attention(layer=5)'")
+
+
+def _described(method: Method) -> dict[str, Any]:
+    """A method as an object of JSON; what JSON has no form for is written as Python writes it."""
+    described = {
+        name: getattr(method, name)
+        for name in ("name", "summary", "paper", "passes", "class_specific", "plain_vit_only", "options")
+    }
+    return json.loads(json.dumps(described, default=repr))  # type: ignore[no-any-return]
 
 
 def _name(method: Method) -> Text:

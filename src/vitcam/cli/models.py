@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -30,6 +31,12 @@ def models(
             "--inspect", help="Load it and show its structure: tokens, layers, head, methods that work."
         ),
     ] = False,
+    as_object: Annotated[
+        bool,
+        typer.Option(
+            "--json", metavar="", help="JSON in place of text: the kinds, or the names that are found."
+        ),
+    ] = False,
 ) -> None:
     """List the kinds of models that --model takes; find models by their names; or look into one.
 
@@ -40,12 +47,32 @@ def models(
     """
     if inspect and spec is None:
         raise typer.BadParameter("say which model, as in: embedded:photo --inspect", param_hint="SEARCH")
-    if spec is None:
+    if inspect and as_object:
+        raise typer.BadParameter(
+            "what --inspect finds is for people: leave out one of the two", param_hint="--json"
+        )
+    if as_object:
+        _as_json(spec)
+    elif spec is None:
         _list()
     elif inspect:
         _look_into(spec)
     else:
         _search(spec)
+
+
+def _as_json(text: str | None) -> None:
+    from vitcam.models import describe_models, find_models
+
+    if text is None:
+        names = ("scheme", "patterns", "gives", "example", "installed", "remedy")
+        kinds = [{name: getattr(source, name) for name in names} for source in describe_models()]
+        echo(json.dumps(kinds, indent=1, ensure_ascii=False))
+        return
+    found, left_out = find_models(text)
+    echo(json.dumps({"models": found, "not_searched": left_out}, indent=1, ensure_ascii=False))
+    if not found:
+        raise typer.Exit(1)
 
 
 def _look_into(spec: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
@@ -55,11 +56,20 @@ def report(
         str | None,
         typer.Option(metavar="METHOD", show_default="agcam", help="What other methods are compared with."),
     ] = None,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", metavar="", help="In LaTeX: ± half the interval behind every mean.")
+    ] = False,
+    as_object: Annotated[
+        bool,
+        typer.Option("--json", metavar="", help="One object of JSON with all digits, in place of tables."),
+    ] = False,
 ) -> None:
     """Tables, and a self-contained HTML page, of evaluations that are finished or under way.
 
-    Every mean has its bootstrap 95 % interval; every method is compared with the reference on the same images.
-    Only the rows of a run are needed, neither model nor dataset.
+    The terminal shows all means of each task in one table; the page, FILE and the other formats have more: for each
+    measure every mean with its bootstrap 95 % interval, and every method compared with the reference on the same
+    images. So does the terminal for the measures that `--metric` names. Only the rows of a run are needed, neither
+    model nor dataset.
 
     Example: `vitcam report run --format latex --metric iou --output table.tex`
     """
@@ -67,6 +77,7 @@ def report(
     from vitcam.report import (
         ReportError,
         as_csv,
+        as_json,
         as_latex,
         as_markdown,
         read_runs,
@@ -76,13 +87,16 @@ def report(
 
     runs = read_runs(run)
     tables = score_tables(runs, reference=reference, metrics=metric or ())
-    if format is Format.TABLE:
-        _print_tables(runs, tables, output)
+    if as_object:
+        _deliver(f"{json.dumps(as_json(tables, runs), indent=1, ensure_ascii=False)}\n", output)
+    elif format is Format.TABLE:
+        brief = output is None and not metric
+        _print_tables(runs, tables, output, brief)
     else:
         texts = {
             Format.MARKDOWN: lambda: as_markdown(tables, runs),
             Format.CSV: lambda: as_csv(tables),
-            Format.LATEX: lambda: as_latex(tables, runs),
+            Format.LATEX: lambda: as_latex(tables, runs, intervals=intervals),
         }
         _deliver(texts[format](), output)
     if not no_html:
@@ -97,8 +111,10 @@ def report(
         stderr().print(f"The page is in {page}", soft_wrap=True)
 
 
-def _print_tables(runs: Sequence[Run], tables: Sequence[ScoreTable], output: Path | None) -> None:
-    from vitcam.report.grids import as_grids
+def _print_tables(
+    runs: Sequence[Run], tables: Sequence[ScoreTable], output: Path | None, brief: bool
+) -> None:
+    from vitcam.report.listing import as_grids, overviews
     from vitcam.report.text import LEGEND
 
     text = io.StringIO()
@@ -106,9 +122,17 @@ def _print_tables(runs: Sequence[Run], tables: Sequence[ScoreTable], output: Pat
     for run in runs:
         for gap in run.gaps:
             console.print(f"{run.name}: {gap}", style="yellow", soft_wrap=True)
-    for grid in as_grids(tables, len(runs) > 1):
+    for grid in (overviews if brief else as_grids)(tables, len(runs) > 1):
         console.print(_table(grid))
-    console.print(LEGEND, style="dim")
+    if brief:
+        console.print(
+            "Bold: the best, and what can't be told from it. Intervals and paired differences: on the page, with "
+            "--metric NAME, or as --format markdown, latex, csv, --json",
+            style="dim",
+            soft_wrap=True,
+        )
+    else:
+        console.print(LEGEND, style="dim")
     if output is not None:
         write_whole(output, text.getvalue().encode())
 

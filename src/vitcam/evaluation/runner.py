@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vitcam.errors import DatasetError, RunError
+from vitcam.evaluation.costs import write_costs
 from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset, torch_dataset
 from vitcam.evaluation.datasets.kinds import split_spec
 from vitcam.evaluation.datasets.torch_dataset import Indexed
@@ -17,6 +19,7 @@ from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.lock import locked
 from vitcam.evaluation.measure import Protocol, Task
+from vitcam.evaluation.measuring_costs import measure_costs
 from vitcam.evaluation.plan import Plan, make_plan
 from vitcam.evaluation.protocol import not_measured, protocol_preprocessing
 from vitcam.evaluation.settings import RunSettings, check_same, describe_run, with_controls
@@ -174,10 +177,12 @@ def evaluate(
         _begin(folder, described, dataset, plan, allow_version_change, tell)
         if verify:
             verify_photographs(folder, dataset, plan, job.photographs(settings.tasks[0]), tell)
+        begun, measured = time.perf_counter(), False
         for each in settings.tasks:
             store = Storing(folder, job, each, store_every, lock.check)
             with _reporting(progress) as show:
                 pending, report = _pending(folder, plan, job, each, show, tell)
+                measured = measured or bool(pending)
                 if cluster is None:
                     run_batches(store, pending, workers, report)
                 else:
@@ -188,6 +193,13 @@ def evaluate(
         check_rows(folder, rows)
         summary = summarize(rows, settings.tasks, settings.methods, plan.unmatched, seed)
         folder.write_summary(summary)
+        # a cluster's machines aren't this one
+        if (
+            measured
+            and cluster is None
+            and (costs := measure_costs(job, plan, rows, time.perf_counter() - begun))
+        ):
+            write_costs(folder.path, costs)
     for each in settings.tasks:
         numbers = next(iter(summary[each].values()))
         if numbers["images"]:

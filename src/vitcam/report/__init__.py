@@ -11,6 +11,7 @@ from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vitcam.errors import ReportError
+    from vitcam.report.machine import as_json
     from vitcam.report.page import report_page
     from vitcam.report.run import Run, read_runs
     from vitcam.report.tables import ScoreTable, score_tables
@@ -21,6 +22,7 @@ __all__ = [
     "Run",
     "ScoreTable",
     "as_csv",
+    "as_json",
     "as_latex",
     "as_markdown",
     "read_runs",
@@ -35,6 +37,7 @@ __getattr__, __dir__ = lazy_names(
         "Run": "vitcam.report.run",
         "ScoreTable": "vitcam.report.tables",
         "as_csv": "vitcam.report.text",
+        "as_json": "vitcam.report.machine",
         "as_latex": "vitcam.report.text",
         "as_markdown": "vitcam.report.text",
         "read_runs": "vitcam.report.run",

@@ -20,6 +20,18 @@ def plain(value: float) -> str:
     return text.removeprefix(MINUS) if text == f"{MINUS}0.000" else text
 
 
+def hundredths(value: float) -> str:
+    """Two decimals, as correlations are read; no zero before the point.
+
+    Example:
+        >>> hundredths(-0.857), hundredths(1.0)
+        ('−.86', '1')
+    """
+    text = f"{abs(value):.2f}"
+    text = {"1.00": "1", "0.00": "0"}.get(text, text.removeprefix("0"))
+    return f"{MINUS}{text}" if value < 0 and text != "0" else text
+
+
 def signed(value: float) -> str:
     """Three decimals, with a sign unless it is 0.
 

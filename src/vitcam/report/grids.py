@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass
 from typing import Literal
 
-from vitcam.evaluation.measure import TASKS, Task
+from vitcam.evaluation.measure import Number, Task
 from vitcam.report.figures import interval, p_value, plain, signed, signed_interval, titled
 from vitcam.report.tables import Estimate, ScoreRow, ScoreTable
-
-AT_A_GLANCE = 6
-"""Measures that stand side by side in text, at most."""
 
 Kind = Literal["name", "mean", "interval", "p"]
 
@@ -35,12 +31,16 @@ class TableCell:
         kind: what that is.
         leads: whether it is the best, or can't be told from it.
         whisker: an interval, to be drawn behind it where there is room.
+        rank: of a mean of a measure of which one direction is better, what sorts it, the best first; None for others.
+        half_width: of a mean, half the width of its interval.
     """
 
     text: str
     kind: Kind
     leads: bool = False
     whisker: Whisker | None = None
+    rank: float | None = None
+    half_width: float | None = None
 
 
 ABSENT = TableCell("–", "mean")
@@ -92,6 +92,7 @@ class Grid:
         headings: of the columns.
         names: so many columns at the left are names, all others numbers.
         rows: from the top.
+        groups: titles above several headings, behind the names, each with how many it stands above; () for none.
     """
 
     task: Task
@@ -101,30 +102,12 @@ class Grid:
     headings: tuple[Heading, ...]
     names: int
     rows: tuple[TableRow, ...]
+    groups: tuple[tuple[str, int], ...] = ()
 
     @property
     def titles(self) -> tuple[str, ...]:
         """What the headings say in text."""
         return tuple(heading.text for heading in self.headings)
-
-
-def as_grids(tables: Sequence[ScoreTable], several_runs: bool) -> list[Grid]:
-    """The tables of a report as texts, task by task.
-
-    Args:
-        tables: as from ``score_tables``.
-        several_runs: whether the first column is the run's name.
-
-    Returns:
-        For each task all its means, unless there is one measure only; then a table for each measure.
-    """
-    grids = []
-    for task in TASKS:
-        of_task = [table for table in tables if table.task == task]
-        if len(of_task) > 1:
-            grids += _narrow(all_means(of_task, several_runs))
-        grids += [measure_grid(table, several_runs) for table in of_task]
-    return grids
 
 
 def all_means(tables: Sequence[ScoreTable], several_runs: bool) -> Grid:
@@ -150,7 +133,10 @@ def all_means(tables: Sequence[ScoreTable], several_runs: bool) -> Grid:
             TableRow(
                 (
                     *_names(run, method, several_runs),
-                    *(_mean(rows.get((table.measure.key, run, method))) for table in tables),
+                    *(
+                        mean_cell(table.measure, rows.get((table.measure.key, run, method)))
+                        for table in tables
+                    ),
                 ),
                 begins_run=_begins_run(methods, place),
             )
@@ -185,7 +171,7 @@ def measure_grid(table: ScoreTable, several_runs: bool) -> Grid:
             TableRow(
                 (
                     *_names(row.run, row.method, several_runs),
-                    _mean(row),
+                    mean_cell(table.measure, row),
                     TableCell(interval(row.estimate), "interval", whisker=_whisker(row.estimate, drawn)),
                     *(_difference(row) if compared else ()),
                 ),
@@ -197,28 +183,6 @@ def measure_grid(table: ScoreTable, several_runs: bool) -> Grid:
     )
 
 
-def _narrow(grid: Grid) -> list[Grid]:
-    """A table of all means as tables of ``AT_A_GLANCE`` measures at most, without rows of dashes alone."""
-    count = len(grid.headings) - grid.names
-    size = ceil(count / ceil(count / AT_A_GLANCE))
-    starts = range(grid.names, len(grid.headings), size)
-    if len(starts) == 1:
-        return [grid]
-    parts = []
-    for number, start in enumerate(starts, start=1):
-        columns = slice(start, start + size)
-        rows = tuple(
-            replace(row, cells=row.cells[: grid.names] + row.cells[columns])
-            for row in grid.rows
-            if any(cell is not ABSENT for cell in row.cells[columns])
-        )
-        headings = grid.headings[: grid.names] + grid.headings[columns]
-        key = grid.key if number == 1 else f"{grid.key}-{number}"
-        title = f"{grid.title} ({number} of {len(starts)})"
-        parts.append(replace(grid, key=key, title=title, headings=headings, rows=rows))
-    return parts
-
-
 def _name_headings(several_runs: bool) -> tuple[Heading, ...]:
     return (Heading("Run"), Heading("Method")) if several_runs else (Heading("Method"),)
 
@@ -228,8 +192,17 @@ def _names(run: str, method: str, several_runs: bool) -> tuple[TableCell, ...]:
     return (TableCell(run, "name"), named) if several_runs else (named,)
 
 
-def _mean(row: ScoreRow | None) -> TableCell:
-    return ABSENT if row is None else TableCell(plain(row.estimate.mean), "mean", row.leads)
+def mean_cell(measure: Number, row: ScoreRow | None) -> TableCell:
+    if row is None:
+        return ABSENT
+    estimate = row.estimate
+    return TableCell(
+        plain(estimate.mean),
+        "mean",
+        row.leads,
+        rank=-measure.sign * estimate.mean if measure.sign else None,
+        half_width=(estimate.high - estimate.low) / 2,
+    )
 
 
 def _difference(row: ScoreRow) -> tuple[TableCell, ...]:

@@ -13,9 +13,13 @@ from vitcam.evaluation.measure import TASKS, Number, Task
 from vitcam.evaluation.statistics import RESAMPLES
 from vitcam.report import charts, figures
 from vitcam.report.about import COUNTS, facts, in_a_line
+from vitcam.report.agreement import agreements
 from vitcam.report.classes import FEWEST, ClassCard, by_class
+from vitcam.report.controls import is_control
 from vitcam.report.gallery import GalleryRow, gallery
 from vitcam.report.grids import Grid, all_means, measure_grid
+from vitcam.report.listing import side_by_side
+from vitcam.report.plane import Plane, planes
 from vitcam.report.run import Run
 from vitcam.report.scores import read_scores
 from vitcam.report.tables import ScoreRow, ScoreTable
@@ -23,7 +27,6 @@ from vitcam.report.tables import ScoreRow, ScoreTable
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-CONTROLS = ("random", "center")
 COLORS = 8
 """How many colours the page's style has for methods."""
 
@@ -61,6 +64,7 @@ def report_page(runs: Sequence[Run], tables: Sequence[ScoreTable]) -> str:
         methods=methods,
         styles=series_styles(methods, tables[0].reference),
         sections=[_section(task, runs, [table for table in tables if table.task == task]) for task in tasks],
+        agreements=agreements(tables),
         resamples=RESAMPLES,
     )
 
@@ -84,7 +88,7 @@ def page_templates() -> Environment:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    for name in ("plain", "signed", "signed_interval", "titled"):
+    for name in ("hundredths", "interval", "plain", "signed", "signed_interval", "titled"):
         environment.filters[name] = getattr(figures, name)
     environment.globals |= {
         "charts": charts,
@@ -108,6 +112,8 @@ class PageSection:
         main: the measure that images and classes are ordered by.
         findings: for each run its name, if there are several, and a sentence on the main measure.
         means: all measures at a glance.
+        beside: the same with the runs side by side, where there are several.
+        planes: of each run that knows what its methods cost.
         plots: of the curves.
         measures: each with how many images it is over, and its table.
         classes: on which the reference and other methods differ most.
@@ -119,6 +125,8 @@ class PageSection:
     main: Number
     findings: Sequence[tuple[str, str]]
     means: Grid
+    beside: Grid | None
+    planes: Sequence[Plane]
     plots: Sequence[charts.PlotFigure]
     measures: Sequence[tuple[Number, str, Grid]]
     classes: Sequence[ClassCard]
@@ -141,6 +149,8 @@ def _section(task: Task, runs: Sequence[Run], tables: Sequence[ScoreTable]) -> P
         main,
         _findings(tables, several_runs),
         all_means(tables, several_runs),
+        side_by_side(tables) if several_runs else None,
+        planes(tables[0], runs),
         charts.plot_figures(task, runs, reference),
         [(table.measure, _images(table), measure_grid(table, several_runs)) for table in tables],
         by_class(scores, main, reference),
@@ -153,7 +163,7 @@ def series_styles(methods: Sequence[str], reference: str) -> dict[str, str]:
 
     Beyond ``COLORS`` methods the colours repeat, with dashes.
     """
-    coloured = [name for name in methods if name != reference and not _is_control(name)]
+    coloured = [name for name in methods if name != reference and not is_control(name)]
     styles = {}
     for i, name in enumerate(methods):
         if name == reference:
@@ -165,10 +175,6 @@ def series_styles(methods: Sequence[str], reference: str) -> dict[str, str]:
             kind = f"control {name.split('(')[0]}"
         styles[name] = f"{kind} n{i}"
     return styles
-
-
-def _is_control(method: str) -> bool:
-    return method.split("(")[0] in CONTROLS
 
 
 def _images(table: ScoreTable) -> str:
@@ -199,7 +205,7 @@ def finding(table: ScoreTable, rows: Sequence[ScoreRow]) -> str:
         '... has the highest IoU, 0... (0... – 0...)...'
     """
     best = max(rows, key=lambda row: table.measure.sign * row.estimate.mean)
-    named = f"{best.method}, a control," if _is_control(best.method) else best.method
+    named = f"{best.method}, a control," if is_control(best.method) else best.method
     mean, interval = figures.plain(best.estimate.mean), figures.interval(best.estimate)
     start = f"{named} has the highest {table.measure.title}, {mean} ({interval})"
     if len(rows) == 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vitcam.errors import ReportError, RunError
+from vitcam.evaluation.costs import read_costs
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import TASKS, Task
 from vitcam.evaluation.store import RunFolder
@@ -52,6 +53,16 @@ class Run:
         present = self.stored.methods
         in_order = [name for name in self.settings.get("methods", ()) if name in present]
         return (*in_order, *sorted(present.difference(in_order)))
+
+    @cached_property
+    def costs(self) -> dict[str, Any] | None:
+        """How long each method took for a map, as ``measure_costs`` gave it; None where that wasn't measured.
+
+        Raises:
+            ReportError: the file is damaged.
+        """
+        with as_report_errors():
+            return read_costs(self.path)
 
     def counts(self, task: Task) -> dict[str, int]:
         """How many images a task was to do (``planned``), has done (``done``), and what became of these.

@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 
 from vitcam.printable import no_formula
-from vitcam.report.figures import MINUS
-from vitcam.report.grids import Grid, as_grids
+from vitcam.report.latex import latex_table, one_line
+from vitcam.report.listing import as_grids
 from vitcam.report.run import Run
 from vitcam.report.tables import ScoreTable
 
@@ -17,6 +17,12 @@ LEGEND = (
     "Means over explanations with bootstrap 95 % intervals; differences are paired, image by image; p of the "
     "permutation test, corrected for the number of methods (Holm). Bold: the best, and what can't be told from "
     "it."
+)
+
+LATEX_LEGEND = (
+    LEGEND.partition(" Bold:")[0]
+    + " Bold: the best of a run; underlined: the second best; without controls, "
+    "which stand below a line."
 )
 
 
@@ -104,12 +110,16 @@ def as_csv(tables: Sequence[ScoreTable]) -> str:
     return text.getvalue()
 
 
-def as_latex(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
-    """A ``table`` of all means of each task, and one per measure; needs the package booktabs.
+def as_latex(tables: Sequence[ScoreTable], runs: Sequence[Run], *, intervals: bool = False) -> str:
+    """A ``table`` of all means of each task, and one per measure, laid out as papers do; needs the package booktabs.
+
+    Arrows say which direction is better. Of means the best of a run is bold and the second underlined, by the three
+    digits that are shown; controls stand below a line of their own, and take no part in that.
 
     Args:
         tables: as from ``score_tables``.
         runs: what they are of; what is missing of one is said in comments.
+        intervals: behind every mean ±, half the width of its 95 % interval.
 
     Example:
         >>> from vitcam.report import read_runs, score_tables
@@ -117,28 +127,9 @@ def as_latex(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
         >>> as_latex(score_tables(runs), runs).splitlines()[0]
         '% \\\\usepackage{booktabs}'
     """
-    notes = [f"% {_one_line(run.name)}: {gap}" for run in runs for gap in run.gaps]
-    blocks = [_latex_table(grid) for grid in as_grids(tables, len(runs) > 1)]
-    return "\n".join([r"% \usepackage{booktabs}", *notes, *blocks, f"% {LEGEND}", ""])
-
-
-def _latex_table(grid: Grid) -> str:
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{_latex(grid.task.capitalize())}: {_latex(grid.title)}. {_latex(grid.meaning)}}}",
-        rf"  \label{{tab:{re.sub('[^a-z0-9]+', '-', f'{grid.task}-{grid.key}'.lower())}}}",
-        rf"  \begin{{tabular}}{{{'l' * grid.names}{'r' * (len(grid.titles) - grid.names)}}}",
-        r"    \toprule",
-        rf"    {' & '.join(map(_latex, grid.titles))} \\",
-        r"    \midrule",
-    ]
-    for row in grid.rows:
-        texts = [
-            rf"\textbf{{{_latex(cell.text)}}}" if cell.leads else _latex(cell.text) for cell in row.cells
-        ]
-        lines.append(rf"    {' & '.join(texts)} \\")
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+    notes = [f"% {one_line(run.name)}: {gap}" for run in runs for gap in run.gaps]
+    blocks = [latex_table(grid, intervals) for grid in as_grids(tables, len(runs) > 1)]
+    return "\n".join([r"% \usepackage{booktabs}", *notes, *blocks, f"% {LATEX_LEGEND}", ""])
 
 
 def _pipes(texts: Sequence[str]) -> str:
@@ -146,29 +137,4 @@ def _pipes(texts: Sequence[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", _one_line(text))
-
-
-_LATEX = {
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "|": "$|$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "∩": r"$\cap$",
-    "∪": r"$\cup$",
-    "–": "--",
-    MINUS: "$-$",
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", one_line(text))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from vitcam.bench.limits import COMPARED, SHARED, Limit
 from vitcam.bench.measuring import Bench
+from vitcam.bench.parts.methods import FORWARD, forward_entries
 from vitcam.bench.results import Group
 from vitcam.bench.timing import Entry
 
@@ -16,13 +17,13 @@ def comparing(bench: Bench) -> Iterator[Group]:
     for batch in dict.fromkeys(bench.settings.batches):
         images = subject.images(batch)
         entries = [
-            Entry("forward", subject.forward(images), batch),
-            *(Entry(name, subject.explain(images, name), batch, "forward") for name in COMPARED),
+            *forward_entries(bench, images),
+            *(Entry(name, subject.explain(images, name), batch, FORWARD) for name in COMPARED),
             Entry(
                 "compare, all five",
                 subject.compare(images, COMPARED),
                 batch,
-                "forward",
+                FORWARD,
                 (Limit("time", SHARED, of=COMPARED),),
             ),
         ]

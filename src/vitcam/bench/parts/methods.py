@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from vitcam.bench.limits import agcam_limits, bf16_limits, method_limits, top5_limits
+from vitcam.bench.limits import IN_BF16, agcam_limits, bf16_limits, method_limits, top5_limits
 from vitcam.bench.measuring import Bench
 from vitcam.bench.results import Group
 from vitcam.bench.timing import Entry
@@ -15,15 +15,29 @@ from vitcam.methods import METHODS, canonical_name, find_method
 from vitcam.recording import fast_linear, preserved
 
 FORWARD = "forward"
+ALL = "all"
+"""In place of methods' names: every one at every batch."""
+
+
+def forward_entries(bench: Bench, images: Tensor) -> list[Entry]:
+    """The model's own forward pass; and with linear layers by oneDNN, where that is another way to its result."""
+    subject, batch = bench.subject, len(images)
+    entries = [Entry(FORWARD, subject.forward(images), batch)]
+    if bench.settings.precision == "fp32" and images.device.type == "cpu":
+        note = "the same with linear layers by oneDNN, as vitcam runs them"
+        fast = _with_fast_linear(subject.module, subject.forward(images))
+        entries.append(Entry("forward, oneDNN", fast, batch, FORWARD, note=note, same_as=FORWARD))
+    return entries
 
 
 def methods(bench: Bench) -> Iterator[Group]:
     """One group per batch.
 
     captum's methods take one image at a time whatever the batch, and most of them minutes: unless they are asked
-    for, they run at the smallest batch only.
+    for, by name or by "all", they run at the smallest batch only.
     """
-    asked = [canonical_name(*find_method(name)) for name in bench.settings.methods]
+    named = METHODS if ALL in bench.settings.methods else bench.settings.methods
+    asked = [canonical_name(*find_method(name)) for name in named]
     for batch in dict.fromkeys(bench.settings.batches):
         everything = [
             name for name in METHODS if not _of_captum(name) or batch == min(bench.settings.batches)
@@ -38,13 +52,9 @@ def method_entries(bench: Bench, batch: int, names: list[str]) -> list[Entry]:
     subject, precision = bench.subject, bench.settings.precision
     images = subject.images(batch)
     pixels = images.shape[-2] * images.shape[-1]
-    entries = [Entry(FORWARD, subject.forward(images), batch)]
-    if precision == "fp32" and images.device.type == "cpu":
-        note = "the same with linear layers by oneDNN, as vitcam runs them"
-        fast = _with_fast_linear(subject.module, subject.forward(images))
-        entries.append(Entry("forward, oneDNN", fast, batch, FORWARD, note=note))
+    entries = forward_entries(bench, images)
     if precision == "fp32":
-        entries.append(Entry("forward, bf16", subject.forward(images, "bf16"), batch, FORWARD))
+        entries.append(Entry(IN_BF16, subject.forward(images, "bf16"), batch, FORWARD))
     for name in names:
         limits = agcam_limits(batch, pixels) if name == "agcam" else method_limits(name)
         entries.append(Entry(name, subject.explain(images, name), batch, FORWARD, limits))
@@ -75,7 +85,7 @@ def _variants(bench: Bench, images: Tensor) -> list[Entry]:
             again = subject.explain(images, "agcam", precision="bf16", targets=predicted.targets)()
             return rank_correlation(predicted.heatmaps, again.heatmaps)
 
-        limits = bf16_limits(bench.machine.bf16)
+        limits = bf16_limits(batch, "AMX-BF16" in bench.machine.instruction_sets)
         variants.append(
             Entry("agcam, bf16", in_bf16, batch, FORWARD, limits, values={"rank correlation": alike})
         )
