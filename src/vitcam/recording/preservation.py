@@ -220,7 +220,7 @@ def _checkpointing_switches(model: nn.Module) -> list[tuple[Any, str, Any]]:
 
 
 def _held(module: nn.Module, name: str) -> Any:
-    """An attribute of a module or of its class; None if there is none, which ``getattr`` would take its time to say."""
+    """An attribute of a module or of its class, or None, which ``getattr`` would take its time to say."""
     if name in vars(module) or hasattr(type(module), name):
         return getattr(module, name, None)
     return None
