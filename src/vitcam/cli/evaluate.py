@@ -113,6 +113,23 @@ def evaluate(
             help="Run on Ray: local, auto or ray://HOST:PORT. RUN must be on a file system that all share.",
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            show_default="as long as it takes",
+            help="Stop after 2h, 90m, 45s, 1h30m. Photographs are then measured in random order; the same command "
+            "goes on.",
+        ),
+    ] = None,
+    target_width: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WIDTH",
+            show_default="all photographs",
+            help="Stop when no mean's 95 % interval is wider, such as 0.01; in random order.",
+        ),
+    ] = None,
     data_option: DataOptions = None,
     multi_label: MultiLabel = False,
     no_gallery: Annotated[
@@ -174,6 +191,8 @@ def evaluate(
             gallery=not no_gallery,
             verify=verify,
             allow_version_change=allow_version_change,
+            budget=budget,
+            target_width=target_width,
             data_options=read_data_options(data_option or [], multi_label),
             progress=show,
             tell=lambda sentence: console.print(sentence, soft_wrap=True),
@@ -265,5 +284,13 @@ def _print_summary(console: Console, task: TaskName, methods: Mapping[str, Mappi
         if first[key]
     ]
     console.print(
-        f"{counted(first['images'], 'image')}; left out: {', '.join(left_out) or 'none'}\n", soft_wrap=True
+        f"{counted(first['images'], 'image')}; left out: {', '.join(left_out) or 'none'}", soft_wrap=True
     )
+    if first.get("stopped"):
+        done = sum(first[key] for key in ("images", "skipped_wrong", "unreadable"))
+        console.print(
+            f"{done:,} of {counted(first['planned'], 'image')} measured, in random order; stopped by the "
+            f"{first['stopped']}",
+            soft_wrap=True,
+        )
+    console.print()

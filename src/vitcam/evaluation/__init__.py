@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from vitcam.evaluation.datasets import Dataset, Sample, open_dataset
     from vitcam.evaluation.metrics.localization import localization_scores
     from vitcam.evaluation.metrics.perturbation import Curves, perturbation_curves
-    from vitcam.evaluation.runner import Progress, evaluate
+    from vitcam.evaluation.runner import evaluate
+    from vitcam.evaluation.task import Progress
 
 __all__ = [
     "Curves",
@@ -33,7 +34,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "Curves": "vitcam.evaluation.metrics.perturbation",
         "Dataset": "vitcam.evaluation.datasets",
-        "Progress": "vitcam.evaluation.runner",
+        "Progress": "vitcam.evaluation.task",
         "RunError": "vitcam.errors",
         "Sample": "vitcam.evaluation.datasets",
         "evaluate": "vitcam.evaluation.runner",

@@ -16,6 +16,7 @@ from vitcam.errors import RunError, VitcamError, is_out_of_memory
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.measure import Measure, resolved
 from vitcam.evaluation.measures import MEASURES
+from vitcam.evaluation.times import MEASURE, timed
 from vitcam.recording import Precision
 from vitcam.types import Box
 
@@ -133,7 +134,8 @@ def measured(measures: Iterable[Measure], case: LocalizationCase | PerturbationC
     """
     numbers: dict[str, list[Any]] = {}
     for measure in measures:
-        columns = _computed(measure, case)
+        with timed(f"{MEASURE}{measure.name}"):
+            columns = _computed(measure, case)
         if not isinstance(columns, Mapping):
             raise _wrong(measure, f"returns a {type(columns).__name__}: expected its columns by name")
         for key, values in columns.items():

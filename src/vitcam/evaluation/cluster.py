@@ -13,6 +13,7 @@ from vitcam.errors import RunError, VitcamError
 from vitcam.evaluation.cluster_worker import Worker
 from vitcam.evaluation.interrupts import same_handler
 from vitcam.evaluation.placing import Placing, described, place
+from vitcam.evaluation.times import Times
 from vitcam.evaluation.work import Storing
 
 RETRIES = 5
@@ -25,7 +26,12 @@ Batch = Sequence[int]
 
 
 def run_on_ray(
-    address: str, store: Storing, batches: Sequence[Batch], workers: int, report: Callable[[int], None]
+    address: str,
+    store: Storing,
+    batches: Sequence[Batch],
+    workers: int,
+    report: Callable[[int], bool],
+    times: Times,
 ) -> None:
     """Turns batches of photographs into stored rows, each by the first of a cluster's workers that is free.
 
@@ -36,8 +42,10 @@ def run_on_ray(
         address: "local" (a cluster of this machine, for the time of the run), "auto" (the one that this
             machine belongs to) or "ray://HOST:PORT".
         store: gets the rows; says what is to be done.
-        batches, report: as for ``run_batches``.
+        batches, report: as for ``run_batches``; what workers are busy with is waited for, so that what is done is
+            always the first so many batches.
         workers: how many; 0 for one per GPU, or per CPU where there is none.
+        times: gets the seconds of all workers together.
 
     Raises:
         RunError: Ray isn't installed or can't be reached, no worker finds a place within a minute, or a batch has
@@ -51,9 +59,11 @@ def run_on_ray(
         handed = ray.put(replace(store.job, model=replace(store.job.model, text_encoder=None)))
         crew = _Crew(ray, placing, nodes, handed, store.task, deque(batches))
         try:
-            for batch, (rows, pictures) in crew.results():
+            for batch, (rows, pictures, seconds) in crew.results():
                 store.add(rows, pictures)
-                report(len(batch))
+                times.add(seconds)
+                if report(len(batch)):
+                    crew.finish()
         finally:
             crew.dismiss()
 
@@ -112,6 +122,10 @@ class _Crew:
             self._employ(member)
             if batch is not None:
                 yield batch, result
+
+    def finish(self) -> None:
+        """Hands out no further batch. Those that are, kept ones too, are done: none before them is left out."""
+        self.left.clear()
 
     def dismiss(self) -> None:
         """Ends all workers, those too that are still at work."""

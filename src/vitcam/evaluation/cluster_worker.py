@@ -38,23 +38,31 @@ class Worker:
         job.model.module.to("cuda" if torch.cuda.is_available() else "cpu")
         self._job, self._task, self._photographs = job, task, job.photographs(task)
 
-    def work(self, batch: Sequence[int], following: Sequence[int]) -> tuple[list[Row], list[Picture]]:
-        """The rows of a batch, without their heatmaps, and their pictures.
+    def work(
+        self, batch: Sequence[int], following: Sequence[int]
+    ) -> tuple[list[Row], list[Picture], dict[str, float]]:
+        """The rows of a batch, without their heatmaps, their pictures, and the seconds that each phase took.
 
         Args:
             batch: indices of photographs.
             following: those that are read meanwhile, since they are likely to come next.
         """
+        from vitcam.evaluation.times import PICTURES, TOTAL, WAITING, Times, timed
         from vitcam.evaluation.work import batch_pictures, batch_rows
 
         assert self._job is not None
+        times = Times()
         ahead, self._ahead = self._ahead, None
-        items = ahead[1].result() if ahead and ahead[0] == batch else self._read(batch)
-        if following:
-            self._ahead = (following, self._reading.submit(self._read, following))
-        rows = batch_rows(items, self._job, self._task)
-        pictures = batch_pictures(items, rows, self._job, self._task)
-        return [{name: value for name, value in row.items() if name != "heatmap"} for row in rows], pictures
+        with times.counting(), times.of(TOTAL):
+            with timed(WAITING):
+                items = ahead[1].result() if ahead and ahead[0] == batch else self._read(batch)
+            if following:
+                self._ahead = (following, self._reading.submit(self._read, following))
+            rows = batch_rows(items, self._job, self._task)
+            with timed(PICTURES):
+                pictures = batch_pictures(items, rows, self._job, self._task)
+        stripped = [{name: value for name, value in row.items() if name != "heatmap"} for row in rows]
+        return stripped, pictures, times.seconds
 
     def _read(self, batch: Sequence[int]) -> list[Any]:
         return [self._photographs[index] for index in batch]

@@ -15,6 +15,7 @@ from vitcam.errors import DatasetError, ImageError, is_out_of_memory
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.datasets.digests import annotation_digest, photograph_digest
 from vitcam.evaluation.ground_truth import Truth, find_truth
+from vitcam.evaluation.times import READING, Times
 from vitcam.models import Preprocessing
 from vitcam.threads import map_ahead
 
@@ -124,7 +125,7 @@ class Photographs:
 
 
 def load_batches(
-    photographs: Photographs, batches: Sequence[Sequence[int]], workers: int
+    photographs: Photographs, batches: Sequence[Sequence[int]], workers: int, times: Times | None = None
 ) -> Generator[list[Item | Unreadable], None, None]:
     """Reads batches in order, a few ahead of the one that is worked on.
 
@@ -135,13 +136,20 @@ def load_batches(
         photographs: what to read from.
         batches: indices.
         workers: threads that read ahead; 0 reads here, when it is asked for.
+        times: gets the seconds that it takes, of all threads together.
     """
+    times = times or Times()
+
+    def read(index: int) -> Item | Unreadable:
+        with times.of(READING):
+            return photographs[index]
+
     every = chain.from_iterable(batches)
     if not workers:
-        items = (photographs[index] for index in every)
+        items = (read(index) for index in every)
     else:
         ahead = _AHEAD * max(map(len, batches), default=0)
-        items = map_ahead(photographs.__getitem__, every, ahead=ahead, threads=workers)
+        items = map_ahead(read, every, ahead=ahead, threads=workers)
     with closing(items):
         for batch in batches:
             yield list(islice(items, len(batch)))

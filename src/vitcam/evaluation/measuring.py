@@ -15,6 +15,7 @@ from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.job import RunJob, maps_of
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.rows import Row
+from vitcam.evaluation.times import EXPLAINING, timed
 from vitcam.explaining import compare
 
 
@@ -23,9 +24,10 @@ def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
 
     Images whose prediction is wrong have rows without numbers, as the paper leaves them out.
     """
-    explanations = compare(
-        job.model.module, job.tensor(items), job.settings.methods, precision=job.settings.precision
-    )
+    with timed(EXPLAINING):
+        explanations = compare(
+            job.model.module, job.tensor(items), job.settings.methods, precision=job.settings.precision
+        )
     predicted = next(iter(explanations.values())).targets[:, 0].tolist()
     scored = [i for i, item in enumerate(items) if predicted[i] in item.labels]
     measures = job.settings.measures_of("localization")
@@ -58,9 +60,10 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     entries = [(i, target) for i, item in enumerate(items) for target in item.labels]
     images = job.tensor([items[i] for i, _ in entries])
     targets = torch.tensor([target for _, target in entries])
-    explanations = compare(
-        job.model.module, images, job.settings.methods, targets[:, None], precision=job.settings.precision
-    )
+    with timed(EXPLAINING):
+        explanations = compare(
+            job.model.module, images, job.settings.methods, targets[:, None], precision=job.settings.precision
+        )
     logits = next(iter(explanations.values())).logits
     if logits is None:
         raise ModelError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,13 +21,22 @@ class Plan:
         masks: whether any of them has a mask.
         boxes: whether any of them has a box.
         annotations: a digest of each one's annotation and of its file's size.
+        order: the indices as they are measured; () for ascending.
     """
+
+    def shuffled(self, seed: int) -> Plan:
+        """The same photographs in a random order: the first so many are a sample of all, however many."""
+        order = np.random.default_rng((seed, 1)).permutation(
+            self.indices
+        )  # not the stream that ``limit`` draws from
+        return replace(self, order=tuple(map(int, order)))
 
     indices: tuple[int, ...]
     unmatched: int
     masks: bool
     boxes: bool
     annotations: tuple[str, ...] = ()
+    order: tuple[int, ...] = ()
 
     def check_located(self, dataset: Dataset) -> None:
         """Raises RunError where nothing says what a heatmap is to be compared with."""
@@ -44,7 +53,8 @@ class Plan:
         The rounding of a forward pass depends on what else is in the batch, so that only the same batches
         give the same numbers.
         """
-        return [list(self.indices[start : start + size]) for start in range(0, len(self.indices), size)]
+        order = self.order or self.indices
+        return [list(order[start : start + size]) for start in range(0, len(order), size)]
 
 
 def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int) -> Plan:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,31 +23,15 @@ from vitcam.evaluation.plan import Plan, make_plan
 from vitcam.evaluation.protocol import not_measured, protocol_preprocessing
 from vitcam.evaluation.settings import RunSettings, check_same, describe_run, with_controls
 from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, verify_photographs
+from vitcam.evaluation.stopping import Limits, Shares
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.summary import problems, summarize
-from vitcam.evaluation.work import Storing, pending_batches, run_batches
+from vitcam.evaluation.task import Progress, is_shuffled, run_task
+from vitcam.evaluation.work import Storing
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.device import on_device
-from vitcam.progress import watched
 from vitcam.recording import Precision
 from vitcam.writing import check_local
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a task is.
-
-    Attributes:
-        task: the one that is running.
-        done: images that are stored or about to be.
-        total: images of the task.
-        restored: those of ``done`` that an earlier command had done.
-    """
-
-    task: Task
-    done: int
-    total: int
-    restored: int
 
 
 def evaluate(
@@ -73,6 +56,8 @@ def evaluate(
     gallery: bool = True,
     verify: bool = False,
     allow_version_change: bool = False,
+    budget: str | float | None = None,
+    target_width: float | None = None,
     data_options: Mapping[str, Any] | None = None,
     progress: bool | Callable[[Progress], None] = False,
     tell: Callable[[str], None] = lambda sentence: None,
@@ -104,7 +89,8 @@ def evaluate(
         steps: of the perturbation curves.
         batch_size: images that go through the model at once.
         precision: of the forward passes: "fp32", "bf16" or "fp16".
-        seed: of what ``limit`` draws, of ROAD's noise and of the bootstrap; the control ``random`` has its own.
+        seed: of what ``limit`` draws, of a random order, of ROAD's noise and of the bootstrap; the control ``random``
+            has its own.
         workers: threads that read photographs ahead; on a cluster, tasks at a time on it (0: as many as
             it has room for).
         device: such as "cuda" or "auto"; None for where the model is. The workers of a cluster take the GPU
@@ -116,17 +102,25 @@ def evaluate(
             annotations or the sizes of files have changed is always noticed.
         allow_version_change: go on with a run that was begun with another version of vitcam, torch, timm or
             transformers, and say so, instead of refusing.
+        budget: how long this command may take: "2h", "90m", "45s", "1h30m", or seconds. Each task gets an equal
+            share. The batch that is begun when time is up is finished, and each task does at least one; the same
+            command goes on from there.
+        target_width: how wide the bootstrap 95 % interval of a mean may be at most, for all means of the table that
+            ``vitcam evaluate`` prints: when none is wider, the task ends. Runs that may end early measure images in a
+            random order, so that those measured are an unbiased sample.
         data_options: what the dataset's reader can be told, such as ``{"multi_label": True}``.
         progress: is called after every batch; True for a progress bar per task, in a notebook or on stderr.
         tell: is called with sentences for people: what was left out, what is gone on with.
 
     Returns:
-        What ``summary.json`` holds: by task and method, counts, means, and their intervals.
+        What ``summary.json`` holds: by task and method, counts, means, and their intervals. Where the order is
+        random, also of how many images (``planned``), and what ended the task before all were measured
+        (``stopped``: "budget", "target width" or None).
 
     Raises:
         RunError: a setting makes no sense; the folder holds another run, or another process works in it; it
             can't be written (a full disk loses nothing); photographs or annotations have changed since the run
-            began; memory has run out.
+            began; memory has run out; a run that wasn't begun in a random order is to end early.
         DatasetError, ModelError, MethodError: as from ``open_dataset``, ``load_model`` and ``compare``.
 
     Example:
@@ -148,7 +142,11 @@ def evaluate(
         seed,
         tuple(tests),
     )
+    limits = Limits.of(budget, target_width)
+    shares = Shares(limits, len(settings.tasks))
     check_local(output, "a run's folder", RunError)
+    folder = RunFolder(Path(output))
+    shuffled = is_shuffled(folder, limits)
     if isinstance(data, str):
         check_local(split_spec(data)[1], "a dataset", DatasetError)
     if cluster is not None:  # before anything is loaded or written
@@ -166,7 +164,8 @@ def evaluate(
     if "localization" in settings.tasks:
         plan.check_located(dataset)
     _tell_beginning(tell, dataset, match, plan)
-    folder = RunFolder(Path(output))
+    if shuffled:
+        plan = plan.shuffled(seed)
     folder.create()
     described = describe_run(
         settings, dataset, loaded, match, plan, data if isinstance(data, str) else str(dataset.root)
@@ -178,20 +177,20 @@ def evaluate(
         if verify:
             verify_photographs(folder, dataset, plan, job.photographs(settings.tasks[0]), tell)
         begun, measured = time.perf_counter(), False
+        stops: dict[Task, dict[str, Any]] = {}
         for each in settings.tasks:
             store = Storing(folder, job, each, store_every, lock.check)
-            with _reporting(progress) as show:
-                pending, report = _pending(folder, plan, job, each, show, tell)
-                measured = measured or bool(pending)
-                if cluster is None:
-                    run_batches(store, pending, workers, report)
-                else:
-                    from vitcam.evaluation.cluster import run_on_ray
-
-                    run_on_ray(cluster, store, pending, workers, report)
+            worked, stops[each] = run_task(
+                store, plan, limits, shares.next(), cluster, workers, progress, tell
+            )
+            measured = measured or worked
         rows = folder.stored_rows
         check_rows(folder, rows)
         summary = summarize(rows, settings.tasks, settings.methods, plan.unmatched, seed)
+        if shuffled:
+            for each in settings.tasks:
+                for numbers in summary[each].values():
+                    numbers |= stops[each]
         folder.write_summary(summary)
         # a cluster's machines aren't this one
         if (
@@ -211,15 +210,6 @@ def evaluate(
     if wrong:
         tell("Once these photographs can be read, the same command measures them too")
     return summary
-
-
-@contextmanager
-def _reporting(progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
-    if callable(progress):
-        yield progress
-        return
-    with watched(progress, "image") as watch:
-        yield lambda state: watch(state.done, state.total)
 
 
 def _begin(
@@ -251,31 +241,6 @@ def _from_anywhere(data: str | Dataset | Indexed) -> str | Dataset | Indexed:
     kind, path = split_spec(data)
     home = os.path.expanduser(path)  # noqa: PTH111  Path.expanduser raises for the home of nobody known
     return f"{kind}:{Path(home).absolute()}" if path else data
-
-
-def _pending(
-    folder: RunFolder,
-    plan: Plan,
-    job: RunJob,
-    task: Task,
-    progress: Callable[[Progress], None],
-    tell: Callable[[str], None],
-) -> tuple[list[Sequence[int]], Callable[[int], None]]:
-    """The batches that aren't stored yet, and what reports on them."""
-    pending = pending_batches(folder, job, task, plan.batches(job.settings.batch_size))
-    total = len(plan.indices)
-    restored = total - sum(map(len, pending))
-    if restored:
-        tell(f"{restored} of {total} images of the {task} task are stored already and are skipped")
-    state = Progress(task, restored, total, restored)
-
-    def report(images: int) -> None:
-        nonlocal state
-        state = replace(state, done=state.done + images)
-        progress(state)
-
-    report(0)
-    return pending, report
 
 
 def _ready(model: LoadedModel, dataset: Dataset, protocol: Protocol) -> LoadedModel:

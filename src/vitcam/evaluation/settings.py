@@ -26,6 +26,9 @@ from vitcam.recording import Precision
 
 CONTROLS = ("random", "center")
 
+RANDOM = "random"
+"""The order in which runs measure that may stop early; others keep the dataset's, and don't note it."""
+
 # What isn't compared between the command that began a run and the one that goes on with it: the same photographs
 # may lie elsewhere, the machine isn't a setting, and the last two follow from settings that are compared.
 _NOT_COMPARED = frozenset({"data", "environment", "thresholds", "fractions"})
@@ -151,6 +154,7 @@ def describe_run(
         },
         "class_match": match.sentence,
         "images": len(plan.indices),
+        **({"order": RANDOM} if plan.order else {}),
         "unmatched": plan.unmatched,
         "versions": _versions(),
         "environment": {

@@ -26,6 +26,8 @@ FORMAT = 1
 
 SOURCES = "sources"
 
+TIMES = "times.json"
+
 _OBJECTS = ("model", "dataset", "versions", "environment")
 """Settings that hold further ones."""
 
@@ -188,6 +190,22 @@ class RunFolder:
     def stored(self, task: Task) -> dict[str, bool]:
         """The images that a task has rows of, and whether these are of scores, or else of an error."""
         return dict(self.stored_rows.of(task).select("image", "scored").iter_rows())
+
+    def write_times(self, times: Mapping[str, Any]) -> None:
+        """Writes ``times.json``.
+
+        Raises:
+            RunError: it can't be written.
+        """
+        write_stored(self.path / TIMES, _as_json(times))
+
+    def times(self) -> dict[str, Any]:
+        """What ``times.json`` holds; nothing where it isn't, or can't be read: nothing depends on it."""
+        try:
+            times = json.loads((self.path / TIMES).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return times if isinstance(times, dict) else {}
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes ``summary.json``.

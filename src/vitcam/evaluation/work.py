@@ -16,6 +16,7 @@ from vitcam.evaluation.measure import Task
 from vitcam.evaluation.measuring import localization_rows, perturbation_rows
 from vitcam.evaluation.rows import MADE_FROM, Row, failed_row, to_frame
 from vitcam.evaluation.store import RunFolder
+from vitcam.evaluation.times import PICTURES, STORING, WAITING, Times, timed
 
 
 class Storing:
@@ -56,6 +57,14 @@ class Storing:
         if time.monotonic() - self._stored >= self._store_every:
             self._store()
 
+    def flush(self) -> None:
+        """Stores what is waiting.
+
+        Raises:
+            RunError: it can't be stored.
+        """
+        self._store()
+
     def __enter__(self) -> Storing:
         self._stored = time.monotonic()
         return self
@@ -69,8 +78,9 @@ class Storing:
     def _store(self) -> None:
         if self._rows:
             try:
-                self._check()
-                self.folder.append(to_frame(self._rows, self._columns), pictures_frame(self._pictures))
+                with timed(STORING):
+                    self._check()
+                    self.folder.append(to_frame(self._rows, self._columns), pictures_frame(self._pictures))
             except RunError:
                 self._failed = True
                 raise
@@ -80,23 +90,35 @@ class Storing:
 
 
 def run_batches(
-    store: Storing, batches: Sequence[Sequence[int]], workers: int, report: Callable[[int], None]
+    store: Storing,
+    batches: Sequence[Sequence[int]],
+    workers: int,
+    report: Callable[[int], bool],
+    times: Times | None = None,
 ) -> None:
-    """Turns batches of photographs into stored rows.
+    """Turns batches of photographs into stored rows, until there are no more or it is told to stop.
 
     Args:
         store: gets the rows; says what is to be done.
         batches: indices of photographs.
         workers: threads that read ahead.
-        report: is called with the number of images after each batch.
+        report: is called with the number of images after each batch; says whether that is enough.
+        times: gets the seconds of reading.
     """
     job, task = store.job, store.task
-    reading = contextlib.closing(load_batches(job.photographs(task), batches, workers))
+    reading = contextlib.closing(load_batches(job.photographs(task), batches, workers, times))
     with store, reading as loaded:
-        for batch in loaded:
+        while True:
+            with timed(WAITING):
+                batch = next(loaded, None)
+            if batch is None:
+                break
             rows = batch_rows(batch, job, task)
-            store.add(rows, batch_pictures(batch, rows, job, task))
-            report(len(batch))
+            with timed(PICTURES):
+                pictures = batch_pictures(batch, rows, job, task)
+            store.add(rows, pictures)
+            if report(len(batch)):
+                break
 
 
 def pending_batches(

@@ -97,10 +97,18 @@ class Run:
             counts = self.counts(task)
             if counts["done"] < counts["planned"]:
                 gaps.append(
-                    f"The {task} task has done {counts['done']} of {counts['planned']} images; all its numbers "
-                    "are of these."
+                    f"The {task} task has done {counts['done']} of {counts['planned']} images"
+                    f"{self._why_not_all(task, counts['done'])}; all its numbers are of these."
                 )
         return tuple(gaps)
+
+    def _why_not_all(self, task: Task, done: int) -> str:
+        """Whether they are a sample of all, and what stopped the run, if it is still where that left it."""
+        if self.settings.get("order") != "random":
+            return ""
+        stop = RunFolder(self.path).times().get(task, {})
+        reason = f", stopped by its {stop['stopped']}" if stop.get("stopped") and stop["done"] == done else ""
+        return f" in random order, an unbiased sample{reason}"
 
     @property
     def unreadable(self) -> dict[str, str]:
