@@ -249,6 +249,21 @@ def test_a_slow_worker_holds_up_nobody():
     assert ray.clock == 10  # as good as can be: 71 batches, seven quick workers and a slow one with one batch
 
 
+@pytest.mark.parametrize("enough", [1, 9, 40])
+def test_what_is_done_when_it_is_enough_has_no_holes(enough):
+    """Fast workers hand out less: a slow worker's batch, and the one that is kept for it, are waited for."""
+    ray = Ray([10, 1, 3, 1])
+    batches = deque([i] for i in range(71))
+    crew = cluster._Crew(ray, Placing(4, 1, 0.0), [], None, "localization", batches)
+    done = []
+    for batch, _ in crew.results():
+        done += batch
+        if len(done) == enough:
+            crew.finish()
+    assert sorted(done) == list(range(len(done)))
+    assert enough <= len(done) <= enough + 8
+
+
 def test_unknown_addresses_are_refused(tmp_path):
     pytest.importorskip("ray", reason="Ray isn't installed")
     data = miniature.make_dataset(tmp_path / "data", images=3)

@@ -6,12 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import count
+from types import SimpleNamespace
 
 import miniature
 import pytest
 from typer.testing import CliRunner
 
 from vitcam.cli.program import program
+from vitcam.evaluation import stopping
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,27 @@ def test_evaluate_for_machines(sound, tmp_path):
     assert result.exit_code == 0
     assert json.loads(result.stdout) == json.loads((tmp_path / "run" / "summary.json").read_text())
     assert list(json.loads(result.stdout)["localization"]) == ["center", "random"]
+
+
+def test_a_budget(sound, tmp_path, monkeypatch):
+    clock = count()
+    monkeypatch.setattr(stopping, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    command = ("evaluate", "localization", "--data", f"folder:{sound}", "--method", "center")
+    command += ("--batch-size", 1, "-o", tmp_path / "run")
+    status, output = vitcam(*command, "--budget", "half an hour")
+    assert status == 1
+    assert "budget must be a duration above 0, such as 2h, 90m, 45s or 1h30m" in output
+    status, output = vitcam(*command, "--budget", "3s", "--target-width", 0.2)
+    assert status == 0, output
+    assert "2 of 4 images of the localization task are measured, in random order" in output
+    assert "Time of the localization task: 2 images in " in output
+    assert "2 of 4 images measured, in random order; stopped by the budget" in output
+    status, output = vitcam(*command)
+    assert status == 0
+    assert "stopped by" not in output
+    status, output = vitcam(*command, "--target-width", 0)
+    assert status == 1
+    assert "target_width must be a number above 0" in output
 
 
 def test_photographs_that_cannot_be_used_are_named(data, tmp_path):

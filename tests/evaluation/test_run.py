@@ -418,3 +418,23 @@ def test_a_model_that_reads_is_asked_about_the_datasets_classes(run, folder):
     run("perturbation", model=clip, methods=["rollout"], steps=2, limit=3)
     assert texts == ["a photo of a cat", "a photo of a dog", "a photo of a hen"]
     assert set(folder.read()["class_name"].drop_nulls()) <= set(miniature.CLASSES)
+
+
+def test_low_precision_for_every_measure_and_method(run, tmp_path):
+    """Methods that compute in a precision of their own do so, of the same classes, and it is said."""
+    told, given = [], {"methods": ["lrp", "agcam"], "protocol": "vitcam", "steps": 2, "limit": 6}
+    whole = run("all", **given, output=tmp_path / "whole")
+    half = run("all", **given, output=tmp_path / "half", precision="bf16", tell=told.append)
+    assert "Computed in their own precision, whatever --precision says: lrp" in told
+    exact, lower = (RunFolder(tmp_path / name).read() for name in ("whole", "half"))
+    assert exact.select(BASE).equals(lower.select(BASE))
+    own = [rows.filter(task="localization", correct=True, method="lrp") for rows in (exact, lower)]
+    assert own[0].height
+    assert own[0].equals(own[1])  # nothing of them is of the lower precision
+    assert not exact.filter(method="agcam").equals(lower.filter(method="agcam"))
+    for task, methods in whole.items():
+        for method, numbers in methods.items():
+            assert list(half[task][method]) == list(numbers)
+            for key in ("abpc", "auc_insertion_blur", "road_abpc", "token_abpc", "iou", "energy"):
+                if key in numbers:
+                    assert half[task][method][key] == pytest.approx(numbers[key], abs=0.05)

@@ -146,17 +146,17 @@ def _widest(rows: pl.DataFrame) -> float:
 def test_a_run_ends_when_no_interval_is_too_wide(run, data, folder, monkeypatch):
     monkeypatch.setattr(stopping, "LEAST", 3)
     told, given = [], {"batch_size": 2, "steps": 2, "store_every": 600}
-    facts = run("perturbation", target_width=0.4, tell=told.append, **given)["perturbation"]["agcam"]
+    facts = run("perturbation", target_width=0.06, tell=told.append, **given)["perturbation"]["agcam"]
     rows, done = folder.read(), measured(folder.path, "perturbation")
     assert done == first_of(data, len(done))
     assert (facts["stopped"], facts["planned"]) == ("target width", 24)
     widest = _widest(rows)
-    assert 0 < widest <= 0.4 < _widest(rows.filter(pl.col("image").is_in(first_of(data, len(done) - 2))))
+    assert 0 < widest <= 0.06 < _widest(rows.filter(pl.col("image").is_in(first_of(data, len(done) - 2))))
     assert any(
-        f"no interval is wider than 0.4, the widest interval is {widest:.3g} (" in each for each in told
+        f"no interval is wider than 0.06, the widest interval is {widest:.3g} (" in each for each in told
     )
 
-    assert run("perturbation", target_width=0.4, **given)["perturbation"]["agcam"] == facts
+    assert run("perturbation", target_width=0.06, **given)["perturbation"]["agcam"] == facts
     assert folder.read().equals(rows)  # at once
     narrower = run("perturbation", target_width=0.0001, **given)["perturbation"]["agcam"]
     assert (narrower["stopped"], len(measured(folder.path, "perturbation"))) == (None, 24)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitcam.errors import ModelError
@@ -16,7 +16,7 @@ from vitcam.evaluation.job import RunJob, maps_of
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.rows import Row
 from vitcam.evaluation.times import EXPLAINING, timed
-from vitcam.explaining import compare
+from vitcam.explaining import Explanation, compare
 
 
 def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
@@ -24,10 +24,7 @@ def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
 
     Images whose prediction is wrong have rows without numbers, as the paper leaves them out.
     """
-    with timed(EXPLAINING):
-        explanations = compare(
-            job.model.module, job.tensor(items), job.settings.methods, precision=job.settings.precision
-        )
+    explanations = _explained(job.tensor(items), job)
     predicted = next(iter(explanations.values())).targets[:, 0].tolist()
     scored = [i for i, item in enumerate(items) if predicted[i] in item.labels]
     measures = job.settings.measures_of("localization")
@@ -46,6 +43,22 @@ def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     return rows
 
 
+def _explained(
+    images: Float[Tensor, "batch 3 height width"],
+    job: RunJob,
+    targets: Int[Tensor, "batch 1"] | None = None,
+) -> dict[str, Explanation]:
+    """By method, of the same classes; those that compute in a precision of their own do so."""
+    module, settings = job.model.module, job.settings
+    others = [method for method in settings.methods if method not in settings.in_full_precision]
+    with timed(EXPLAINING):
+        found = dict(compare(module, images, others, targets, precision=settings.precision))
+        if settings.in_full_precision:
+            same = next(iter(found.values())).targets
+            found |= compare(module, images, settings.in_full_precision, same)
+    return {method: found[method] for method in settings.methods}
+
+
 def _case(
     heatmaps: Float[Tensor, "batch rows columns"], truths: Sequence[Truth], job: RunJob
 ) -> LocalizationCase:
@@ -60,10 +73,7 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     entries = [(i, target) for i, item in enumerate(items) for target in item.labels]
     images = job.tensor([items[i] for i, _ in entries])
     targets = torch.tensor([target for _, target in entries])
-    with timed(EXPLAINING):
-        explanations = compare(
-            job.model.module, images, job.settings.methods, targets[:, None], precision=job.settings.precision
-        )
+    explanations = _explained(images, job, targets[:, None])
     logits = next(iter(explanations.values())).logits
     if logits is None:
         raise ModelError(

@@ -88,7 +88,8 @@ def evaluate(
         limit: how many images, drawn from the whole dataset; None for all.
         steps: of the perturbation curves.
         batch_size: images that go through the model at once.
-        precision: of the forward passes: "fp32", "bf16" or "fp16".
+        precision: of the forward passes: "fp32", "bf16" or "fp16". Methods that compute in a precision of their own
+            (lrp, attnlrp) do so, and it is said.
         seed: of what ``limit`` draws, of a random order, of ROAD's noise and of the bootstrap; the control ``random``
             has its own.
         workers: threads that read photographs ahead; on a cluster, tasks at a time on it (0: as many as
@@ -164,6 +165,8 @@ def evaluate(
     if "localization" in settings.tasks:
         plan.check_located(dataset)
     _tell_beginning(tell, dataset, match, plan)
+    if exact := settings.in_full_precision:
+        tell(f"Computed in their own precision, whatever --precision says: {', '.join(exact)}")
     if shuffled:
         plan = plan.shuffled(seed)
     folder.create()

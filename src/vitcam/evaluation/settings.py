@@ -101,6 +101,13 @@ class RunSettings:
         }
 
     @property
+    def in_full_precision(self) -> tuple[str, ...]:
+        """The methods that compute in a precision of their own, where the others compute in a lower one."""
+        if self.precision == "fp32":
+            return ()
+        return tuple(name for name in self.methods if find_method(name)[0].computes_in)
+
+    @property
     def thresholds(self) -> tuple[float, ...]:
         return protocol_thresholds(self.protocol, self.threshold)
 

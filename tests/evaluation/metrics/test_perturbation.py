@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from vitcam.errors import ImageError, ModelError, TargetError
-from vitcam.evaluation.metrics.perturbation import perturbation_curves
+from vitcam.evaluation.metrics.perturbation import _Extremes, perturbation_curves
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "abpc.safetensors"
 
@@ -138,3 +138,22 @@ def test_says_what_is_wrong(case):
         perturbation_curves(case.model, case.images, case.heatmaps / 0 * 0, case.targets)
     with pytest.raises(ModelError, match="no logits"):
         perturbation_curves(nn.Identity(), case.images, case.heatmaps, case.targets)
+
+
+def test_masks_are_those_of_topk_on_the_cpu():
+    """Whether by a comparison or, among equal pixels, by its choice: maps without ties, with many, of one value."""
+    torch.manual_seed(0)
+    maps = torch.stack(
+        [torch.rand(300), torch.rand(300).relu() - 0.5, torch.randint(3, (300,)) / 2, torch.ones(300)]
+    )
+    sizes = [0, 1, 99, 100, 150, 299]
+    extremes = _Extremes(maps, sizes)
+    for i, pixels in enumerate(maps):
+        for step, size in enumerate(sizes):
+            for largest in (True, False):
+                expected = torch.zeros(300, dtype=torch.bool)
+                expected[pixels.topk(size, largest=largest, sorted=False).indices] = True
+                assert torch.equal(extremes.of(i, largest, step), expected)
+    decided = extremes._alike[True]
+    assert not any(decided[0])
+    assert all(decided[3][1:])

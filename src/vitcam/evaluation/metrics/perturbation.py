@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -111,17 +112,18 @@ def perturbation_curves(
         >>> curves.morf.shape, curves.abpc.shape
         (torch.Size([8, 11]), torch.Size([8]))
     """
-    importance = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).flatten(1).cpu()
+    importance = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).flatten(1).to(images.device)
     image_of_map = images_of(images, heatmaps, targets)
     count, pixels = importance.shape
     sizes = [pixels * step // steps for step in range(1, steps)]
     removals = [Removal(0, True)]
     removals += [Removal(image, False) for image in image_of_map]
+    extremes = _Extremes(importance, sizes)
     removals += [
-        Removal(image, partial(_extreme, importance[i], size, largest))
+        Removal(image, partial(extremes.of, i, largest, step))
         for i, image in enumerate(image_of_map)
         for largest in (True, False)
-        for size in sizes
+        for step in range(len(sizes))
     ]
     probabilities = removal_probabilities(
         model,
@@ -139,9 +141,32 @@ def perturbation_curves(
     return Curves(torch.linspace(0, 1, steps + 1), morf, lerf)
 
 
-def _extreme(importance: Float[Tensor, " pixels"], count: int, largest: bool) -> Bool[Tensor, " pixels"]:
-    chosen = importance.topk(count, largest=largest, sorted=False).indices
-    return torch.zeros(len(importance), dtype=torch.bool).index_fill_(0, chosen, True)
+class _Extremes:
+    """The most or least important pixels of maps, as masks that are made where the maps are.
+
+    A comparison with the last value that goes is enough, unless the first that stays has the same value: then
+    ``torch.topk`` on the CPU decides which of these go.
+    """
+
+    def __init__(self, importance: Float[Tensor, "maps pixels"], sizes: Sequence[int]) -> None:
+        self._importance, self._sizes = importance, sizes
+        ascending = importance.sort(dim=1).values
+        counts = torch.tensor(sizes, dtype=torch.long, device=importance.device).clamp(min=1)
+        pixels = importance.shape[1]
+        last = {True: ascending[:, pixels - counts], False: ascending[:, counts - 1]}
+        kept = {True: ascending[:, pixels - counts - 1], False: ascending[:, counts]}
+        self._last = last
+        self._alike = {largest: (last[largest] == kept[largest]).tolist() for largest in (True, False)}
+
+    def of(self, row: int, largest: bool, step: int) -> Bool[Tensor, " pixels"]:
+        """Of one map, as many as the step's size says."""
+        importance, last = self._importance[row], self._last[largest][row, step]
+        if not self._sizes[step]:
+            return torch.zeros_like(importance, dtype=torch.bool)
+        if not self._alike[largest][row][step]:
+            return importance >= last if largest else importance <= last
+        chosen = importance.cpu().topk(self._sizes[step], largest=largest, sorted=False).indices
+        return torch.zeros(len(importance), dtype=torch.bool).index_fill_(0, chosen, True)
 
 
 def measured(case: PerturbationCase) -> Numbers:
