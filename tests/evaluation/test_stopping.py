@@ -202,6 +202,17 @@ def test_times(folder, run):
     assert folder.times()["perturbation"]["seconds"] == seconds
 
 
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"localization": 7}', '{"localization": {"seconds": {"total": "x"}}}']
+)
+def test_damaged_times_harm_nothing(run, folder, content):
+    run(limit=8, budget=10**6)
+    (folder.path / "times.json").write_text(content)
+    assert folder.times() == {}
+    assert run(limit=8)["localization"]["agcam"]["stopped"] is None
+    assert folder.times()["localization"]["done"] == 8
+
+
 def test_a_phase_takes_as_long_as_what_is_in_it():
     times = Times()
     with times.counting(), timed("explaining"):

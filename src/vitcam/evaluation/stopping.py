@@ -95,7 +95,7 @@ class Stopping:
         store: where the task's rows go.
         done, planned: images.
         until: when the task's time is up; None for never.
-        reason: why it was stopped; None as long as it wasn't.
+        reason: why it was stopped; None as long as it wasn't, or if that came too late.
         widest: the widest interval when they were looked at last.
     """
 
@@ -114,8 +114,8 @@ class Stopping:
             return False
         self._next_look = self.done * GROWTH
         store = self.store
+        store.flush()
         with timed(CHECKING):
-            store.flush()
             self.widest = widest_interval(store.folder.stored_rows, store.task, store.job.settings, LEAST)
         if self.widest is None or self.widest.width > self.limits.width:
             return False
@@ -126,8 +126,10 @@ class Stopping:
         """Whether to stop, after so many more images."""
         self.done += images
         if self.done >= self.planned:
+            self.reason = None
             return False
-        if not self.is_narrow() and self.until is not None and time.monotonic() >= self.until:
+        is_late = self.until is not None and time.monotonic() >= self.until
+        if self.reason is None and not self.is_narrow() and is_late:
             self.reason = "budget"
         return self.reason is not None
 

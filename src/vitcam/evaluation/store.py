@@ -200,12 +200,14 @@ class RunFolder:
         write_stored(self.path / TIMES, _as_json(times))
 
     def times(self) -> dict[str, Any]:
-        """What ``times.json`` holds; nothing where it isn't, or can't be read: nothing depends on it."""
+        """What ``times.json`` holds by task; nothing of what can't be read: no number depends on it."""
         try:
             times = json.loads((self.path / TIMES).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        return times if isinstance(times, dict) else {}
+        return (
+            {task: each for task, each in times.items() if _is_time(each)} if isinstance(times, dict) else {}
+        )
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Writes ``summary.json``.
@@ -219,6 +221,14 @@ class RunFolder:
 def _is_ours(entry: Path) -> bool:
     """Whether it may be there before ``run.json``, in a run that was killed as it began."""
     return entry.name in ("lock", "rows", GALLERY, SOURCES) or entry.name.endswith(TEMPORARY)
+
+
+def _is_time(of_task: object) -> bool:
+    """Whether it is what a run writes of a task's times."""
+    if not isinstance(of_task, dict) or not isinstance(of_task.get("seconds"), dict):
+        return False
+    numbers = (of_task.get("images"), of_task.get("done"), *of_task["seconds"].values())
+    return all(isinstance(number, (int, float)) for number in numbers)
 
 
 def _as_json(content: Mapping[str, Any]) -> bytes:

@@ -72,7 +72,8 @@ def run_task(
     of_task = together(stored.get(store.task, {}), times) | {"done": stop.done, **stop.facts}
     store.folder.write_times({**stored, store.task: of_task})
     if times.images:
-        tell(f"Time of the {store.task} task: {times.sentence}")
+        whose = "" if cluster is None else ", of all workers together"
+        tell(f"Time of the {store.task} task{whose}: {times.sentence}")
     if not plan.order:
         return bool(times.images), {}
     tell(stop.sentence)

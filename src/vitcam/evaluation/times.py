@@ -61,8 +61,6 @@ class Times:
         try:
             yield
         finally:
-            if torch.cuda.is_initialized():  # a GPU works on while Python is in the next phase already
-                torch.cuda.synchronize()
             self.add({phase: time.perf_counter() - started})
 
     @contextmanager
@@ -114,6 +112,8 @@ def timed(phase: str) -> Iterator[None]:
         return
     with times.of(phase):
         yield
+        if torch.cuda.is_initialized():  # a GPU works on while Python is in the next phase already
+            torch.cuda.synchronize()
 
 
 def together(before: Mapping[str, Any], times: Times) -> dict[str, Any]:

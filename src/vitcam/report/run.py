@@ -107,7 +107,8 @@ class Run:
         if self.settings.get("order") != "random":
             return ""
         stop = RunFolder(self.path).times().get(task, {})
-        reason = f", stopped by its {stop['stopped']}" if stop.get("stopped") and stop["done"] == done else ""
+        known = stop.get("stopped") in ("budget", "target width") and stop["done"] == done
+        reason = f", stopped by its {stop['stopped']}" if known else ""
         return f" in random order, an unbiased sample{reason}"
 
     @property
