@@ -146,8 +146,6 @@ def evaluate(
     limits = Limits.of(budget, target_width)
     shares = Shares(limits, len(settings.tasks))
     check_local(output, "a run's folder", RunError)
-    folder = RunFolder(Path(output))
-    shuffled = is_shuffled(folder, limits)
     if isinstance(data, str):
         check_local(split_spec(data)[1], "a dataset", DatasetError)
     if cluster is not None:  # before anything is loaded or written
@@ -167,9 +165,10 @@ def evaluate(
     _tell_beginning(tell, dataset, match, plan)
     if exact := settings.in_full_precision:
         tell(f"Computed in their own precision, whatever --precision says: {', '.join(exact)}")
-    if shuffled:
-        plan = plan.shuffled(seed)
+    folder = RunFolder(Path(output))
     folder.create()
+    if shuffled := is_shuffled(folder, limits):
+        plan = plan.shuffled(seed)
     described = describe_run(
         settings, dataset, loaded, match, plan, data if isinstance(data, str) else str(dataset.root)
     )
