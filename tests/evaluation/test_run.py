@@ -421,11 +421,12 @@ def test_a_model_that_reads_is_asked_about_the_datasets_classes(run, folder):
 
 
 def test_low_precision_for_every_measure_and_method(run, tmp_path):
-    """Methods that compute in a precision of their own do so, of the same classes, and it is said."""
+    """What is computed in fp32 all the same is said: some methods, and maps whose curves are measured."""
     told, given = [], {"methods": ["lrp", "agcam"], "protocol": "vitcam", "steps": 2, "limit": 6}
     whole = run("all", **given, output=tmp_path / "whole")
     half = run("all", **given, output=tmp_path / "half", precision="bf16", tell=told.append)
-    assert "Computed in their own precision, whatever --precision says: lrp" in told
+    assert "Computed in their own precision instead of bf16: lrp" in told
+    assert "Perturbed images are run in bf16; their maps are computed in fp32" in told
     exact, lower = (RunFolder(tmp_path / name).read() for name in ("whole", "half"))
     assert exact.select(BASE).equals(lower.select(BASE))
     own = [rows.filter(task="localization", correct=True, method="lrp") for rows in (exact, lower)]

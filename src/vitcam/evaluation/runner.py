@@ -88,8 +88,9 @@ def evaluate(
         limit: how many images, drawn from the whole dataset; None for all.
         steps: of the perturbation curves.
         batch_size: images that go through the model at once.
-        precision: of the forward passes: "fp32", "bf16" or "fp16". Methods that compute in a precision of their own
-            (lrp, attnlrp) do so, and it is said.
+        precision: of the forward passes: "fp32", "bf16" or "fp16". In ``perturbation`` those of perturbed images;
+            maps are computed in fp32. In ``localization``, of maps, except of methods that compute in a precision of
+            their own (lrp, attnlrp). Both is said.
         seed: of what ``limit`` draws, of a random order, of ROAD's noise and of the bootstrap; the control ``random``
             has its own.
         workers: threads that read photographs ahead; on a cluster, tasks at a time on it (0: as many as
@@ -163,8 +164,8 @@ def evaluate(
     if "localization" in settings.tasks:
         plan.check_located(dataset)
     _tell_beginning(tell, dataset, match, plan)
-    if exact := settings.in_full_precision:
-        tell(f"Computed in their own precision, whatever --precision says: {', '.join(exact)}")
+    for sentence in settings.in_fp32:
+        tell(sentence)
     folder = RunFolder(Path(output))
     folder.create()
     if shuffled := is_shuffled(folder, limits):

@@ -108,6 +108,17 @@ class RunSettings:
         return tuple(name for name in self.methods if find_method(name)[0].computes_in)
 
     @property
+    def in_fp32(self) -> list[str]:
+        """What is computed in fp32 where another precision is asked for, a sentence for each task."""
+        sentences = []
+        if "localization" in self.tasks and self.in_full_precision:
+            names = ", ".join(self.in_full_precision)
+            sentences.append(f"Computed in their own precision instead of {self.precision}: {names}")
+        if "perturbation" in self.tasks and self.precision != "fp32":
+            sentences.append(f"Perturbed images are run in {self.precision}; their maps are computed in fp32")
+        return sentences
+
+    @property
     def thresholds(self) -> tuple[float, ...]:
         return protocol_thresholds(self.protocol, self.threshold)
 
