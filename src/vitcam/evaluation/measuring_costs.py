@@ -14,6 +14,7 @@ from vitcam.evaluation.loading import Item
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.explaining import compare
+from vitcam.recording import Precision
 
 ROUNDS = 5
 SHARE = 0.05
@@ -46,7 +47,9 @@ def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> 
     for turn in range(ROUNDS):
         for method, times in samples.items():
             start = time.perf_counter()
-            maps = compare(job.model.module, images, [method], precision=job.settings.precision)
+            exact = method in job.settings.in_full_precision
+            precision: Precision = "fp32" if exact else job.settings.precision
+            maps = compare(job.model.module, images, [method], precision=precision)
             maps[method].heatmaps.cpu()  # waits for the device
             times.append(1000 * (time.perf_counter() - start) / len(items))
         spent = time.perf_counter() - begun
