@@ -55,7 +55,8 @@ def run_task(
         cluster, workers, progress, tell: as for ``evaluate``.
 
     Returns:
-        Whether anything was to be done; and what ``summary.json`` says of how it ended, besides counts and means; nothing where the order isn't random.
+        Whether anything was done; and what ``summary.json`` says of how it ended, besides counts and means: nothing
+        where the order isn't random.
     """
     batches = plan.batches(store.job.settings.batch_size)
     pending = pending_batches(store.folder, store.job, store.task, batches)
