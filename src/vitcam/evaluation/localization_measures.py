@@ -108,6 +108,23 @@ LOCALIZATION = (
         protocols=_OURS,
     ),
     Measure(
+        "grid-pointing",
+        "localization",
+        f"{_METRICS}.grid_pointing:measured",
+        (
+            Number(
+                "positive_inside",
+                "Positive inside",
+                "How much of what is positive in the map lies on the object; on mosaics the grid pointing "
+                "game's score, or "
+                "Focus.",
+                short="GridPG",
+                source="arXiv 2104.00032, 2109.15035",
+            ),
+        ),
+        protocols=_OURS,
+    ),
+    Measure(
         "mask",
         "localization",
         f"{_METRICS}.mask_overlap:measured",
