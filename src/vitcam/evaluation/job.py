@@ -13,8 +13,7 @@ from torch import Tensor
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.oracle import ORACLE
-from vitcam.evaluation.rows import Row
+from vitcam.evaluation.rows import ORACLE, Row
 from vitcam.evaluation.settings import RunSettings
 from vitcam.explaining import Explanation
 from vitcam.models import LoadedModel

@@ -14,8 +14,8 @@ from vitcam.evaluation.cases import LocalizationCase, PerturbationCase, measured
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.job import RunJob, maps_of
 from vitcam.evaluation.loading import Item
-from vitcam.evaluation.oracle import ORACLE, oracle_maps
-from vitcam.evaluation.rows import Row
+from vitcam.evaluation.oracle import oracle_maps
+from vitcam.evaluation.rows import ORACLE, Row
 from vitcam.explaining import Explanation, compare
 
 

@@ -1,4 +1,7 @@
-"""The control ``oracle``: a map that knows the truth, so that tables show what could be reached."""
+"""The control ``oracle``: a map that knows the truth, so that tables show what could be reached.
+
+It is no method: a method sees model, image and class, and this one the annotations.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,6 @@ from vitcam.explaining import Explanation
 from vitcam.heatmap import upsample
 from vitcam.methods.pixels import means_over_patches
 from vitcam.types import PatchGrid
-
-ORACLE = "oracle"
-"""Its name among methods. It is none: a method sees model, image and class, and this one the annotations."""
 
 
 def oracle_maps(

@@ -17,9 +17,9 @@ from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import digest_of
 from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape, Task
 from vitcam.evaluation.measures import MEASURES
-from vitcam.evaluation.oracle import ORACLE
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
+from vitcam.evaluation.rows import ORACLE
 from vitcam.evaluation.store import FORMAT
 from vitcam.methods import canonical_name, find_method
 from vitcam.models import LoadedModel
