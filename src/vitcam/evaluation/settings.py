@@ -151,6 +151,7 @@ def describe_run(
             "photographs": len(dataset),
             "classes": len(dataset.classes),
             "notes": list(dataset.notes),
+            **({} if dataset.explained == "predicted" else {"explained": dataset.explained}),
         },
         "model": {
             "spec": model.spec,

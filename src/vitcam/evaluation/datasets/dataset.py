@@ -17,6 +17,13 @@ Explained = Literal["predicted", "labelled", "any"]
 """Which class of a photograph localization explains: that which is predicted, where it is in the photograph; each of
 those that are in it, whatever is predicted; or that which is predicted, whether it is in it or not."""
 
+EXPLAINS: dict[Explained, tuple[str, ...]] = {
+    "predicted": (),
+    "labelled": ("localization explains every class that is in an image, whatever is predicted",),
+    "any": ("localization explains the predicted class of all photographs, right or wrong",),
+}
+"""The notes that say so."""
+
 
 @dataclass(frozen=True)
 class DatasetClass:

@@ -15,7 +15,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from vitcam.errors import DatasetError
-from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass, Explained
+from vitcam.evaluation.datasets.dataset import EXPLAINS, Dataset, DatasetClass, Explained
 from vitcam.evaluation.datasets.digests import digest_of
 from vitcam.evaluation.datasets.reading import require
 from vitcam.evaluation.datasets.sample import Sample
@@ -101,6 +101,7 @@ def open_imagenet_seg(root: Path, explained: str = "predicted") -> Dataset:
         classes=tuple(DatasetClass(id, id) for id in ids),
         records=records,
         read=partial(_read, path, {id: label for label, id in enumerate(ids)}),
+        notes=EXPLAINS[chosen],
         explained=chosen,
     )
 

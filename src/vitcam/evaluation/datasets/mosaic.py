@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vitcam.errors import DatasetError
-from vitcam.evaluation.datasets.dataset import Dataset
+from vitcam.evaluation.datasets.dataset import EXPLAINS, Dataset
 from vitcam.evaluation.datasets.sample import Sample
 from vitcam.types import Box
 
@@ -144,7 +144,7 @@ class Mosaics:
             classes=self.base.classes,
             records=records,
             read=partial(_read, self.base, self.grid, view),
-            notes=(*self.base.notes, *notes, *few),
+            notes=(*self.base.notes, *notes, *few, *EXPLAINS["labelled"]),
             explained="labelled",
             mosaics=self,
         )

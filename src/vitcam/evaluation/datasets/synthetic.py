@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from PIL import Image
 
 from vitcam.errors import DatasetError
-from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
+from vitcam.evaluation.datasets.dataset import EXPLAINS, Dataset, DatasetClass, Explained
 from vitcam.evaluation.datasets.folder import open_folder
 from vitcam.evaluation.datasets.sample import Sample
 from vitcam.images import open_image
@@ -110,7 +110,7 @@ def open_synthetic(
     Example:
         >>> sample = open_synthetic(None, count=4)[0]
         >>> sample.labels, sample.image().size, bool(sample.mask(sample.labels[0]).any())
-        ((1, 2), (224, 224), True)
+        ((0, 2), (224, 224), True)
     """
     checks = {
         "scene": (scene in SCENES, " or ".join(SCENES), scene),
@@ -132,13 +132,15 @@ def open_synthetic(
         draw(f"{number:05d}", sources, found[number % len(found)], side, (seed, number))
         for number in range(count)
     )
+    explained: Explained = "labelled" if scene == "objects" else "predicted"
     return Dataset(
         kind="synthetic",
         root=Path() if root is None else root,
         classes=classes,
         records=records,
         read=partial(_read, sources, scene == "objects", side),
-        explained="labelled" if scene == "objects" else "predicted",
+        notes=EXPLAINS[explained],
+        explained=explained,
     )
 
 

@@ -39,7 +39,7 @@ def positive_inside(
         >>> heatmaps, masks = torch.eye(14)[None], torch.zeros(1, 224, 224, dtype=torch.bool)
         >>> masks[:, :112, :112] = True
         >>> positive_inside(heatmaps - 0.1, masks)
-        tensor([0.4868], dtype=torch.float64)
+        tensor([0.4881], dtype=torch.float64)
     """
     size = (masks.shape[1], masks.shape[2])
     positive = upsample(heatmaps.float().unsqueeze(1), size).squeeze(1).double().clamp(min=0)
