@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitcam.errors import DatasetError
 from vitcam.evaluation import Dataset, Sample, open_dataset
 from vitcam.evaluation.datasets import DatasetClass
+from vitcam.evaluation.datasets.kinds import path_of
 from vitcam.evaluation.datasets.mosaic import open_mosaic
+from vitcam.evaluation.runner import _from_anywhere
 from vitcam.types import Box
 
 NAMES = ("cat", "cup", "dog", "hen", "owl", "pig")
@@ -127,8 +130,6 @@ def test_classes_that_count_as_one_do_not_meet():
     ],
 )
 def test_what_makes_no_sense_is_said(options, why):
-    from vitcam.errors import DatasetError
-
     with pytest.raises(DatasetError, match=why):
         open_mosaic(photographs(), **options)
 
@@ -145,3 +146,11 @@ def test_it_is_opened_by_its_specification(tmp_path, photograph, complains):
         open_dataset(f"mosaic:folder:{tmp_path}", image_set="val")
     with complains("mosaics themselves"):
         open_dataset(f"mosaic:mosaic:folder:{tmp_path}")
+
+
+def test_the_path_is_the_other_datasets(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert path_of("mosaic:folder:things") == "things"
+    assert path_of("mosaic:synthetic:") == ""
+    assert _from_anywhere("mosaic:folder:things") == f"mosaic:folder:{tmp_path}/things"
+    assert _from_anywhere("mosaic:synthetic:") == "mosaic:synthetic:"
