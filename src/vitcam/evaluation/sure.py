@@ -13,7 +13,8 @@ import torch
 from vitcam.errors import DatasetError, ImageError, RunError, is_out_of_memory
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import digest_of
-from vitcam.evaluation.datasets.mosaic import Mosaics, Tile
+from vitcam.evaluation.datasets.mosaic import Mosaics
+from vitcam.evaluation.datasets.tiles import Tile
 from vitcam.evaluation.metrics.probabilities import class_probabilities
 from vitcam.evaluation.parts import write_stored
 from vitcam.evaluation.store import CHOSEN, RunFolder

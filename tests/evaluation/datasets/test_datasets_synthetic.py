@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vitcam.evaluation import open_dataset
-from vitcam.evaluation.datasets.synthetic import ellipse
+from vitcam.evaluation.datasets.composing import ellipse
 
 
 @pytest.fixture(scope="module")

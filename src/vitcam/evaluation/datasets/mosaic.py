@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.dataset import EXPLAINS, Dataset
-from vitcam.evaluation.datasets.sample import Sample
-from vitcam.types import Box
-
-View = Callable[[Image.Image], Image.Image]
-"""From a photograph to a tile; all tiles are equally large."""
-
-
-class Tile(NamedTuple):
-    """A photograph that may become a tile: its place in its dataset, its id there and its one class."""
-
-    number: int
-    id: str
-    label: int
-
-
-@dataclass(frozen=True)
-class MosaicRecord:
-    """A mosaic: the classes that are explained, and its tiles row by row."""
-
-    id: str
-    labels: tuple[int, ...]
-    tiles: tuple[Tile, ...]
+from vitcam.evaluation.datasets.tiles import MosaicRecord, Tile, View, read_mosaic
 
 
 @dataclass(frozen=True)
@@ -143,7 +122,7 @@ class Mosaics:
             root=self.base.root,
             classes=self.base.classes,
             records=records,
-            read=partial(_read, self.base, self.grid, view),
+            read=partial(read_mosaic, self.base, self.grid, view),
             notes=(*self.base.notes, *notes, *few, *EXPLAINS["labelled"]),
             explained="labelled",
             mosaics=self,
@@ -237,30 +216,3 @@ def _is_share(value: Any) -> bool:
 
 def _squashed(image: Image.Image) -> Image.Image:
     return image.resize((224, 224), Image.Resampling.BILINEAR)
-
-
-def _read(base: Dataset, grid: int, view: View, record: MosaicRecord) -> Sample:
-    pixels = partial(_paste, base, grid, view, record)
-    width, height = _tile_size(view)
-    boxes, labels = [], []
-    for place, tile in enumerate(record.tiles):
-        if tile.label in record.labels:
-            row, column = divmod(place, grid)
-            boxes.append(Box(column * width, row * height, (column + 1) * width, (row + 1) * height))
-            labels.append(tile.label)
-    size = (grid * width, grid * height)
-    return Sample(record.id, None, record.labels, tuple(boxes), tuple(labels), *size, pixels=pixels)
-
-
-def _tile_size(view: View) -> tuple[int, int]:
-    return view(Image.new("RGB", (8, 8))).size
-
-
-def _paste(base: Dataset, grid: int, view: View, record: MosaicRecord) -> Image.Image:
-    tiles = [view(base[tile.number].image()) for tile in record.tiles]
-    width, height = tiles[0].size
-    picture = Image.new("RGB", (grid * width, grid * height))
-    for place, tile in enumerate(tiles):
-        row, column = divmod(place, grid)
-        picture.paste(tile, (column * width, row * height))
-    return picture
