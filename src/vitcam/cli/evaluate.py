@@ -66,7 +66,7 @@ def evaluate(
             metavar="NAME",
             show_default="agcam",
             help="See `vitcam methods`, or MODULE:OBJECT; repeat it. The controls random and center always run "
-            "along.",
+            "along; oracle, the true region, in vitcam's protocol or if asked for.",
         ),
     ] = None,
     protocol: Annotated[

@@ -43,8 +43,8 @@ DataSpec = Annotated[
     typer.Option(
         "--data",
         metavar="KIND:PATH",
-        help="KIND is imagenet, voc, cub, tiny-imagenet, imagenet-seg, coco or folder; or MODULE:OBJECT, or one "
-        "of an installed package.",
+        help="KIND is imagenet, voc, cub, tiny-imagenet, imagenet-seg, coco, folder, mosaic or synthetic; or "
+        "MODULE:OBJECT, or one of an installed package. mosaic takes another KIND:PATH as PATH, synthetic none.",
     ),
 ]
 

@@ -16,6 +16,11 @@ from vitcam.evaluation.datasets import Sample
 from vitcam.models import Preprocessing
 from vitcam.types import Box
 
+
+class NoTruthError(DatasetError):
+    """Nothing says where a class is in what a model sees of a photograph."""
+
+
 Mask = Bool[np.ndarray, "height width"]
 
 
@@ -53,7 +58,8 @@ def find_truth(
         photograph: its (width, height) in pixels.
 
     Raises:
-        DatasetError: nothing says where they are, or the model sees none of it; or a mask can't be read.
+        NoTruthError: nothing says where they are, or the model sees none of it.
+        DatasetError: a mask can't be read.
     """
     seen = seen_region(preprocessing, photograph)
     placed = (
@@ -67,7 +73,7 @@ def find_truth(
     if not boxes:
         annotated = sample.boxes or sample.segmentation is not None
         problem = "is outside of what the model sees" if annotated else "has neither a box nor a mask"
-        raise DatasetError(f"{sample.id}: the object {problem}, so that there is nothing to compare with")
+        raise NoTruthError(f"{sample.id}: the object {problem}, so that there is nothing to compare with")
     region = _inside(boxes, preprocessing.size) if mask is None else mask
     nowhere = np.zeros(preprocessing.size, dtype=np.bool_)
     return Truth(

@@ -13,7 +13,7 @@ from torch import Tensor
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.rows import Row
+from vitcam.evaluation.rows import ORACLE, Row
 from vitcam.evaluation.settings import RunSettings
 from vitcam.explaining import Explanation
 from vitcam.models import LoadedModel
@@ -53,7 +53,8 @@ class RunJob:
             self.dataset,
             self.model_indices,
             self.model.preprocessing,
-            with_truth=task == "localization",
+            with_truth=task == "localization" or (task == "perturbation" and ORACLE in self.settings.methods),
+            where_known=task != "localization",
         )
 
     def tensor(self, items: Sequence[Item]) -> Float[Tensor, "batch 3 height width"]:
@@ -72,7 +73,8 @@ class RunJob:
 
     def row(self, task: Task, item: Item, method: str, target: int, predicted: int) -> Row:
         """A row without its numbers. An image's prediction is correct if it is a class that is in it."""
-        label = item.labels.get(target, next(iter(item.labels.values())))
+        first = next(iter(item.labels.values())) if item.whole is None else item.whole.label
+        label = item.labels.get(target, first)
         return {
             "task": task,
             "image": item.id,

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import DatasetError, ImageError, is_out_of_memory
-from vitcam.evaluation.datasets import Dataset
+from vitcam.evaluation.datasets import Dataset, Sample
 from vitcam.evaluation.datasets.digests import annotation_digest, photograph_digest
-from vitcam.evaluation.ground_truth import Truth, find_truth
+from vitcam.evaluation.ground_truth import NoTruthError, Truth, find_truth
 from vitcam.evaluation.times import READING, Times
 from vitcam.models import Preprocessing
 from vitcam.threads import map_ahead
@@ -43,6 +43,7 @@ class Item:
         labels: from each of the model's classes in it to the dataset's.
         truths: where those classes are; empty if that wasn't asked for.
         made_from: digests of what it was made from.
+        whole: where all of its classes are together, of datasets whose predicted class is explained in any case.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Item:
     labels: Mapping[int, int]
     truths: Mapping[int, Truth] = field(repr=False)
     made_from: MadeFrom = UNKNOWN
+    whole: Truth | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Photographs:
         model_indices: for each of its classes, the model's or None.
         preprocessing: from a photograph to the model's input.
         with_truth: whether to find out where the classes are.
+        where_known: whether photographs of which that isn't known are items too.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class Photographs:
         model_indices: Sequence[int | None],
         preprocessing: Preprocessing,
         with_truth: bool,
+        where_known: bool = False,
     ) -> None:
         self._dataset = dataset
         self._ids = dataset.ids
         self._model_indices = model_indices
         self._preprocessing = preprocessing
         self._with_truth = with_truth
+        self._where_known = where_known
 
     def __getitem__(self, index: int) -> Item | Unreadable:
         try:
@@ -106,14 +111,31 @@ class Photographs:
             model_class = self._model_indices[label]
             if model_class is not None:
                 known.setdefault(model_class, []).append(label)
-        truths = {
-            model_class: find_truth(sample, labels, self._preprocessing, image.size)
+        found = {
+            model_class: self._truth(sample, labels, image.size)
             for model_class, labels in known.items()
             if self._with_truth
         }
+        truths = {model_class: truth for model_class, truth in found.items() if truth is not None}
+        whole = self._with_truth and self._dataset.explained == "any"
         first = {model_class: labels[0] for model_class, labels in known.items()}
         made_from = MadeFrom(annotation_digest(sample), photograph_digest(sample, image))
-        return Item(sample.id, self._preprocessing(image), first, truths, made_from)
+        return Item(
+            sample.id,
+            self._preprocessing(image),
+            first,
+            truths,
+            made_from,
+            self._truth(sample, sample.labels, image.size) if whole else None,
+        )
+
+    def _truth(self, sample: Sample, labels: Sequence[int], size: tuple[int, int]) -> Truth | None:
+        try:
+            return find_truth(sample, labels, self._preprocessing, size)
+        except NoTruthError:
+            if self._where_known:
+                return None
+            raise
 
     def made_from(self, index: int) -> MadeFrom:
         """What an item would be made from now; nothing of what can't be read."""

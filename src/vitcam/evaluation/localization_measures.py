@@ -108,6 +108,23 @@ LOCALIZATION = (
         protocols=_OURS,
     ),
     Measure(
+        "grid-pointing",
+        "localization",
+        f"{_METRICS}.grid_pointing:measured",
+        (
+            Number(
+                "positive_inside",
+                "Positive inside",
+                "How much of what is positive in the map lies on the object; on mosaics the grid pointing "
+                "game's score, or "
+                "Focus.",
+                short="GridPG",
+                source="arXiv 2104.00032, 2109.15035",
+            ),
+        ),
+        protocols=_OURS,
+    ),
+    Measure(
         "mask",
         "localization",
         f"{_METRICS}.mask_overlap:measured",
@@ -117,5 +134,48 @@ LOCALIZATION = (
         absent="none of these photographs has a mask",
         needs_masks=True,
         stored=overlap_columns("mask_", "iou_curve"),
+    ),
+    Measure(
+        "segmentation",
+        "localization",
+        f"{_METRICS}.segmentation:measured",
+        (
+            Number(
+                "segmentation_miou",
+                "Segmentation mIoU",
+                "The IoU of what is hotter than the map's mean with the mask, and of the rest with the rest, all "
+                "photographs' pixels together.",
+                short="Seg. mIoU",
+                source="arXiv 2012.09838",
+                together=f"{_TOGETHER}:SEGMENTATION_MIOU",
+            ),
+            Number(
+                "segmentation_accuracy",
+                "Segmentation pixel accuracy",
+                "Pixels that are rightly hotter than the map's mean or not, all photographs' together.",
+                short=None,
+                source="arXiv 2012.09838",
+                together=f"{_TOGETHER}:SEGMENTATION_ACCURACY",
+            ),
+            Number(
+                "segmentation_ap",
+                "Segmentation mAP",
+                "Average precision of heat as object and of its complement as background.",
+                short=None,
+                source="arXiv 2012.09838",
+            ),
+            Number(
+                "segmentation_f1",
+                "Segmentation mF1",
+                "F1 of what is hotter than the map's mean, the mean over rows of pixels.",
+                short=None,
+                source="arXiv 2012.09838",
+            ),
+        ),
+        (Curve("segmentation_counts"),),
+        _OURS,
+        absent="none of these photographs has a mask",
+        needs_masks=True,
+        in_any_protocol=True,
     ),
 )

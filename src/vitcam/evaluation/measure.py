@@ -111,6 +111,7 @@ class Measure:
         absent: why data or models may have no numbers of it.
         needs_masks: whether it is of photographs with masks only.
         stored: the order of its columns, where it isn't that of numbers and then curves.
+        in_any_protocol: whether it can be asked for by name in other protocols, too.
 
     Example:
         >>> from vitcam.evaluation.measures import MEASURES
@@ -127,6 +128,7 @@ class Measure:
     absent: str = "no explanation has numbers of it"
     needs_masks: bool = False
     stored: tuple[str, ...] = ()
+    in_any_protocol: bool = False
 
     @property
     def columns(self) -> dict[str, Shape]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vitcam.errors import ModelError
@@ -14,45 +14,75 @@ from vitcam.evaluation.cases import LocalizationCase, PerturbationCase, measured
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.job import RunJob, maps_of
 from vitcam.evaluation.loading import Item
-from vitcam.evaluation.rows import Row
+from vitcam.evaluation.oracle import oracle_maps
+from vitcam.evaluation.rows import ORACLE, Row
 from vitcam.evaluation.times import EXPLAINING, timed
 from vitcam.explaining import Explanation, compare
 
 
 def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
-    """One row per image and method, for the predicted class.
+    """One row per image and method, for the predicted class; or for each class that is in the image, where the
+    dataset explains those.
 
-    Images whose prediction is wrong have rows without numbers, as the paper leaves them out.
+    Images whose prediction is wrong have rows without numbers, as the paper leaves them out, unless the dataset says
+    that the class is explained in any case. ``correct`` says whether a row counts.
     """
-    explanations = _explained(job, job.tensor(items))
-    predicted = next(iter(explanations.values())).targets[:, 0].tolist()
-    scored = [i for i, item in enumerate(items) if predicted[i] in item.labels]
+    entries, targets = _entries(items, job)
+    explanations = _explained(job, job.tensor([items[i] for i in entries]), targets)
+    first = next(iter(explanations.values()))
+    explained, predicted = first.targets[:, 0].tolist(), _predicted(first)
+    truths = [_truth(items[i], target) for i, target in zip(entries, explained, strict=True)]
+    scored = [k for k, truth in enumerate(truths) if truth is not None]
+    known = [truth for truth in truths if truth is not None]
+    maps = {method: maps_of(explanation)[scored, 0].cpu() for method, explanation in explanations.items()}
+    if ORACLE in job.settings.methods and scored:
+        maps[ORACLE] = oracle_maps(known, first)[0]
     measures = job.settings.measures_of("localization")
+    place = {k: number for number, k in enumerate(scored)}
     rows = []
-    for method, explanation in explanations.items():
-        heatmaps = maps_of(explanation)[scored, 0].cpu()
-        truths = [items[i].truths[predicted[i]] for i in scored]
-        numbers = measured(measures, _case(heatmaps, truths, job)) if scored else {}
-        place = {i: k for k, i in enumerate(scored)}
-        for i, (item, target) in enumerate(zip(items, predicted, strict=True)):
-            row = job.row("localization", item, method, target, target)
-            if i in place:
-                row |= {name: values[place[i]] for name, values in numbers.items()}
-                row["heatmap"] = heatmaps[place[i]].numpy()
+    for method in job.settings.methods:
+        numbers = measured(measures, _case(maps[method], known, job)) if scored else {}
+        for k, (i, target) in enumerate(zip(entries, explained, strict=True)):
+            row = job.row("localization", items[i], method, target, predicted[k])
+            row["correct"] = k in place
+            if k in place:
+                row |= {name: values[place[k]] for name, values in numbers.items()}
+                row["heatmap"] = maps[method][place[k]].numpy()
             rows.append(row)
     return rows
 
 
-def _explained(job: RunJob, images: Float[Tensor, "batch 3 height width"]) -> dict[str, Explanation]:
-    """By method, of the predicted class; those that compute in a precision of their own do so, of the same class."""
+def _explained(
+    job: RunJob, images: Float[Tensor, "batch 3 height width"], targets: Int[Tensor, "batch 1"] | None
+) -> dict[str, Explanation]:
+    """By method, of a class; those that compute in a precision of their own do so, of the same class."""
     module, settings = job.model.module, job.settings
-    others = [method for method in settings.methods if method not in settings.in_full_precision]
+    own = [method for method in settings.explained_by if method in settings.in_full_precision]
+    others = [method for method in settings.explained_by if method not in own]
     with timed(EXPLAINING):
-        found = dict(compare(module, images, others, precision=settings.precision))
-        if settings.in_full_precision:
-            same = next(iter(found.values())).targets
-            found |= compare(module, images, settings.in_full_precision, same)
-    return {method: found[method] for method in settings.methods}
+        found = dict(compare(module, images, others, targets, precision=settings.precision))
+        if own:
+            found |= compare(module, images, own, next(iter(found.values())).targets)
+    return {method: found[method] for method in settings.explained_by}
+
+
+def _entries(items: Sequence[Item], job: RunJob) -> tuple[list[int], Int[Tensor, "entries 1"] | None]:
+    """Which item each explanation is of, and its class; None for that which is predicted."""
+    if job.dataset.explained != "labelled":
+        return list(range(len(items))), None
+    entries = [(i, target) for i, item in enumerate(items) for target in item.truths]
+    return [i for i, _ in entries], torch.tensor([[target] for _, target in entries])
+
+
+def _predicted(explanation: Explanation) -> list[int]:
+    """The predicted class of each image; that which was explained, where the model gives no logits."""
+    logits = explanation.logits
+    return (explanation.targets[:, 0] if logits is None else logits.argmax(1)).tolist()
+
+
+def _truth(item: Item, target: int) -> Truth | None:
+    """What the explanation of a class is compared with; None where the class isn't in the image."""
+    return item.truths.get(target) if item.whole is None else item.whole
 
 
 def _case(
@@ -72,23 +102,26 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     with timed(
         EXPLAINING
     ):  # in fp32: a map's rounding would show in its curves, that of perturbed images doesn't
-        explanations = compare(job.model.module, images, job.settings.methods, targets[:, None])
-    logits = next(iter(explanations.values())).logits
+        explanations = compare(job.model.module, images, job.settings.explained_by, targets[:, None])
+    first = next(iter(explanations.values()))
+    logits = first.logits
     if logits is None:
         raise ModelError(
             f"{job.model.spec} returns no logits, so that no class has a probability to be followed"
         )
     predicted = logits.argmax(1).tolist()
-    heatmaps, on_grid = (
-        torch.cat([maps[:, 0] for maps in all_maps])
-        for all_maps in zip(*((maps_of(one), one.heatmaps) for one in explanations.values()), strict=True)
-    )
+    maps = {method: (maps_of(one)[:, 0], one.heatmaps[:, 0]) for method, one in explanations.items()}
+    truths = [items[i].truths.get(target) for i, target in entries]
+    if ORACLE in job.settings.methods and any(truth is not None for truth in truths):
+        laid, coarse = oracle_maps(truths, first)
+        maps[ORACLE] = laid.to(images.device), coarse.to(images.device)
+    heatmaps, on_grid = (torch.cat(both) for both in zip(*maps.values(), strict=True))
     case = PerturbationCase(
         job.model.module,
         images,
         heatmaps,
         on_grid,
-        targets.repeat(len(explanations)),
+        targets.repeat(len(maps)),
         job.model.multi_label,
         job.settings.precision,
         job.settings.steps,
@@ -97,7 +130,9 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     numbers = measured(job.settings.measures_of("perturbation"), case)
     heat = heatmaps.cpu().numpy()
     rows = []
-    for place, (method, (i, target)) in enumerate(product(explanations, entries)):
+    for place, (method, (i, target)) in enumerate(product(maps, entries)):
+        if method == ORACLE and truths[place % len(entries)] is None:
+            continue
         row = job.row("perturbation", items[i], method, target, predicted[place % len(entries)])
         row |= {name: values[place] for name, values in numbers.items()}
         rows.append(row | {"heatmap": heat[place]})

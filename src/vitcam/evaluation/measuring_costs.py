@@ -42,7 +42,7 @@ def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> 
     if not items:
         return None
     images = job.tensor(items)
-    samples: dict[str, list[float]] = {method: [] for method in job.settings.methods}
+    samples: dict[str, list[float]] = {method: [] for method in job.settings.explained_by}
     begun = time.perf_counter()
     for turn in range(ROUNDS):
         for method, times in samples.items():

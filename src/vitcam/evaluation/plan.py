@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from vitcam.errors import DatasetError, RunError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import annotation_digest, digest_of
+from vitcam.evaluation.measure import Task
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Plan:
         return [list(order[start : start + size]) for start in range(0, len(order), size)]
 
 
-def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int) -> Plan:
+def make_plan(
+    dataset: Dataset, match: ClassMatch, limit: int | None, seed: int, tasks: Sequence[Task] = ()
+) -> Plan:
     """Chooses the photographs whose class the model knows.
 
     Args:
@@ -65,6 +69,8 @@ def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int)
         match: of the dataset's classes with the model's.
         limit: how many; they are drawn from the whole dataset, since its order may be by class.
         seed: of the draw.
+        tasks: of the run. Localization alone of a dataset whose predicted class is explained, whether it is right or
+            not, needs no class that the model knows.
 
     Raises:
         RunError: there are none.
@@ -72,6 +78,7 @@ def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int)
     order = range(len(dataset)) if limit is None else np.random.default_rng(seed).permutation(len(dataset))
     chosen: dict[int, str] = {}
     unmatched, masks, boxes = 0, False, False
+    any_class = dataset.explained == "any" and tuple(tasks) == ("localization",)
     for index in map(int, order):
         if len(chosen) == limit:
             break
@@ -81,7 +88,7 @@ def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int)
         except DatasetError as error:  # becomes a row with this error when its turn comes
             chosen[index] = digest_of(str(error).encode())
             continue
-        if any(match.model_indices[label] is not None for label in sample.labels):
+        if any_class or any(match.model_indices[label] is not None for label in sample.labels):
             chosen[index] = annotation
             masks = masks or sample.segmentation is not None
             boxes = boxes or bool(sample.boxes)

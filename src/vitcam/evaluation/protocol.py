@@ -42,7 +42,11 @@ def protocol_tests(
         return present
     for task in tasks:  # what is in no protocol can be asked for in any
         present[task] += tuple(
-            each.name for each in measures_of(task) if each.name in asked and not each.protocols
+            each.name
+            for each in measures_of(task)
+            if each.name in asked
+            and each.name not in present[task]
+            and (each.in_any_protocol or not each.protocols)
         )
     unknown = [name for name in asked if not any(name in names for names in present.values())]
     if unknown:

@@ -11,6 +11,9 @@ from vitcam.evaluation.measure import Shape, Task
 Row = dict[str, Any]
 """A row in the making: what the columns hold, and under ``heatmap`` the map that its numbers are of."""
 
+ORACLE = "oracle"
+"""The control that knows the truth, among the methods of rows."""
+
 KEY = ("task", "image", "method", "target")
 """What a row is known by."""
 

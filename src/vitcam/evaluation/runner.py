@@ -12,7 +12,7 @@ from typing import Any, Literal
 from vitcam.errors import DatasetError, RunError
 from vitcam.evaluation.costs import write_costs
 from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset, torch_dataset
-from vitcam.evaluation.datasets.kinds import split_spec
+from vitcam.evaluation.datasets.kinds import KINDS, path_of, split_spec
 from vitcam.evaluation.datasets.torch_dataset import Indexed
 from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import RunJob
@@ -26,6 +26,7 @@ from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, v
 from vitcam.evaluation.stopping import Limits, Shares
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.summary import problems, summarize
+from vitcam.evaluation.sure import fitted
 from vitcam.evaluation.task import Progress, is_shuffled, run_task
 from vitcam.evaluation.work import Storing
 from vitcam.models import LoadedModel, load_model
@@ -69,7 +70,8 @@ def evaluate(
     call goes on where it was and ends with the same numbers. The controls ``random`` and ``center`` are always
     evaluated too.
 
-    ``localization`` explains the predicted class; images predicted wrong are counted and left out.
+    ``localization`` explains the predicted class; images predicted wrong are counted and left out. Of datasets that
+    say so (``Dataset.explained``; mosaics do) it explains every class that is in an image, whatever is predicted.
     ``perturbation`` explains and scores the ground-truth class of all images.
 
     Args:
@@ -135,7 +137,7 @@ def evaluate(
     settings = RunSettings(
         task,
         protocol,
-        with_controls(methods),
+        with_controls(methods, protocol),
         threshold,
         steps,
         limit,
@@ -148,7 +150,7 @@ def evaluate(
     shares = Shares(limits, len(settings.tasks))
     check_local(output, "a run's folder", RunError)
     if isinstance(data, str):
-        check_local(split_spec(data)[1], "a dataset", DatasetError)
+        check_local(path_of(data), "a dataset", DatasetError)
     if cluster is not None:  # before anything is loaded or written
         from vitcam.evaluation.cluster import find_ray
 
@@ -160,14 +162,17 @@ def evaluate(
         dataset = data if isinstance(data, Dataset) else torch_dataset(data, **(data_options or {}))
     loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)
     match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, _logits(loaded))
-    plan = make_plan(dataset, match, limit, seed)
+    folder = RunFolder(Path(output))
+    seen = fitted(dataset, loaded, match, precision, folder)
+    dataset, loaded = seen.dataset, seen.model
+    plan = make_plan(dataset, match, limit, seed, settings.tasks)
     if "localization" in settings.tasks:
         plan.check_located(dataset)
     _tell_beginning(tell, dataset, match, plan)
     for sentence in settings.in_fp32:
         tell(sentence)
-    folder = RunFolder(Path(output))
     folder.create()
+    seen.keep(folder)
     if shuffled := is_shuffled(folder, limits):
         plan = plan.shuffled(seed)
     described = describe_run(
@@ -242,6 +247,8 @@ def _from_anywhere(data: str | Dataset | Indexed) -> str | Dataset | Indexed:
     if not isinstance(data, str) or ":" not in data:
         return data
     kind, path = split_spec(data)
+    if kind in KINDS and KINDS[kind].of == "dataset":
+        return f"{kind}:{_from_anywhere(path)}"
     home = os.path.expanduser(path)  # noqa: PTH111  Path.expanduser raises for the home of nobody known
     return f"{kind}:{Path(home).absolute()}" if path else data
 

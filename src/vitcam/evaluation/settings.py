@@ -19,6 +19,7 @@ from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape
 from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
+from vitcam.evaluation.rows import ORACLE
 from vitcam.evaluation.store import FORMAT
 from vitcam.methods import canonical_name, find_method
 from vitcam.models import LoadedModel
@@ -77,6 +78,11 @@ class RunSettings:
         protocol_tests(self.protocol, self.tasks, self.tests)
 
     @property
+    def explained_by(self) -> tuple[str, ...]:
+        """The methods that explain; the control ``oracle`` only knows the truth."""
+        return tuple(name for name in self.methods if name != ORACLE)
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         return TASKS if self.task == "all" else (self.task,)
 
@@ -105,7 +111,7 @@ class RunSettings:
         """The methods that compute in a precision of their own, where the others compute in a lower one."""
         if self.precision == "fp32":
             return ()
-        return tuple(name for name in self.methods if find_method(name)[0].computes_in)
+        return tuple(name for name in self.explained_by if find_method(name)[0].computes_in)
 
     @property
     def in_fp32(self) -> list[str]:
@@ -128,8 +134,10 @@ class RunSettings:
         return tuple(step / self.steps for step in range(self.steps + 1))
 
 
-def with_controls(methods: Sequence[str]) -> tuple[str, ...]:
+def with_controls(methods: Sequence[str], protocol: Protocol = "paper") -> tuple[str, ...]:
     """The canonical names of methods, each once, with the controls at the end.
+
+    ``oracle`` is among these where it is asked for, and always in vitcam's protocol.
 
     Raises:
         MethodError: there is no such method or option, or none was given.
@@ -138,8 +146,10 @@ def with_controls(methods: Sequence[str]) -> tuple[str, ...]:
         raise MethodError(
             f"methods must be a list of method names, such as ['agcam', 'rollout']; got {methods!r}"
         )
-    names = [canonical_name(*find_method(name)) for name in (*methods, *CONTROLS)]
-    return tuple(dict.fromkeys(names))
+    asked = [name for name in methods if name != ORACLE]
+    names = [canonical_name(*find_method(name)) for name in (*asked, *CONTROLS)]
+    oracle = [ORACLE] if len(asked) < len(methods) or protocol == "vitcam" else []
+    return tuple(dict.fromkeys([*names, *oracle]))
 
 
 def describe_run(
@@ -162,6 +172,7 @@ def describe_run(
             "photographs": len(dataset),
             "classes": len(dataset.classes),
             "notes": list(dataset.notes),
+            **({} if dataset.explained == "predicted" else {"explained": dataset.explained}),
         },
         "model": {
             "spec": model.spec,

@@ -27,6 +27,8 @@ FORMAT = 1
 SOURCES = "sources"
 
 TIMES = "times.json"
+CHOSEN = "mosaics.json"
+"""Says which photographs the mosaics of a run are made of."""
 
 _OBJECTS = ("model", "dataset", "versions", "environment")
 """Settings that hold further ones."""
@@ -220,7 +222,7 @@ class RunFolder:
 
 def _is_ours(entry: Path) -> bool:
     """Whether it may be there before ``run.json``, in a run that was killed as it began."""
-    return entry.name in ("lock", "rows", GALLERY, SOURCES) or entry.name.endswith(TEMPORARY)
+    return entry.name in ("lock", "rows", GALLERY, SOURCES, CHOSEN) or entry.name.endswith(TEMPORARY)
 
 
 def _is_time(of_task: object) -> bool:

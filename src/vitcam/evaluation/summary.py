@@ -10,6 +10,7 @@ import numpy as np
 from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
+from vitcam.evaluation.rows import ORACLE
 from vitcam.evaluation.statistics import intervals_of
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.sums import Sums, sum_up
@@ -68,6 +69,7 @@ def _of_task(
             "intervals": intervals[i],
         }
         for i, method in enumerate(methods)
+        if method != ORACLE or sums.images[i]  # it has no rows where nothing is known of the photographs
     }
 
 

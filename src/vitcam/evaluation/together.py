@@ -80,3 +80,30 @@ def _average_precision() -> Together:
 MAX_BOX_ACCURACY = best_threshold("largest_box_iou_curve", 0.5)
 MAX_BOX_ACCURACY_V2 = best_threshold("best_box_iou_curve", 0.3, 0.5, 0.7)
 PXAP = _average_precision()
+
+
+def _two_class_ratio(of: str) -> Together:
+    """A ratio of sums over all rows, or the mean of two: ΣI_c / ΣU_c of background and object, or right pixels of
+    all.
+
+    It isn't linear in the sums. What is added up is its first-order expansion around the means of all rows,
+    r + (a − r·b)/mean(b) for a ratio r of a to b, whose mean is the ratio itself: intervals and tests are those of
+    the delta method, with both sums drawn.
+    """
+
+    def points(counts: Array) -> Array:
+        inter, union, pixels = counts[:, :2], counts[:, 2:4], counts[:, 4:]
+        parts = (inter, union) if of == "iou" else (inter.sum(axis=1, keepdims=True), pixels)
+        return np.concatenate([*parts, np.where(np.isfinite(pixels), 1.0, np.nan)], axis=1)
+
+    def weights(means: Array) -> Array:
+        above, below = np.split(means[:-1], 2)
+        present = np.where(below > 0, below, 1.0)
+        ratios, share = np.where(below > 0, above / present, 0.0), 1 / len(below)
+        return np.concatenate([share / present, -share * ratios / present, [ratios.mean()]])
+
+    return Together(("segmentation_counts",), points, weights)
+
+
+SEGMENTATION_MIOU = _two_class_ratio("iou")
+SEGMENTATION_ACCURACY = _two_class_ratio("pixels")

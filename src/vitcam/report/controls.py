@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-CONTROLS = ("random", "center")
+CONTROLS = ("random", "center", "oracle")
 
 
 def is_control(method: str) -> bool:

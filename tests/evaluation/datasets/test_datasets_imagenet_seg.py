@@ -115,3 +115,8 @@ def test_h5py_is_imported_only_when_needed():
     code = "import sys, vitcam.evaluation.datasets as d; print(sorted({'h5py', 'pycocotools'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_which_class_is_explained_is_said(tmp_path, complains):
+    with complains("explained must be one of predicted, labelled, any; got 'all'"):
+        open_dataset(f"imagenet-seg:{tmp_path}", explained="all")

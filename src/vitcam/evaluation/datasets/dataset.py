@@ -8,10 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.sample import Sample
+
+Explained = Literal["predicted", "labelled", "any"]
+"""Which class of a photograph localization explains: that which is predicted, where it is in the photograph; each of
+those that are in it, whatever is predicted; or that which is predicted, whether it is in it or not."""
+
+EXPLAINS: dict[Explained, tuple[str, ...]] = {
+    "predicted": (),
+    "labelled": ("localization explains every class that is in an image, whatever is predicted",),
+    "any": ("localization explains the predicted class of all photographs, right or wrong",),
+}
+"""The notes that say so."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,9 @@ class Dataset:
         records: what is kept of each photograph; ``read`` makes a sample of it.
         read: from a record to a sample.
         notes: sentences on what was left out, for people.
+        explained: which class of a photograph localization explains.
+        mosaics: what it was composed by, where its images are mosaics: a run composes them anew of photographs that
+            its model is sure of.
 
     Raises:
         DatasetError: there is no photograph, or two have the same id.
@@ -68,6 +82,8 @@ class Dataset:
     records: tuple[Record, ...] = field(repr=False)
     read: Callable[[Any], Sample] = field(repr=False)  # Any: each kind has a record type of its own
     notes: tuple[str, ...] = ()
+    explained: Explained = "predicted"
+    mosaics: Any = field(default=None, repr=False)  # a Mosaics, which is made of a Dataset itself
 
     def __post_init__(self) -> None:
         if not self.records:
@@ -99,7 +115,8 @@ class Dataset:
         It doesn't depend on where the dataset lies, so that a run can go on elsewhere; pixels, and
         annotations that are read only on access, don't count.
         """
-        digest = hashlib.sha256(repr((self.kind, self.classes)).encode())
+        explained = () if self.explained == "predicted" else (self.explained,)
+        digest = hashlib.sha256(repr((self.kind, self.classes, *explained)).encode())
         for record in self.records:
             digest.update(repr(record).encode())
         return digest.hexdigest()[:16]

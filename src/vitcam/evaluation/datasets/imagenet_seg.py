@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
 from vitcam.errors import DatasetError
-from vitcam.evaluation.datasets.dataset import Dataset, DatasetClass
+from vitcam.evaluation.datasets.dataset import EXPLAINS, Dataset, DatasetClass, Explained
 from vitcam.evaluation.datasets.digests import digest_of
 from vitcam.evaluation.datasets.reading import require
 from vitcam.evaluation.datasets.sample import Sample
@@ -59,7 +59,7 @@ class _Segmentation:
         return digest_of(repr(mask.shape).encode(), mask.tobytes())
 
 
-def open_imagenet_seg(root: Path) -> Dataset:
+def open_imagenet_seg(root: Path, explained: str = "predicted") -> Dataset:
     """Opens ImageNet-Segmentation (Guillaumin et al., IJCV 2014): 4,276 photographs with masks, no boxes.
 
     The file is MATLAB v7.3, that is HDF5: ``value/img``, ``value/gt`` and ``value/target`` (or ``value/id``)
@@ -68,16 +68,23 @@ def open_imagenet_seg(root: Path) -> Dataset:
 
     Args:
         root: ``gtsegs_ijcv.mat``, or the folder that holds it.
+        explained: "predicted" leaves photographs out that are predicted wrong; "any" explains the predicted class of
+            all, and compares it with the mask whether it is right or not, as the authors of the segmentation test do
+            (arXiv 2012.09838); "labelled" explains the true class.
 
     Raises:
-        DatasetError: the file is missing, can't be read, or has another structure; or ``h5py`` isn't
-            installed.
+        DatasetError: ``explained`` is none of these; the file is missing, can't be read, or has another structure;
+            or ``h5py`` isn't installed.
 
     Example:
         >>> sample = open_imagenet_seg(Path("gtsegs_ijcv.mat"))[0]
         >>> sample.mask().shape, int(sample.mask().sum())  # of the object, in pixels
         ((6, 8), 12)
     """
+    choices: tuple[Explained, ...] = get_args(Explained)
+    chosen = next((choice for choice in choices if choice == explained), None)
+    if chosen is None:
+        raise DatasetError(f"explained must be one of {', '.join(choices)}; got {explained!r}")
     path = root / _FILE if root.is_dir() else root
     require("imagenet-seg", root, {path: "photographs and masks"})
     with _opened(path) as file:
@@ -94,6 +101,8 @@ def open_imagenet_seg(root: Path) -> Dataset:
         classes=tuple(DatasetClass(id, id) for id in ids),
         records=records,
         read=partial(_read, path, {id: label for label, id in enumerate(ids)}),
+        notes=EXPLAINS[chosen],
+        explained=chosen,
     )
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vitcam.errors import DatasetError, VitcamError
 from vitcam.evaluation.datasets.coco import open_coco
@@ -16,6 +16,8 @@ from vitcam.evaluation.datasets.dataset import Dataset
 from vitcam.evaluation.datasets.folder import open_folder
 from vitcam.evaluation.datasets.imagenet import open_imagenet
 from vitcam.evaluation.datasets.imagenet_seg import open_imagenet_seg
+from vitcam.evaluation.datasets.mosaic import open_mosaic
+from vitcam.evaluation.datasets.synthetic import open_synthetic
 from vitcam.evaluation.datasets.tiny_imagenet import open_tiny_imagenet
 from vitcam.evaluation.datasets.voc import open_voc
 from vitcam.registry import Registry, is_reference, split_reference
@@ -32,6 +34,7 @@ class Kind:
             be.
         photographs: where the photograph with an ``{id}`` lies below that path, as patterns: what a report looks for
             if a run has stored no pictures.
+        of: what stands behind its name: a path, a path or nothing, or another dataset's ``KIND:PATH``.
 
     Example:
         >>> from vitcam.evaluation.datasets import KINDS
@@ -42,6 +45,7 @@ class Kind:
     name: str
     read: Callable[..., Dataset]
     photographs: tuple[str, ...] = ()
+    of: Literal["path", "path or nothing", "dataset"] = "path"
 
 
 _OURS = (
@@ -56,6 +60,8 @@ _OURS = (
     Kind("imagenet-seg", open_imagenet_seg),
     Kind("coco", open_coco, ("{id}.jpg", "*/{id}.jpg", "*/*/{id}.jpg")),
     Kind("folder", open_folder, ("{id}",)),
+    Kind("mosaic", open_mosaic, of="dataset"),
+    Kind("synthetic", open_synthetic, of="path or nothing"),
 )
 
 
@@ -91,6 +97,17 @@ def split_spec(spec: str) -> tuple[str, str]:
     return kind, path
 
 
+def path_of(spec: str) -> str:
+    """The path of ``KIND:PATH``, or of the dataset that another one is made of.
+
+    Example:
+        >>> path_of("voc:VOC2012"), path_of("mosaic:voc:VOC2012")
+        ('VOC2012', 'VOC2012')
+    """
+    kind, path = split_spec(spec)
+    return path_of(path) if kind in KINDS and KINDS[kind].of == "dataset" else path
+
+
 def open_dataset(spec: str, **options: Any) -> Dataset:
     """Opens a dataset and checks that it is complete. Nothing is downloaded.
 
@@ -117,22 +134,19 @@ def open_dataset(spec: str, **options: Any) -> Dataset:
         there = os.path.lexists(os.path.expanduser(spec))  # noqa: PTH111  for names too long, or nobody's
         hint = f". Did you mean folder:{spec}, class folders of photographs?" if there else ""
         raise DatasetError(f"expected KIND:PATH with KIND one of {', '.join(KINDS)}; got {spec!r}{hint}")
-    if not path:
+    what = KINDS[kind].of
+    if not path and what != "path or nothing":
         raise DatasetError(f"{spec!r} has no path: say where the dataset lies, as in {kind}:/data/{kind}")
     read = KINDS[kind].read
-    known = list(inspect.signature(read).parameters)[1:]
-    unknown = sorted(set(options) - set(known))
+    parameters = list(inspect.signature(read).parameters.values())[1:]
+    known = [each.name for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    unknown = sorted(set(options) - set(known)) if len(known) == len(parameters) else []
     if unknown:
         can = f"its options are {', '.join(known)}" if known else "it has none"
         raise DatasetError(f"the {kind} dataset has no option {', '.join(map(repr, unknown))}: {can}")
-    check_local(path, f"a {kind} dataset", DatasetError)
-    root = Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser raises for the home of nobody known
-    if not os.path.exists(root):  # noqa: PTH110  Path.exists raises for a name that is too long
-        raise DatasetError(
-            f"there is no {kind} dataset at {root}: the path doesn't exist (nothing is downloaded)"
-        )
+    given = path if what == "dataset" else _existing(kind, path) if path else None
     try:
-        dataset = read(root, **options)
+        dataset = read(given, **options)
     except (VitcamError, OSError, MemoryError):
         raise
     except Exception as error:
@@ -144,3 +158,13 @@ def open_dataset(spec: str, **options: Any) -> Dataset:
             f"the {kind} dataset is read as a {type(dataset).__name__}: expected a vitcam.evaluation.Dataset"
         )
     return dataset
+
+
+def _existing(kind: str, path: str) -> Path:
+    check_local(path, f"a {kind} dataset", DatasetError)
+    root = Path(os.path.expanduser(path))  # noqa: PTH111  Path.expanduser raises for the home of nobody known
+    if not os.path.exists(root):  # noqa: PTH110  Path.exists raises for a name that is too long
+        raise DatasetError(
+            f"there is no {kind} dataset at {root}: the path doesn't exist (nothing is downloaded)"
+        )
+    return root
