@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from torch import Tensor
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.measure import Task
+from vitcam.evaluation.randomising import Twin
 from vitcam.evaluation.rows import Row
 from vitcam.evaluation.settings import RunSettings
 from vitcam.explaining import Explanation
@@ -55,6 +57,11 @@ class RunJob:
             self.model.preprocessing,
             with_truth=task == "localization",
         )
+
+    @cached_property
+    def twin(self) -> Twin:
+        """The model with weights that may be drawn anew: it is copied once, when that is first asked for."""
+        return Twin(self.model.module, self.settings.seed)
 
     def tensor(self, items: Sequence[Item]) -> Float[Tensor, "batch 3 height width"]:
         """The model's input for a batch, on its device."""

@@ -1,8 +1,8 @@
-"""Rows of both tasks: does a method find the object, and does the prediction hang on what it points at?"""
+"""Rows of all tasks: does a method find the object, does the prediction hang on what it points at, is it sane?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
 import torch
@@ -14,7 +14,9 @@ from vitcam.evaluation.cases import LocalizationCase, PerturbationCase, measured
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.job import RunJob, maps_of
 from vitcam.evaluation.loading import Item
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.rows import Row
+from vitcam.evaluation.sanity_case import SanityCase, explained
 from vitcam.explaining import compare
 
 
@@ -90,3 +92,39 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
         row |= {name: values[place] for name, values in numbers.items()}
         rows.append(row | {"heatmap": heat[place]})
     return rows
+
+
+def sanity_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
+    """One row per image and method, for the predicted class, right or wrong."""
+    images, methods, precision = job.tensor(items), job.settings.methods, job.settings.precision
+    maps, targets = explained(job.model.module, methods, images, None, precision)
+    case = SanityCase(
+        job.model.module,
+        methods,
+        images,
+        maps.heatmaps,
+        maps.on_grid,
+        targets.repeat(len(methods)),
+        maps.logits,
+        job.model.multi_label,
+        precision,
+        job.settings.seed,
+        job.twin,
+    )
+    numbers = measured(job.settings.measures_of("sanity"), case)
+    heat = maps.heatmaps.cpu().numpy()
+    rows = []
+    for place, (method, i) in enumerate(product(methods, range(len(items)))):
+        predicted = int(targets[i])
+        row = job.row("sanity", items[i], method, predicted, predicted)
+        row |= {name: values[place] for name, values in numbers.items()}
+        rows.append(row | {"heatmap": heat[place]})
+    return rows
+
+
+ROWS: Mapping[Task, Callable[[Sequence[Item], RunJob], list[Row]]] = {
+    "localization": localization_rows,
+    "perturbation": perturbation_rows,
+    "sanity": sanity_rows,
+}
+"""By task."""

@@ -15,7 +15,7 @@ from torch import nn
 from vitcam.errors import MethodError, RunError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import digest_of
-from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape, Task
+from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape, Task, tasks_of
 from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
@@ -47,7 +47,7 @@ class RunSettings:
         limit: how many photographs; None for all.
         batch_size: photographs that go through the model at once.
         precision: of the forward passes.
-        seed: of what ``limit`` draws, of ROAD's noise and of the bootstrap.
+        seed: of what ``limit`` draws, of the noise and the weights that tests draw, and of the bootstrap.
         tests: names of the tests to be run; () for all of the protocol.
     """
 
@@ -75,7 +75,7 @@ class RunSettings:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return TASKS if self.task == "all" else (self.task,)
+        return tasks_of(self.task)
 
     def tests_of(self, task: Task) -> tuple[str, ...]:
         return protocol_tests(self.protocol, self.tasks, self.tests)[task]

@@ -207,7 +207,8 @@ def finding(table: ScoreTable, rows: Sequence[ScoreRow]) -> str:
     best = max(rows, key=lambda row: table.measure.sign * row.estimate.mean)
     named = f"{best.method}, a control," if is_control(best.method) else best.method
     mean, interval = figures.plain(best.estimate.mean), figures.interval(best.estimate)
-    start = f"{named} has the highest {table.measure.title}, {mean} ({interval})"
+    extreme = "lowest" if table.measure.sign < 0 else "highest"
+    start = f"{named} has the {extreme} {table.measure.title}, {mean} ({interval})"
     if len(rows) == 1:
         return f"{start}; it is the only method."
     if not best.leads:
