@@ -65,6 +65,11 @@ class Twin:
                 ) from error
         return self._copy
 
+    @property
+    def untouched(self) -> bool:
+        """Whether no weight has been drawn yet."""
+        return not self._stages
+
     def stages(self, images: Float[Tensor, "batch 3 height width"]) -> list[tuple[str, ...]]:
         """The names of the parameters that are randomised together, from the head down."""
         if not self._stages:

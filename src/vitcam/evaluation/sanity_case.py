@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vitcam.errors import ModelError
 from vitcam.evaluation.job import maps_of
 from vitcam.evaluation.metrics.maps import pixel_maps
+from vitcam.evaluation.metrics.noise import uniform_neighbours
 from vitcam.evaluation.randomising import Twin
 from vitcam.explaining import compare
 from vitcam.recording import Precision
+
+NEIGHBOURS = 5
+"""Images around each image that robustness is measured with."""
+
+RADIUS = 0.2
+"""How far each of their values may be from the image's, in the unit of the normalised images."""
+
+
+_TOLERANCE = 1e-2
+"""Of a copy's logits, as a share of their range: rounding in bf16."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,21 @@ class Maps:
     heatmaps: Float[Tensor, "heatmaps rows columns"]
     on_grid: Float[Tensor, "heatmaps grid_rows grid_columns"]
     logits: Float[Tensor, "images classes"] | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Images that differ a little from a case's, and their maps of the same classes.
+
+    Attributes:
+        images: what the model is given.
+        on_grid: their maps where the patches are, by all methods.
+        logits: of them; None if the model has none.
+    """
+
+    images: Float[Tensor, "neighbours images 3 height width"] = field(repr=False)
+    on_grid: Float[Tensor, "neighbours heatmaps grid_rows grid_columns"]
+    logits: Float[Tensor, "neighbours images classes"] | None
 
 
 def explained(
@@ -138,8 +165,50 @@ class SanityCase:
         Args:
             stages: which, counted from the head down to ``len(case.twin.stages(case.images)) - 1``; None for all.
         """
+        if self.twin.untouched:
+            self._check_twin()
         every = range(len(self.twin.stages(self.images)))
         return self.twin.randomised(self.images, every if stages is None else stages)
+
+    def _check_twin(self) -> None:
+        """Makes sure that a copy answers as the model does, before its weights change.
+
+        It is looked into for that, so that what is found out about its structure is found out of trained weights.
+        """
+        answers = self.explain(model=self.twin.copy).logits
+        if self.logits is None or answers is None:
+            return
+        spread = (self.logits.amax() - self.logits.amin()).item()
+        if not torch.allclose(answers.float(), self.logits.float(), rtol=0, atol=_TOLERANCE * spread):
+            raise ModelError(
+                f"a copy of {type(self.model).__name__} answers otherwise than the model itself, so that maps of a "
+                "copy with other weights say nothing about it. Choose with --test what needs no other weights"
+            )
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """``NEIGHBOURS`` images around each image, drawn uniformly within ``RADIUS``, and their maps."""
+        images = uniform_neighbours(self.images, NEIGHBOURS, RADIUS, self.seed)
+        found = [self.explain(each) for each in images]
+        logits = [maps.logits for maps in found if maps.logits is not None]
+        on_grid = torch.stack([maps.on_grid for maps in found])
+        return Neighbours(images, on_grid, torch.stack(logits) if logits else None)
+
+    @cached_property
+    def masked(self) -> Float[Tensor, "heatmaps height width"]:
+        """The map of each image seen through its heatmap, by the same method and of the same class, as ``pixels``."""
+        parts = [(method, self.of_method(method)) for method in self.methods]
+        maps = [self.explain(self.through(part), methods=[method]).heatmaps for method, part in parts]
+        return self.in_pixels(torch.cat(maps))
+
+    def through(self, heatmaps: slice) -> Float[Tensor, "some 3 height width"]:
+        """Images seen through heatmaps: the model's input times the heatmap in 0..1, so that what is cold is grey."""
+        places = torch.arange(len(self.heatmaps))[heatmaps] % len(self.images)
+        return self.images[places] * self.pixels[heatmaps].unsqueeze(1)
+
+    def with_maps(self, maps: Maps) -> SanityCase:
+        """The case of other heatmaps."""
+        return replace(self, heatmaps=maps.heatmaps, on_grid=maps.on_grid)
 
     @cached_property
     def randomly(self) -> Maps:
