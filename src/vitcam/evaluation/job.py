@@ -79,21 +79,29 @@ class RunJob:
 
     def row(self, task: Task, item: Item, method: str, target: int, predicted: int) -> Row:
         """A row without its numbers. An image's prediction is correct if it is a class that is in it."""
-        label = item.labels.get(target, next(iter(item.labels.values())))
+        label = item.labels.get(target)
         return {
             "task": task,
             "image": item.id,
             "method": method,
             "target": target,
             "class_name": self.class_name(target, label),
-            "label": label,
+            "label": next(iter(item.labels.values()), None) if label is None else label,
             "predicted": predicted,
             "correct": predicted in item.labels,
             "error": None,
             **item.made_from._asdict(),
         }
 
-    def class_name(self, target: int, label: int) -> str:
-        """The model's name for a class, or else the dataset's."""
-        names = self.model.class_names
-        return names[target] if names else self.dataset.classes[label].name
+    def class_name(self, target: int, label: int | None) -> str:
+        """The model's name for a class, or else the dataset's; its number where neither has one.
+
+        Args:
+            target: the model's class.
+            label: the dataset's, if it is known; else the first that is the model's class.
+        """
+        if self.model.class_names:
+            return self.model.class_names[target]
+        if label is None and target in self.model_indices:
+            label = self.model_indices.index(target)
+        return f"class {target}" if label is None else self.dataset.classes[label].name

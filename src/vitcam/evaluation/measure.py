@@ -15,6 +15,9 @@ TASKS: tuple[Task, ...] = ("localization", "perturbation", "sanity")
 ALL: tuple[Task, ...] = ("localization", "perturbation")
 """What "all" means: what the paper's tables show. Sanity costs more, and is asked for by its name."""
 
+CONTROLS = ("random", "center")
+"""The methods that know nothing of the model, and run along with all others."""
+
 Protocol = Literal["paper", "vitcam"]
 PROTOCOLS: tuple[Protocol, ...] = ("paper", "vitcam")
 
@@ -44,6 +47,8 @@ class Number:
         note: a further sentence.
         protocols: those that store it; () for all of its measure's.
         together: how all rows together give it, or ``module:object`` that says so; None for a column.
+        unmoved: of a similarity, what a method doesn't depend on if it is 1: the end of a sentence with which reports
+            begin then, "The maps of … stay the same …". See ``unmoved``.
 
     Example:
         >>> Number("area", "Hot area", "How much of the map is hot.", better="lower").sign
@@ -60,6 +65,7 @@ class Number:
     note: str = ""
     protocols: tuple[Protocol, ...] = ()
     together: Together | str | None = None
+    unmoved: str = ""
 
     @property
     def sign(self) -> int:

@@ -47,7 +47,9 @@ class Plan:
         return [list(self.indices[start : start + size]) for start in range(0, len(self.indices), size)]
 
 
-def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int) -> Plan:
+def make_plan(
+    dataset: Dataset, match: ClassMatch, limit: int | None, seed: int, *, any_class: bool = False
+) -> Plan:
     """Chooses the photographs whose class the model knows.
 
     Args:
@@ -55,6 +57,7 @@ def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int)
         match: of the dataset's classes with the model's.
         limit: how many; they are drawn from the whole dataset, since its order may be by class.
         seed: of the draw.
+        any_class: whether photographs whose class it doesn't know are chosen, too.
 
     Raises:
         RunError: there are none.
@@ -71,7 +74,7 @@ def make_plan(dataset: Dataset, match: ClassMatch, limit: int | None, seed: int)
         except DatasetError as error:  # becomes a row with this error when its turn comes
             chosen[index] = digest_of(str(error).encode())
             continue
-        if any(match.model_indices[label] is not None for label in sample.labels):
+        if any_class or any(match.model_indices[label] is not None for label in sample.labels):
             chosen[index] = annotation
             masks = masks or sample.segmentation is not None
             boxes = boxes or bool(sample.boxes)

@@ -25,7 +25,7 @@ from vitcam.evaluation.protocol import not_measured, protocol_preprocessing, usu
 from vitcam.evaluation.settings import RunSettings, check_same, describe_run, with_controls
 from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, verify_photographs
 from vitcam.evaluation.store import RunFolder
-from vitcam.evaluation.summary import problems, summarize
+from vitcam.evaluation.summary import problems, summarize, unmoved_of
 from vitcam.evaluation.work import Storing, pending_batches, run_batches
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.device import on_device
@@ -166,7 +166,7 @@ def evaluate(
         dataset = data if isinstance(data, Dataset) else torch_dataset(data, **(data_options or {}))
     loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)
     match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, _logits(loaded))
-    plan = make_plan(dataset, match, limit, seed)
+    plan = make_plan(dataset, match, limit, seed, any_class="sanity" in settings.tasks)
     if "localization" in settings.tasks:
         plan.check_located(dataset)
     _tell_beginning(tell, dataset, match, plan)
@@ -209,6 +209,8 @@ def evaluate(
         if numbers["images"]:
             for sentence in not_measured(settings.tests_of(each), numbers):
                 tell(sentence)
+        for sentence in unmoved_of(each, summary[each]):
+            tell(sentence)
     wrong = problems(rows)
     for sentence in wrong:
         tell(sentence)

@@ -12,7 +12,11 @@ _ADEBAYO, _HEDSTROEM, _AGARWAL, _POPPI = (
 )
 
 
-def _similar(prefix: str, title: str, whose: str, source: str) -> tuple[Number, Number]:
+_WEIGHTS = "when the model's weights are drawn anew: they say nothing about what it has learned"
+_CLASS = "for another class: they don't say why the model chose this one"
+
+
+def _similar(prefix: str, title: str, whose: str, source: str, unmoved: str) -> tuple[Number, Number]:
     """How alike a map is to one that it should be unlike; small tables show SSIM alone."""
     return tuple(  # type: ignore[return-value]  # of two, as there are two kinds
         Number(
@@ -23,6 +27,7 @@ def _similar(prefix: str, title: str, whose: str, source: str) -> tuple[Number, 
             "−1 to 1",
             f"{title} {kind}" if key == "ssim" else None,
             source,
+            unmoved=unmoved,
         )
         for key, kind, name in (("ssim", "SSIM", "SSIM"), ("rank", "rank corr.", "Spearman's correlation"))
     )
@@ -53,12 +58,14 @@ SANITY = (
                 "Cascade",
                 "after the weights from the head down to a layer were drawn anew; the mean over depths",
                 _ADEBAYO,
+                _WEIGHTS,
             ),
             *_similar(
                 "layerwise",
                 "Layer by layer",
                 "after the weights of some layers alone were drawn anew; the mean over depths",
                 _ADEBAYO,
+                _WEIGHTS,
             ),
         ),
         (
@@ -93,6 +100,7 @@ SANITY = (
             "Smooth",
             "after all weights were drawn anew, both averaged over noisy versions of the image (sMPRT)",
             _HEDSTROEM,
+            _WEIGHTS,
         ),
         protocols=_OURS,
     ),
@@ -100,7 +108,9 @@ SANITY = (
         "random-logit",
         "sanity",
         f"{_METRICS}.random_logit:measured",
-        _similar("other_class", "Other class", "of another class, drawn at random", "arXiv 1912.09818"),
+        _similar(
+            "other_class", "Other class", "of another class, drawn at random", "arXiv 1912.09818", _CLASS
+        ),
         protocols=_OURS,
         absent="the model has no other class",
     ),

@@ -15,7 +15,7 @@ from torch import nn
 from vitcam.errors import MethodError, RunError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import digest_of
-from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape, Task, tasks_of
+from vitcam.evaluation.measure import CONTROLS, PROTOCOLS, TASKS, Measure, Protocol, Shape, Task, tasks_of
 from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
@@ -23,8 +23,6 @@ from vitcam.evaluation.store import FORMAT
 from vitcam.methods import canonical_name, find_method
 from vitcam.models import LoadedModel
 from vitcam.recording import Precision
-
-CONTROLS = ("random", "center")
 
 # What isn't compared between the command that began a run and the one that goes on with it: the same photographs
 # may lie elsewhere, the machine isn't a setting, and the last two follow from settings that are compared.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vitcam.errors import ReportError
 from vitcam.evaluation.columns import main_number
-from vitcam.evaluation.measure import TASKS, Number, Task
+from vitcam.evaluation.measure import CONTROLS, TASKS, Number, Task
 from vitcam.evaluation.statistics import RESAMPLES
 from vitcam.report import charts, figures
 from vitcam.report.about import COUNTS, facts, in_a_line
@@ -23,6 +23,7 @@ from vitcam.report.plane import Plane, planes
 from vitcam.report.run import Run
 from vitcam.report.scores import read_scores
 from vitcam.report.tables import ScoreRow, ScoreTable
+from vitcam.report.unmoved import unmoved
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -60,6 +61,7 @@ def report_page(runs: Sequence[Run], tables: Sequence[ScoreTable]) -> str:
     return environment.get_template("page.html").render(
         runs=runs,
         several_runs=len(runs) > 1,
+        unmoved=unmoved(tables),
         gaps=[(run, gap) for run in runs for gap in run.gaps],
         methods=methods,
         styles=series_styles(methods, tables[0].reference),
