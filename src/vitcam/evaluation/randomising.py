@@ -35,6 +35,9 @@ class Twin:
         model: that is copied, when it is first needed.
         seed: of the draws. Each parameter has draws of its own, whatever else is drawn.
 
+    Attributes:
+        checked: whether somebody has made sure that the copy answers as the model does.
+
     Example:
         >>> twin = Twin(model, seed=0)
         >>> fully_random = twin.randomised(images, range(len(twin.stages(images))))
@@ -47,6 +50,7 @@ class Twin:
         self._copy: nn.Module | None = None
         self._stages: list[tuple[str, ...]] = []
         self._random: set[int] = set()
+        self.checked = False
 
     @property
     def copy(self) -> nn.Module:
@@ -64,11 +68,6 @@ class Twin:
                     f"({error}). Choose with --test what needs no other weights"
                 ) from error
         return self._copy
-
-    @property
-    def untouched(self) -> bool:
-        """Whether no weight has been drawn yet."""
-        return not self._stages
 
     def stages(self, images: Float[Tensor, "batch 3 height width"]) -> list[tuple[str, ...]]:
         """The names of the parameters that are randomised together, from the head down."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -159,16 +159,25 @@ class SanityCase:
         )
         return maps
 
-    def random_model(self, stages: Sequence[int] | None = None) -> nn.Module:
+    def random_model(self, stages: Collection[int] | None = None) -> nn.Module:
         """The model with some of its layers' weights drawn anew; the next call gives the same one other weights.
 
         Args:
-            stages: which, counted from the head down to ``len(case.twin.stages(case.images)) - 1``; None for all.
+            stages: which, counted from the head down to ``case.stages - 1``; None for all.
         """
-        if self.twin.untouched:
+        return self.twin.randomised(self.images, range(self.stages) if stages is None else stages)
+
+    @property
+    def stages(self) -> int:
+        """In how many steps the model's layers are randomised.
+
+        Raises:
+            ModelError: the model can't be copied, or a copy answers otherwise.
+        """
+        if not self.twin.checked:
             self._check_twin()
-        every = range(len(self.twin.stages(self.images)))
-        return self.twin.randomised(self.images, every if stages is None else stages)
+            self.twin.checked = True
+        return len(self.twin.stages(self.images))
 
     def _check_twin(self) -> None:
         """Makes sure that a copy answers as the model does, before its weights change.

@@ -36,7 +36,7 @@ def randomisation_curves(case: SanityCase) -> dict[str, Float[Tensor, "heatmaps 
     Raises:
         ModelError: the model can't be copied.
     """
-    count = len(case.twin.stages(case.images))
+    count = case.stages
     head = similarities(case, case.explain(model=case.random_model([0])))
     cascade, layerwise = [head], [head]
     for deepest in range(1, count - 1):
