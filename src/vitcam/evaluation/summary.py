@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from vitcam.evaluation.columns import numbers_of, numbers_together
+from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
+from vitcam.evaluation.measures import measures_of
 from vitcam.evaluation.statistics import intervals_of
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.sums import Sums, sum_up
@@ -59,7 +60,8 @@ def unmoved_of(task: Task, methods: Mapping[str, Mapping[str, Any]]) -> list[str
     return unmoved_sentences(
         [
             (number, by_method)
-            for number in numbers_of(task, next(iter(methods.values())))
+            for measure in measures_of(task)
+            for number in measure.numbers
             if (by_method := {name: of[number.key] for name, of in methods.items() if number.key in of})
         ]
     )
