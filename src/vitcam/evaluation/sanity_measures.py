@@ -231,7 +231,7 @@ SANITY = (
                 source=_POPPI,
             ),
             Number(
-                "area",
+                "map_area",
                 "Area",
                 "Mean of the map in 0..1, which ADCC calls complexity.",
                 "lower",

@@ -37,13 +37,13 @@ def test_equals_a_naive_version(case):
         assert found["average_drop"][k].item() == pytest.approx(drop, abs=1e-4)
         assert found["average_increase"][k].item() == (masked > whole)
         assert found["coherency"][k].item() == pytest.approx(coherent, abs=1e-4)
-        assert found["area"][k].item() == pytest.approx(area, abs=1e-5)
+        assert found["map_area"][k].item() == pytest.approx(area, abs=1e-5)
         expected = 3 / (1 / coherent + 1 / (1 - area) + 1 / (1 - drop))
         assert found["adcc"][k].item() == pytest.approx(expected, abs=1e-4)
     curves = road_curves(case.model, case.images, sane.heatmaps, sane.targets, (20, 40, 60, 80), seed=0)
     for k, value in enumerate(measured_arcc(sane)["arcc"].tolist()):
         road = (curves.lerf[k] - curves.morf[k]).mean().clamp(0, 1).item()
-        parts = (found["coherency"][k].item(), 1 - found["area"][k].item(), road)
+        parts = (found["coherency"][k].item(), 1 - found["map_area"][k].item(), road)
         assert value == pytest.approx(3 / sum(1 / (part + 1e-12) for part in parts), abs=1e-5)
 
 

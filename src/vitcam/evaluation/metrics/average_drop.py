@@ -144,7 +144,7 @@ def measured(case: SanityCase) -> Numbers:
         "average_drop": drop,
         "average_increase": average_increase(whole, masked),
         "coherency": coherent,
-        "area": area,
+        "map_area": area,
     }
 
 
