@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vitcam.errors import ReportError
 from vitcam.evaluation.columns import main_number
-from vitcam.evaluation.measure import CONTROLS, TASKS, Number, Task
+from vitcam.evaluation.measure import TASKS, Number, Task
 from vitcam.evaluation.statistics import RESAMPLES
 from vitcam.report import charts, figures
 from vitcam.report.about import COUNTS, facts, in_a_line
