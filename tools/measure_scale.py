@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from vitcam.evaluation.measure import TASKS, Shape, Task
+from vitcam.evaluation.measure import ALL, Shape, Task
 from vitcam.evaluation.protocol import Protocol
 from vitcam.evaluation.rows import COLUMNS
 from vitcam.evaluation.store import RunFolder
@@ -105,7 +105,7 @@ def write(folder: Path, images: int, protocol: Protocol) -> str:
         json.dumps({"format": 1, "task": "all", "methods": METHODS, "images": images})
     )
     files = 0
-    for task in TASKS:
+    for task in ALL:
         for start in range(0, images, AT_ONCE):
             run.append(made_up(task, range(start, min(start + AT_ONCE, images)), protocol))
             files += 1
@@ -135,7 +135,7 @@ def resume(folder: Path, images: int, protocol: Protocol) -> str:
     started = time.perf_counter()
     rows = run.stored_rows
     verified = time.perf_counter() - started
-    done = {task: len(set(rows.of(task).filter("scored")["image"])) for task in TASKS}
+    done = {task: len(set(rows.of(task).filter("scored")["image"])) for task in ALL}
     return f"{done} done; {verified:.1f} of the seconds verified digests"
 
 
@@ -144,7 +144,7 @@ def summary(folder: Path, images: int, protocol: Protocol) -> str:
     from vitcam.evaluation.summary import summarize
 
     run = RunFolder(folder / "run")
-    found = summarize(run.stored_rows, TASKS, METHODS, 0, 0)
+    found = summarize(run.stored_rows, ALL, METHODS, 0, 0)
     run.write_summary(found)
     counted = found["localization"]["agcam"]
     return f"{counted['images']:,} scored, {counted['skipped_wrong']:,} predicted wrong"
@@ -214,7 +214,7 @@ def made_up(task: Task, images: range, protocol: Protocol) -> pl.DataFrame:
 @cache
 def numbers_of(task: Task, protocol: Protocol) -> pl.DataFrame:
     """The columns of ``AT_ONCE`` photographs that don't say which they are."""
-    random = np.random.default_rng(TASKS.index(task))
+    random = np.random.default_rng(ALL.index(task))
     count = AT_ONCE * len(METHODS)
     columns = {}
     for name, shape in columns_of(task, protocol).items():

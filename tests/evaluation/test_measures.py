@@ -21,11 +21,12 @@ from vitcam.cli.evaluate import _print_summary
 from vitcam.cli.program import program
 from vitcam.evaluation import Dataset, RunError, Sample, evaluate
 from vitcam.evaluation.datasets import DatasetClass
-from vitcam.evaluation.measure import TASKS, Curve, Measure, Number
+from vitcam.evaluation.measure import ALL, TASKS, Curve, Measure, Number
 from vitcam.evaluation.measures import MEASURES, measures_of
 from vitcam.evaluation.protocol import not_measured
 from vitcam.report import as_csv, as_latex, as_markdown, read_runs, report_page, score_tables
-from vitcam.report.text import _latex, _markdown
+from vitcam.report.latex import _latex
+from vitcam.report.text import _markdown
 
 DOCS, TOOLS = (Path(__file__).parents[2] / name for name in ("docs", "tools"))
 
@@ -77,14 +78,17 @@ def run(tmp_path_factory):
         model = miniature.make_model()
         settings = {"protocol": "vitcam", "batch_size": 6, "workers": 0, "steps": 3}
         summary = evaluate("all", dataset(), model, ["agcam"], folder, **settings)
+        sane = tmp_path_factory.mktemp("sanity") / "run"
+        summary |= evaluate("sanity", dataset(), model, ["agcam"], sane, limit=6, **settings)
         console = Console(file=io.StringIO(), width=400)
         for task in TASKS:
             _print_summary(console, task, summary[task])
-        runs = read_runs([folder])
+        runs = read_runs([folder, sane])
         tables = score_tables(runs)
-        arguments = ["report", str(folder), "--no-html"]
+        arguments = ["report", str(folder), str(sane), "--no-html"]
         yield {
             "summary": summary,
+            "names": dict.fromkeys(ALL, str(folder)) | {"sanity": str(sane)},
             "evaluate's table": console.file.getvalue(),
             "report's tables": CliRunner().invoke(program, arguments, env={"COLUMNS": "400"}).output,
             "page": report_page(runs, tables),
@@ -107,13 +111,12 @@ def test_a_declared_measure_is_computed_and_shown_everywhere(run, name):
         assert np.isfinite(numbers[number.key])
         for place, text in (
             ("report's tables", number.title),
-            ("report's tables", number.meaning),
             ("page", escape(number.title)),
             ("page", escape(number.meaning)),
             ("LaTeX", _latex(number.title)),
             ("LaTeX", _latex(number.meaning)),
             ("Markdown", _markdown(number.title)),
-            ("CSV", f"run,{measure.task},{number.key},agcam,"),
+            ("CSV", f"{run['names'][measure.task]},{measure.task},{number.key},agcam,"),
             ("documentation", f"| `{name}` | `{number.key}` | {number.title} | {number.better} |"),
         ):
             shown = " ".join(run[place].split()) if place == "report's tables" else run[place]  # it wraps
@@ -145,6 +148,7 @@ def test_declarations_are_consistent():
     assert {task: measures_of(task)[0].name for task in TASKS} == {
         "localization": "iou",
         "perturbation": "abpc",
+        "sanity": measures_of("sanity")[0].name,
     }
 
 

@@ -42,6 +42,7 @@ class Task(str, Enum):
 
     LOCALIZATION = "localization"
     PERTURBATION = "perturbation"
+    SANITY = "sanity"
     ALL = "all"
 
 
@@ -54,7 +55,10 @@ class ProtocolName(str, Enum):
 
 def evaluate(
     task: Annotated[
-        Task, typer.Argument(help="Which rows: does it find the object, is it faithful, or both.")
+        Task,
+        typer.Argument(
+            help="Which rows: does it find the object, is it faithful, or both (all); does it pass sanity checks."
+        ),
     ],
     data: DataSpec,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="The run's folder.")],
@@ -70,9 +74,12 @@ def evaluate(
         ),
     ] = None,
     protocol: Annotated[
-        ProtocolName,
-        typer.Option(help="paper: to the pixel. vitcam: masks, swept thresholds, all perturbation tests."),
-    ] = ProtocolName.PAPER,
+        ProtocolName | None,
+        typer.Option(
+            show_default="paper; vitcam for sanity",
+            help="paper: to the pixel. vitcam: masks, swept thresholds, all perturbation and sanity tests.",
+        ),
+    ] = None,
     test: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,7 +100,8 @@ def evaluate(
     batch_size: BatchSize = 8,
     precision: PrecisionOption = Precision.FP32,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Of --limit's draw, ROAD's noise and the intervals.")
+        int,
+        typer.Option(metavar="N", min=0, help="Of all draws: --limit's, noise, weights, and the intervals."),
     ] = 0,
     workers: Annotated[
         int | None,
@@ -160,7 +168,8 @@ def evaluate(
     """Measure explanation methods on a dataset: the paper's tables, resumable.
 
     `localization` explains the predicted class and compares with boxes or masks; `perturbation` explains the
-    ground-truth class and removes what the heatmap calls important. RUN gets `run.json`, `rows/` (Parquet,
+    ground-truth class and removes what the heatmap calls important; `sanity` asks whether maps depend on the
+    model, the class and the image, and on nothing else. RUN gets `run.json`, `rows/` (Parquet,
     one row per image, method and target), `gallery/` (small pictures for `vitcam report`) and
     `summary.json`. Interrupted, even killed, the same command goes on where it was. Photographs that can't be
     used are reported and skipped, and the exit status is then 1.
@@ -177,7 +186,7 @@ def evaluate(
             model,
             method or ["agcam"],
             output,
-            protocol=protocol.value,
+            protocol=None if protocol is None else protocol.value,
             tests=test or (),
             threshold=threshold,
             limit=limit,

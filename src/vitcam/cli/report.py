@@ -116,9 +116,12 @@ def _print_tables(
 ) -> None:
     from vitcam.report.listing import as_grids, overviews
     from vitcam.report.text import LEGEND
+    from vitcam.report.unmoved import unmoved
 
     text = io.StringIO()
     console = stdout() if output is None else PrintableConsole(file=text, width=PIPED_WIDTH, markup=False)
+    for name, sentence in unmoved(tables):
+        console.print(f"{name}: {sentence}", style="yellow", soft_wrap=True)
     for run in runs:
         for gap in run.gaps:
             console.print(f"{run.name}: {gap}", style="yellow", soft_wrap=True)

@@ -16,6 +16,7 @@ from vitcam.errors import RunError, VitcamError, is_out_of_memory
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.measure import Measure, resolved
 from vitcam.evaluation.measures import MEASURES
+from vitcam.evaluation.sanity_case import SanityCase
 from vitcam.evaluation.times import MEASURE, timed
 from vitcam.recording import Precision
 from vitcam.types import Box
@@ -126,7 +127,10 @@ class PerturbationCase:
         return replace(self, heatmaps=self.on_grid)
 
 
-def measured(measures: Iterable[Measure], case: LocalizationCase | PerturbationCase) -> dict[str, list[Any]]:
+AnyCase = LocalizationCase | PerturbationCase | SanityCase
+
+
+def measured(measures: Iterable[Measure], case: AnyCase) -> dict[str, list[Any]]:
     """The numbers of all measures, by column.
 
     Raises:
@@ -145,7 +149,7 @@ def measured(measures: Iterable[Measure], case: LocalizationCase | PerturbationC
     return numbers
 
 
-def _computed(measure: Measure, case: LocalizationCase | PerturbationCase) -> Any:
+def _computed(measure: Measure, case: AnyCase) -> Any:
     compute = resolved(measure.compute)
     if MEASURES.is_ours(measure):
         return compute(case)

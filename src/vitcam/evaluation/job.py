@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.measure import Task
+from vitcam.evaluation.randomising import Twin
 from vitcam.evaluation.rows import ORACLE, Row
-from vitcam.evaluation.settings import RunSettings
-from vitcam.explaining import Explanation
+from vitcam.evaluation.settings import RunSettings, in_full_precision
+from vitcam.explaining import Explanation, compare
 from vitcam.models import LoadedModel
+from vitcam.recording import Precision
 
 
 def maps_of(explanation: Explanation) -> Float[Tensor, "batch targets rows columns"]:
@@ -25,6 +28,23 @@ def maps_of(explanation: Explanation) -> Float[Tensor, "batch targets rows colum
     Where patches cover a part of the image only, they are laid over it first, in pixels.
     """
     return explanation.heatmaps if explanation.region is None else explanation.upsampled(normalize=False)
+
+
+def compared(
+    model: nn.Module,
+    images: Float[Tensor, "images 3 height width"],
+    methods: Sequence[str],
+    targets: Int[Tensor, "images 1"] | None,
+    precision: Precision,
+) -> dict[str, Explanation]:
+    """What methods say, by method; those that compute in a precision of their own do so, of the same classes."""
+    own = in_full_precision(methods, precision)
+    found = dict(
+        compare(model, images, [each for each in methods if each not in own], targets, precision=precision)
+    )
+    if own:
+        found |= compare(model, images, own, next(iter(found.values())).targets)
+    return {method: found[method] for method in methods}
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,11 @@ class RunJob:
             where_known=task != "localization",
         )
 
+    @cached_property
+    def twin(self) -> Twin:
+        """The model with weights that may be drawn anew: it is copied once, when that is first asked for."""
+        return Twin(self.model.module, self.settings.seed)
+
     def tensor(self, items: Sequence[Item]) -> Float[Tensor, "batch 3 height width"]:
         """The model's input for a batch, on its device."""
         device = next(self.model.module.parameters()).device
@@ -73,22 +98,29 @@ class RunJob:
 
     def row(self, task: Task, item: Item, method: str, target: int, predicted: int) -> Row:
         """A row without its numbers. An image's prediction is correct if it is a class that is in it."""
-        first = next(iter(item.labels.values())) if item.whole is None else item.whole.label
-        label = item.labels.get(target, first)
+        label = item.labels.get(target) if item.whole is None else item.labels.get(target, item.whole.label)
         return {
             "task": task,
             "image": item.id,
             "method": method,
             "target": target,
             "class_name": self.class_name(target, label),
-            "label": label,
+            "label": next(iter(item.labels.values()), None) if label is None else label,
             "predicted": predicted,
             "correct": predicted in item.labels,
             "error": None,
             **item.made_from._asdict(),
         }
 
-    def class_name(self, target: int, label: int) -> str:
-        """The model's name for a class, or else the dataset's."""
-        names = self.model.class_names
-        return names[target] if names else self.dataset.classes[label].name
+    def class_name(self, target: int, label: int | None) -> str:
+        """The model's name for a class, or else the dataset's; its number where neither has one.
+
+        Args:
+            target: the model's class.
+            label: the dataset's, if it is known; else the first that is the model's class.
+        """
+        if self.model.class_names:
+            return self.model.class_names[target]
+        if label is None and target in self.model_indices:
+            label = self.model_indices.index(target)
+        return f"class {target}" if label is None else self.dataset.classes[label].name

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from vitcam.evaluation.together import Together
 
-Task = Literal["localization", "perturbation"]
-TASKS: tuple[Task, ...] = ("localization", "perturbation")
+Task = Literal["localization", "perturbation", "sanity"]
+TASKS: tuple[Task, ...] = ("localization", "perturbation", "sanity")
+ALL: tuple[Task, ...] = ("localization", "perturbation")
+"""What "all" means: what the paper's tables show. Sanity costs more, and is asked for by its name."""
+
+CONTROLS = ("random", "center", "oracle")
+"""The methods that know nothing of the model, and run along with all others."""
 
 Protocol = Literal["paper", "vitcam"]
 PROTOCOLS: tuple[Protocol, ...] = ("paper", "vitcam")
 
 Direction = Literal["higher", "lower"]
-Axis = Literal["thresholds", "fractions"]
+Axis = Literal["thresholds", "fractions", "depth"]
 
 Shape = Literal["number", "curve"]
 """What stands in a column: a float, or a list of floats. Null where a row has none."""
@@ -42,6 +47,8 @@ class Number:
         note: a further sentence.
         protocols: those that store it; () for all of its measure's.
         together: how all rows together give it, or ``module:object`` that says so; None for a column.
+        unmoved: of a similarity, what a method doesn't depend on if it is 1: the end of a sentence with which reports
+            begin then, "The maps of … stay the same …". See ``unmoved``.
 
     Example:
         >>> Number("area", "Hot area", "How much of the map is hot.", better="lower").sign
@@ -58,6 +65,7 @@ class Number:
     note: str = ""
     protocols: tuple[Protocol, ...] = ()
     together: Together | str | None = None
+    unmoved: str = ""
 
     @property
     def sign(self) -> int:
@@ -80,7 +88,7 @@ class Curve:
         plot: title of the plot that it is drawn in, with others of the same plot; "" if it isn't drawn.
         panel: its own title in there.
         unit: what runs upwards.
-        axis: what runs to the right, as ``run.json`` calls it.
+        axis: what runs to the right, as ``run.json`` calls it; "depth" in even steps to 1, which no run says.
         axis_title: the same for people.
 
     Example:
@@ -103,8 +111,8 @@ class Measure:
     Attributes:
         name: what ``--test`` calls it.
         task: whose explanations it measures, which decides what ``compute`` is given.
-        compute: from a ``LocalizationCase`` or a ``PerturbationCase`` to numbers by column; or ``module:function``,
-            which is imported when it is needed. No numbers at all where it isn't defined.
+        compute: from a ``LocalizationCase``, a ``PerturbationCase`` or a ``SanityCase`` to numbers by column; or
+            ``module:function``, which is imported when it is needed. No numbers at all where it isn't defined.
         numbers: what matters most first.
         curves: the columns that are curves.
         protocols: those that it is a part of; else it is computed when asked for by name.
@@ -150,6 +158,16 @@ class Measure:
         order = list(self.columns)
         shown = [number for number in self.numbers if number.short is not None]
         return sorted(shown, key=lambda number: order.index(number.key) if number.key in order else -1)
+
+
+def tasks_of(asked: Task | Literal["all"]) -> tuple[Task, ...]:
+    """The tasks that are meant by a name.
+
+    Example:
+        >>> tasks_of("all"), tasks_of("sanity")
+        (('localization', 'perturbation'), ('sanity',))
+    """
+    return ALL if asked == "all" else (asked,)
 
 
 def resolved(reference: Any) -> Any:

@@ -9,6 +9,7 @@ from vitcam.errors import RunError
 from vitcam.evaluation.localization_measures import LOCALIZATION
 from vitcam.evaluation.measure import TASKS, Measure, Task
 from vitcam.evaluation.perturbation_measures import PERTURBATION
+from vitcam.evaluation.sanity_measures import SANITY
 from vitcam.registry import Registry, is_reference
 
 
@@ -36,7 +37,7 @@ def _as_measure(name: str, measure: Any) -> Measure:
 MEASURES: Registry[Measure] = Registry(
     "measure",
     "vitcam.measures",
-    {measure.name: measure for measure in (*LOCALIZATION, *PERTURBATION)},
+    {measure.name: measure for measure in (*LOCALIZATION, *PERTURBATION, *SANITY)},
     _as_measure,
     RunError,
 )

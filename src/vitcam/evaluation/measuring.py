@@ -1,8 +1,8 @@
-"""Rows of both tasks: does a method find the object, and does the prediction hang on what it points at?"""
+"""Rows of all tasks: does a method find the object, does the prediction hang on what it points at, is it sane?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 from vitcam.errors import ModelError
 from vitcam.evaluation.cases import LocalizationCase, PerturbationCase, measured
 from vitcam.evaluation.ground_truth import Truth
-from vitcam.evaluation.job import RunJob, maps_of
+from vitcam.evaluation.job import RunJob, compared, maps_of
 from vitcam.evaluation.loading import Item
+from vitcam.evaluation.measure import Task
 from vitcam.evaluation.oracle import oracle_maps
 from vitcam.evaluation.rows import ORACLE, Row
+from vitcam.evaluation.sanity_case import SanityCase, explained
 from vitcam.evaluation.times import EXPLAINING, timed
 from vitcam.explaining import Explanation, compare
 
@@ -28,7 +30,9 @@ def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     that the class is explained in any case. ``correct`` says whether a row counts.
     """
     entries, targets = _entries(items, job)
-    explanations = _explained(job, job.tensor([items[i] for i in entries]), targets)
+    settings, images = job.settings, job.tensor([items[i] for i in entries])
+    with timed(EXPLAINING):
+        explanations = compared(job.model.module, images, settings.explained_by, targets, settings.precision)
     first = next(iter(explanations.values()))
     explained, predicted = first.targets[:, 0].tolist(), _predicted(first)
     truths = [_truth(items[i], target) for i, target in zip(entries, explained, strict=True)]
@@ -50,20 +54,6 @@ def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
                 row["heatmap"] = maps[method][place[k]].numpy()
             rows.append(row)
     return rows
-
-
-def _explained(
-    job: RunJob, images: Float[Tensor, "batch 3 height width"], targets: Int[Tensor, "batch 1"] | None
-) -> dict[str, Explanation]:
-    """By method, of a class; those that compute in a precision of their own do so, of the same class."""
-    module, settings = job.model.module, job.settings
-    own = [method for method in settings.explained_by if method in settings.in_full_precision]
-    others = [method for method in settings.explained_by if method not in own]
-    with timed(EXPLAINING):
-        found = dict(compare(module, images, others, targets, precision=settings.precision))
-        if own:
-            found |= compare(module, images, own, next(iter(found.values())).targets)
-    return {method: found[method] for method in settings.explained_by}
 
 
 def _entries(items: Sequence[Item], job: RunJob) -> tuple[list[int], Int[Tensor, "entries 1"] | None]:
@@ -137,3 +127,40 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
         row |= {name: values[place] for name, values in numbers.items()}
         rows.append(row | {"heatmap": heat[place]})
     return rows
+
+
+def sanity_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
+    """One row per image and method, for the predicted class, right or wrong."""
+    images, methods, precision = job.tensor(items), job.settings.explained_by, job.settings.precision
+    with timed(EXPLAINING):
+        maps, targets = explained(job.model.module, methods, images, None, precision)
+    case = SanityCase(
+        job.model.module,
+        methods,
+        images,
+        maps.heatmaps,
+        maps.on_grid,
+        targets.repeat(len(methods)),
+        maps.logits,
+        job.model.multi_label,
+        precision,
+        job.settings.seed,
+        job.twin,
+    )
+    numbers = measured(job.settings.measures_of("sanity"), case)
+    heat = maps.heatmaps.cpu().numpy()
+    rows = []
+    for place, (method, i) in enumerate(product(methods, range(len(items)))):
+        predicted = int(targets[i])
+        row = job.row("sanity", items[i], method, predicted, predicted)
+        row |= {name: values[place] for name, values in numbers.items()}
+        rows.append(row | {"heatmap": heat[place]})
+    return rows
+
+
+ROWS: Mapping[Task, Callable[[Sequence[Item], RunJob], list[Row]]] = {
+    "localization": localization_rows,
+    "perturbation": perturbation_rows,
+    "sanity": sanity_rows,
+}
+"""By task."""

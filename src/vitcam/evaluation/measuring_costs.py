@@ -12,6 +12,7 @@ import torch
 from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.plan import Plan
+from vitcam.evaluation.settings import in_full_precision
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.explaining import compare
 from vitcam.recording import Precision
@@ -47,7 +48,7 @@ def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> 
     for turn in range(ROUNDS):
         for method, times in samples.items():
             start = time.perf_counter()
-            exact = method in job.settings.in_full_precision
+            exact = bool(in_full_precision([method], job.settings.precision))
             precision: Precision = "fp32" if exact else job.settings.precision
             maps = compare(job.model.module, images, [method], precision=precision)
             maps[method].heatmaps.cpu()  # waits for the device

@@ -69,8 +69,8 @@ def make_plan(
         match: of the dataset's classes with the model's.
         limit: how many; they are drawn from the whole dataset, since its order may be by class.
         seed: of the draw.
-        tasks: of the run. Localization alone of a dataset whose predicted class is explained, whether it is right or
-            not, needs no class that the model knows.
+        tasks: of the run. Sanity needs no class that the model knows, nor does localization alone of a dataset
+            whose predicted class is explained, whether it is right or not.
 
     Raises:
         RunError: there are none.
@@ -78,7 +78,7 @@ def make_plan(
     order = range(len(dataset)) if limit is None else np.random.default_rng(seed).permutation(len(dataset))
     chosen: dict[int, str] = {}
     unmatched, masks, boxes = 0, False, False
-    any_class = dataset.explained == "any" and tuple(tasks) == ("localization",)
+    any_class = "sanity" in tasks or (dataset.explained == "any" and tuple(tasks) == ("localization",))
     for index in map(int, order):
         if len(chosen) == limit:
             break

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from vitcam.errors import RunError
-from vitcam.evaluation.measure import PROTOCOLS, Protocol, Task
+from vitcam.evaluation.measure import PROTOCOLS, Protocol, Task, tasks_of
 from vitcam.evaluation.measures import MEASURES, measures_of
 from vitcam.models import Preprocessing
 from vitcam.registry import is_reference
@@ -15,6 +16,16 @@ from vitcam.registry import is_reference
 def tests_in(protocol: Protocol, task: Task) -> tuple[str, ...]:
     """What a protocol measures in a task: names of measures."""
     return tuple(each.name for each in measures_of(task) if protocol in each.protocols)
+
+
+def usual_protocol(task: Task | Literal["all"]) -> Protocol:
+    """The protocol of a task where none was asked for: the paper's, or vitcam's own where the paper has no tests.
+
+    Example:
+        >>> usual_protocol("all"), usual_protocol("sanity")
+        ('paper', 'vitcam')
+    """
+    return "paper" if any(tests_in("paper", each) for each in tasks_of(task)) else "vitcam"
 
 
 def protocol_tests(
@@ -39,6 +50,12 @@ def protocol_tests(
             MEASURES.find(name)
     present = {task: tests_in(protocol, task) for task in tasks}
     if not asked:
+        for task in tasks:
+            if not present[task]:
+                others = [name for name in PROTOCOLS if tests_in(name, task)]
+                raise RunError(
+                    f"the {protocol} protocol has no tests of the {task} task: --protocol {others[0]} has them"
+                )
         return present
     for task in tasks:  # what is in no protocol can be asked for in any
         present[task] += tuple(

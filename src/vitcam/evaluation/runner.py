@@ -20,12 +20,12 @@ from vitcam.evaluation.lock import locked
 from vitcam.evaluation.measure import Protocol, Task
 from vitcam.evaluation.measuring_costs import measure_costs
 from vitcam.evaluation.plan import Plan, make_plan
-from vitcam.evaluation.protocol import not_measured, protocol_preprocessing
+from vitcam.evaluation.protocol import not_measured, protocol_preprocessing, usual_protocol
 from vitcam.evaluation.settings import RunSettings, check_same, describe_run, with_controls
 from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, verify_photographs
 from vitcam.evaluation.stopping import Limits, Shares
 from vitcam.evaluation.store import RunFolder
-from vitcam.evaluation.summary import problems, summarize
+from vitcam.evaluation.summary import problems, summarize, unmoved_of
 from vitcam.evaluation.sure import fitted
 from vitcam.evaluation.task import Progress, is_shuffled, run_task
 from vitcam.evaluation.work import Storing
@@ -42,7 +42,7 @@ def evaluate(
     methods: Sequence[str],
     output: str | Path,
     *,
-    protocol: Protocol = "paper",
+    protocol: Protocol | None = None,
     tests: Sequence[str] = (),
     threshold: float = 0.5,
     limit: int | None = None,
@@ -72,10 +72,11 @@ def evaluate(
 
     ``localization`` explains the predicted class; images predicted wrong are counted and left out. Of datasets that
     say so (``Dataset.explained``; mosaics do) it explains every class that is in an image, whatever is predicted.
-    ``perturbation`` explains and scores the ground-truth class of all images.
+    ``perturbation`` explains and scores the ground-truth class of all images. ``sanity`` explains the predicted class
+    of all images, right or wrong, and explains it again under noise and with weights that were drawn anew.
 
     Args:
-        task: "localization", "perturbation" or "all".
+        task: "localization", "perturbation", "sanity", or "all" for the first two.
         data: ``KIND:PATH`` as for ``open_dataset``, or a dataset; a ``torch.utils.data.Dataset`` of (image, label),
             or of (image, label, boxes or mask), too: see ``vitcam.evaluation.datasets.torch_dataset``.
         model: a specification as for ``load_model``, or a loaded model. One that is asked about texts (CLIP)
@@ -83,7 +84,8 @@ def evaluate(
         methods: names, with options in brackets.
         output: the run's folder.
         protocol: "paper" (arXiv 2402.04563, to the pixel), or "vitcam": the model's own preprocessing, masks
-            where there are any, thresholds swept, all perturbation tests.
+            where there are any, thresholds swept, all perturbation and all sanity tests. None for the paper's where
+            it has tests of the task, which it hasn't of ``sanity``.
         tests: which of the protocol's tests are run, such as ["road", "saco"] (``measures.MEASURES``); none for
             all.
         threshold: above which a heatmap's pixels count, in 0..1.
@@ -93,8 +95,8 @@ def evaluate(
         precision: of the forward passes: "fp32", "bf16" or "fp16". In ``perturbation`` those of perturbed images;
             maps are computed in fp32. In ``localization``, of maps, except of methods that compute in a precision of
             their own (lrp, attnlrp). Both is said.
-        seed: of what ``limit`` draws, of a random order, of ROAD's noise and of the bootstrap; the control ``random``
-            has its own.
+        seed: of what ``limit`` draws, of a random order, of the noise and the weights that tests draw, and of the
+            bootstrap; the control ``random`` has its own.
         workers: threads that read photographs ahead; on a cluster, tasks at a time on it (0: as many as
             it has room for).
         device: such as "cuda" or "auto"; None for where the model is. The workers of a cluster take the GPU
@@ -134,6 +136,7 @@ def evaluate(
         >>> list(summary["localization"]["agcam"])
         ['images', 'skipped_wrong', 'unreadable', 'unmatched', 'pixel_accuracy', 'iou', ...]
     """
+    protocol = protocol or usual_protocol(task)
     settings = RunSettings(
         task,
         protocol,
@@ -212,6 +215,8 @@ def evaluate(
         if numbers["images"]:
             for sentence in not_measured(settings.tests_of(each), numbers):
                 tell(sentence)
+        for sentence in unmoved_of(each, summary[each]):
+            tell(sentence)
     wrong = problems(rows)
     for sentence in wrong:
         tell(sentence)

@@ -15,7 +15,7 @@ from torch import nn
 from vitcam.errors import MethodError, RunError
 from vitcam.evaluation.datasets import ClassMatch, Dataset
 from vitcam.evaluation.datasets.digests import digest_of
-from vitcam.evaluation.measure import PROTOCOLS, TASKS, Measure, Protocol, Shape, Task
+from vitcam.evaluation.measure import CONTROLS, PROTOCOLS, TASKS, Measure, Protocol, Shape, Task, tasks_of
 from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
@@ -24,8 +24,6 @@ from vitcam.evaluation.store import FORMAT
 from vitcam.methods import canonical_name, find_method
 from vitcam.models import LoadedModel
 from vitcam.recording import Precision
-
-CONTROLS = ("random", "center")
 
 RANDOM = "random"
 """The order in which runs measure that may stop early; others keep the dataset's, and don't note it."""
@@ -51,7 +49,7 @@ class RunSettings:
         limit: how many photographs; None for all.
         batch_size: photographs that go through the model at once.
         precision: of the forward passes.
-        seed: of what ``limit`` draws, of ROAD's noise and of the bootstrap.
+        seed: of what ``limit`` draws, of the noise and the weights that tests draw, and of the bootstrap.
         tests: names of the tests to be run; () for all of the protocol.
     """
 
@@ -84,7 +82,7 @@ class RunSettings:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return TASKS if self.task == "all" else (self.task,)
+        return tasks_of(self.task)
 
     def tests_of(self, task: Task) -> tuple[str, ...]:
         return protocol_tests(self.protocol, self.tasks, self.tests)[task]
@@ -107,18 +105,12 @@ class RunSettings:
         }
 
     @property
-    def in_full_precision(self) -> tuple[str, ...]:
-        """The methods that compute in a precision of their own, where the others compute in a lower one."""
-        if self.precision == "fp32":
-            return ()
-        return tuple(name for name in self.explained_by if find_method(name)[0].computes_in)
-
-    @property
     def in_fp32(self) -> list[str]:
         """What is computed in fp32 where another precision is asked for, a sentence for each task."""
         sentences = []
-        if "localization" in self.tasks and self.in_full_precision:
-            names = ", ".join(self.in_full_precision)
+        own = in_full_precision(self.explained_by, self.precision)
+        if own and self.tasks != ("perturbation",):
+            names = ", ".join(own)
             sentences.append(f"Computed in their own precision instead of {self.precision}: {names}")
         if "perturbation" in self.tasks and self.precision != "fp32":
             sentences.append(f"Perturbed images are run in {self.precision}; their maps are computed in fp32")
@@ -134,6 +126,18 @@ class RunSettings:
         return tuple(step / self.steps for step in range(self.steps + 1))
 
 
+def in_full_precision(methods: Sequence[str], precision: Precision) -> tuple[str, ...]:
+    """The methods that compute in a precision of their own, where the others compute in a lower one.
+
+    Example:
+        >>> in_full_precision(["agcam", "lrp"], "bf16")
+        ('lrp',)
+    """
+    if precision == "fp32":
+        return ()
+    return tuple(name for name in methods if find_method(name)[0].computes_in)
+
+
 def with_controls(methods: Sequence[str], protocol: Protocol = "paper") -> tuple[str, ...]:
     """The canonical names of methods, each once, with the controls at the end.
 
@@ -147,7 +151,7 @@ def with_controls(methods: Sequence[str], protocol: Protocol = "paper") -> tuple
             f"methods must be a list of method names, such as ['agcam', 'rollout']; got {methods!r}"
         )
     asked = [name for name in methods if name != ORACLE]
-    names = [canonical_name(*find_method(name)) for name in (*asked, *CONTROLS)]
+    names = [canonical_name(*find_method(name)) for name in (*asked, *CONTROLS) if name != ORACLE]
     oracle = [ORACLE] if len(asked) < len(methods) or protocol == "vitcam" else []
     return tuple(dict.fromkeys([*names, *oracle]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,12 @@ import numpy as np
 from vitcam.evaluation.columns import numbers_together
 from vitcam.evaluation.frames import pl
 from vitcam.evaluation.measure import Task
+from vitcam.evaluation.measures import measures_of
 from vitcam.evaluation.rows import ORACLE
 from vitcam.evaluation.statistics import intervals_of
 from vitcam.evaluation.stored_rows import StoredRows
 from vitcam.evaluation.sums import Sums, sum_up
+from vitcam.evaluation.unmoved import unmoved_sentences
 
 
 def summarize(
@@ -46,6 +48,23 @@ def problems(rows: StoredRows, at_most: int = 5) -> list[str]:
     more = len(errors) - at_most
     return errors[:at_most].to_list() + (
         [f"… and {more} more, in the rows' column `error`"] if more > 0 else []
+    )
+
+
+def unmoved_of(task: Task, methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which methods' maps stay the same where they should change, in a sentence each.
+
+    Args:
+        task: whose summary.
+        methods: its numbers by method, as ``summarize`` gives them.
+    """
+    return unmoved_sentences(
+        [
+            (number, by_method)
+            for measure in measures_of(task)
+            for number in measure.numbers
+            if (by_method := {name: of[number.key] for name, of in methods.items() if number.key in of})
+        ]
     )
 
 

@@ -13,7 +13,7 @@ from vitcam.evaluation.gallery import Picture, pictures_frame, to_pictures
 from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.loading import Item, MadeFrom, Unreadable, load_batches
 from vitcam.evaluation.measure import Task
-from vitcam.evaluation.measuring import localization_rows, perturbation_rows
+from vitcam.evaluation.measuring import ROWS
 from vitcam.evaluation.rows import MADE_FROM, Row, failed_row, to_frame
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.times import PICTURES, STORING, WAITING, Times, timed
@@ -160,7 +160,7 @@ def batch_rows(batch: Sequence[Item | Unreadable], job: RunJob, task: Task) -> l
     items = [item for item in batch if isinstance(item, Item)]
     if not items:
         return failed
-    rows = localization_rows if task == "localization" else perturbation_rows
+    rows = ROWS[task]
     try:
         try:
             return failed + rows(items, job)

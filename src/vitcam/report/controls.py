@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-CONTROLS = ("random", "center", "oracle")
+from vitcam.evaluation.measure import CONTROLS
 
 
 def is_control(method: str) -> bool:

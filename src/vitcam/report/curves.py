@@ -78,7 +78,9 @@ def mean_curves(run: Run, task: Task, key: str, axis: Axis) -> dict[str, MeanCur
 
 
 def _places(settings: Mapping[str, Any], axis: Axis, points: int) -> Float[np.ndarray, " points"]:
-    """Where the points stand: as the run says, or in even steps between (ROAD) the ends, which it leaves out."""
+    """Where the points stand: as the run says; or in even steps, to the end (depth), or between the ends (ROAD)."""
+    if axis == "depth":
+        return np.arange(1, points + 1) / points
     stored = settings.get(axis, ())
     if len(stored) == points:
         return np.asarray(stored, dtype=np.float64)

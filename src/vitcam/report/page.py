@@ -23,6 +23,7 @@ from vitcam.report.plane import Plane, planes
 from vitcam.report.run import Run
 from vitcam.report.scores import read_scores
 from vitcam.report.tables import ScoreRow, ScoreTable
+from vitcam.report.unmoved import unmoved
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -60,6 +61,7 @@ def report_page(runs: Sequence[Run], tables: Sequence[ScoreTable]) -> str:
     return environment.get_template("page.html").render(
         runs=runs,
         several_runs=len(runs) > 1,
+        unmoved=unmoved(tables),
         gaps=[(run, gap) for run in runs for gap in run.gaps],
         methods=methods,
         styles=series_styles(methods, tables[0].reference),
@@ -207,7 +209,8 @@ def finding(table: ScoreTable, rows: Sequence[ScoreRow]) -> str:
     best = max(rows, key=lambda row: table.measure.sign * row.estimate.mean)
     named = f"{best.method}, a control," if is_control(best.method) else best.method
     mean, interval = figures.plain(best.estimate.mean), figures.interval(best.estimate)
-    start = f"{named} has the highest {table.measure.title}, {mean} ({interval})"
+    extreme = "lowest" if table.measure.sign < 0 else "highest"
+    start = f"{named} has the {extreme} {table.measure.title}, {mean} ({interval})"
     if len(rows) == 1:
         return f"{start}; it is the only method."
     if not best.leads:

@@ -12,7 +12,7 @@ from typing import Any
 from vitcam.errors import ReportError, RunError
 from vitcam.evaluation.costs import read_costs
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.measure import TASKS, Task
+from vitcam.evaluation.measure import TASKS, Task, tasks_of
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.stored_rows import StoredRows
 
@@ -87,12 +87,8 @@ class Run:
     def gaps(self) -> tuple[str, ...]:
         """What is missing because the run was interrupted, or is still going on; sentences for people."""
         asked = self.settings.get("task")
-        expected = TASKS if asked == "all" else (asked,)
-        gaps = [
-            f"The {task} task has no rows yet."
-            for task in expected
-            if task in TASKS and task not in self.tasks
-        ]
+        expected = tasks_of(asked) if asked in (*TASKS, "all") else ()
+        gaps = [f"The {task} task has no rows yet." for task in expected if task not in self.tasks]
         for task in self.tasks:
             counts = self.counts(task)
             if counts["done"] < counts["planned"]:

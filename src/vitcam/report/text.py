@@ -12,6 +12,7 @@ from vitcam.report.latex import latex_table, one_line
 from vitcam.report.listing import as_grids
 from vitcam.report.run import Run
 from vitcam.report.tables import ScoreTable
+from vitcam.report.unmoved import unmoved
 
 LEGEND = (
     "Means over explanations with bootstrap 95 % intervals; differences are paired, image by image; p of the "
@@ -42,7 +43,8 @@ def as_markdown(tables: Sequence[ScoreTable], runs: Sequence[Run]) -> str:
         | Method | IoU ↑ | 95 % interval | − agcam | 95 % interval | p |
         ...
     """
-    lines = [f"> {_markdown(run.name)}: {gap}\n" for run in runs for gap in run.gaps]
+    lines = [f"> {_markdown(run)}: {_markdown(sentence)}\n" for run, sentence in unmoved(tables)]
+    lines += [f"> {_markdown(run.name)}: {gap}\n" for run in runs for gap in run.gaps]
     task = None
     for grid in as_grids(tables, len(runs) > 1):
         if grid.task != task:
@@ -127,7 +129,8 @@ def as_latex(tables: Sequence[ScoreTable], runs: Sequence[Run], *, intervals: bo
         >>> as_latex(score_tables(runs), runs).splitlines()[0]
         '% \\\\usepackage{booktabs}'
     """
-    notes = [f"% {one_line(run.name)}: {gap}" for run in runs for gap in run.gaps]
+    notes = [f"% {one_line(run)}: {one_line(sentence)}" for run, sentence in unmoved(tables)]
+    notes += [f"% {one_line(run.name)}: {gap}" for run in runs for gap in run.gaps]
     blocks = [latex_table(grid, intervals) for grid in as_grids(tables, len(runs) > 1)]
     return "\n".join([r"% \usepackage{booktabs}", *notes, *blocks, f"% {LATEX_LEGEND}", ""])
 
