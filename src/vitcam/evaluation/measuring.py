@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitcam.errors import ModelError
+from vitcam.errors import MethodError, ModelError
 from vitcam.evaluation.cases import LocalizationCase, PerturbationCase, measured
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.job import RunJob, maps_of
@@ -67,6 +67,13 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
             f"{job.model.spec} returns no logits, so that no class has a probability to be followed"
         )
     predicted = logits.argmax(1).tolist()
+    grids = {name: tuple(one.heatmaps.shape[2:]) for name, one in explanations.items()}
+    if len(set(grids.values())) > 1:
+        said = ", ".join(f"{name} {rows}×{columns}" for name, (rows, columns) in grids.items())
+        raise MethodError(
+            f"methods in one run of the perturbation test must have maps on one patch grid; they have {said}. Give "
+            "those of another layer of a hierarchical model a run of their own"
+        )
     heatmaps, on_grid = (
         torch.cat([maps[:, 0] for maps in all_maps])
         for all_maps in zip(*((maps_of(one), one.heatmaps) for one in explanations.values()), strict=True)
