@@ -40,6 +40,8 @@ def e():
         multi_label=True,
         region=(0.1, 1 / 3, 20.0, 29.5),
         names=("a/cat.jpg", "", "c\udcff.png"),
+        versus=torch.tensor([[2, 2], [1, 0], [1, 1]]),
+        score="probability",
     )
     defaults = {each.name: each.default for each in fields(whole)}
     assert all(getattr(whole, name) != default for name, default in defaults.items() if name != "heatmaps"), (
@@ -99,7 +101,11 @@ def test_an_empty_slice_has_no_images_and_can_be_asked_for_all(e):
 def test_iteration_and_unpacking(e):
     first, second, third = e
     assert [one.names[0] for one in (first, second, third)] == list(e.names)
-    assert [one.label() for one in reversed(e)] == ["cat", "\udcff 猫", "<b>cup</b>, mug"]
+    assert [one.label() for one in reversed(replace(e, versus=None))] == [
+        "cat",
+        "\udcff 猫",
+        "<b>cup</b>, mug",
+    ]
 
 
 def test_there_is_no_such_image(e):
@@ -129,8 +135,10 @@ def test_slicing_opens_no_file(monkeypatch):
 
 
 def test_repr_is_one_line(e):
-    assert repr(e) == "Explanation(attention(layer=2), 3 images × 2 targets, maps of 2×3)"
-    assert repr(e[0]) == "Explanation(attention(layer=2), 1 image × 2 targets, maps of 2×3)"
+    asked = ", versus another class, of a probability"
+    assert repr(e) == f"Explanation(attention(layer=2), 3 images × 2 targets{asked}, maps of 2×3)"
+    plain = replace(e[0], versus=None, score="logit")
+    assert repr(plain) == "Explanation(attention(layer=2), 1 image × 2 targets, maps of 2×3)"
     elsewhere = replace(e, heatmaps=e.heatmaps.to("meta"))
     assert repr(elsewhere).endswith("maps of 2×3, on meta)")
 
@@ -187,7 +195,16 @@ def test_a_folder_gives_back_what_was_saved(e, tmp_path):
 
 @pytest.mark.parametrize("which", [slice(1, 2), slice(3, None)])
 def test_parts_and_gaps_are_kept(e, tmp_path, which):
-    some = replace(e[which], logits=None, class_names=None, region=None, names=(), multi_label=False)
+    some = replace(
+        e[which],
+        logits=None,
+        class_names=None,
+        region=None,
+        names=(),
+        multi_label=False,
+        versus=None,
+        score="logit",
+    )
     some.save(tmp_path)
     assert_same(vitcam.load(tmp_path), some)
 

@@ -41,7 +41,9 @@ def test_everything_that_the_manifest_names_is_there_and_nothing_else(run):
 
 def test_manifest_says_what_was_done(run):
     _, _, manifest = run
-    assert set(manifest) == {"format", "versions", "model", "methods", "precision", "threshold", "images"}
+    said = {"format", "versions", "model", "methods", "versus", "score", "precision", "threshold", "images"}
+    assert set(manifest) == said
+    assert (manifest["versus"], manifest["score"]) == (None, "logit")
     assert manifest["format"] == 1
     assert manifest["versions"]["vitcam"] == library.__version__
     assert manifest["versions"]["torch"] == torch.__version__.split("+")[0]
@@ -210,3 +212,34 @@ def test_order_of_the_manifest_is_that_of_the_photographs(vitcam, photos, tmp_pa
 
 def test_speed_is_told(run):
     assert re.search(r"are in \S+ \(\d+\.\d photographs/s\)$", run[0].stdout.strip())
+
+
+def test_one_class_versus_another(vitcam, photos, model, tmp_path):
+    asked = ("--target", "cat", "--versus", "cup", "--score", "probability", "--method", "gradcam++")
+    result = vitcam("explain", photos / "cat_and_cup.jpg", *asked, "--output", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["versus"] == {"index": model.class_index("cup"), "name": "cup"}
+    assert manifest["score"] == "probability"
+    (file,) = manifest["images"][0]["maps"].values()
+    maps = np.load(tmp_path / "out" / file)
+    expected = library.explain(
+        model, photos / "cat_and_cup.jpg", "gradcam++", ["cat"], versus="cup", score="probability"
+    )
+    np.testing.assert_allclose(maps, expected.heatmaps[0].numpy(), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--versus", "unicorn"], "unicorn"),
+        (["--versus", "top2"], "--versus names one class"),
+        (["--target", "cat", "--versus", "cat"], "versus is the class that is explained itself"),
+        (["--versus", "cat", "--method", "rollout"], "rollout gives the same map for every class"),
+        (["--score", "odds"], "odds"),
+    ],
+)
+def test_versus_and_score_that_can_not_be_meant(vitcam, photos, tmp_path, asked, message):
+    result = vitcam("explain", photos / "cup.jpg", *asked, "--output", tmp_path)
+    assert result.exit_code == 2
+    assert message in result.stderr

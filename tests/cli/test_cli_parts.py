@@ -97,7 +97,7 @@ def test_settings_reach_the_model(run, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "compare", spy)
     photo = photograph(tmp_path, "photo", (60, 40))
     list(explain_in_batches([photo], replace(run, compile=True, precision="bf16")))
-    assert given == {"compile": True, "precision": "bf16"}
+    assert given == {"compile": True, "precision": "bf16", "versus": None, "score": "logit"}
 
 
 def test_infinite_maps_fail_their_photograph_only(run, tmp_path):
@@ -129,7 +129,7 @@ def test_boxes_are_carried_into_the_photograph():
 
 
 def test_targets_by_name_synonym_and_index_each_once(tiny):
-    model, classes = choose_targets(tiny, ["cup", "tabby", "2"])
+    model, classes, _ = choose_targets(tiny, ["cup", "tabby", "2"])
     assert model is tiny
     assert classes == [2, 1]
 
@@ -159,7 +159,7 @@ def clip():
 
 
 def test_texts_are_the_classes_of_clip(clip, run, tmp_path):
-    model, classes = choose_targets(clip, ["a cat, sitting", "top5"])
+    model, classes, _ = choose_targets(clip, ["a cat, sitting", "top5"])
     assert classes == [0, 1]
     run = replace(run, model=model, targets=classes)
     (result,) = explain_in_batches([photograph(tmp_path, "photo", (60, 40))], run)

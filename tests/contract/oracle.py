@@ -106,8 +106,8 @@ def gae(model, images, score, start, pools, start_layer=0):
     return (start.double() @ (relevance - identity)).squeeze(1).float()
 
 
-def gradcam(model, images, score, norm, patches):
-    """ReLU of a norm's channels times their mean gradients, over patch tokens."""
+def cams(model, images, score, norm, patches):
+    """The CAM family at the output of a norm, over patch tokens, image by image."""
     kept = []
 
     def keep(module, args, output):
@@ -118,8 +118,40 @@ def gradcam(model, images, score, norm, patches):
     with torch.enable_grad():
         score(model(images)).sum().backward()
     handle.remove()
-    activation, gradient = kept[0].detach()[:, patches], kept[0].grad[:, patches]
-    return (gradient.mean(dim=1, keepdim=True) * activation).sum(dim=2).relu()
+    per_image = [
+        cams_of_one(*pair)
+        for pair in zip(kept[0].detach()[:, patches].double(), kept[0].grad[:, patches].double(), strict=True)
+    ]
+    return {name: torch.stack([each[name] for each in per_image]).float() for name in per_image[0]}
+
+
+def cams_of_one(a, g):
+    """From activations and gradients (patches, channels), as the papers' formulas read."""
+    sums = a.sum(0)
+    alpha = torch.where(g == 0, 0, g * g / (2 * g * g + g**3 * sums + 1e-6))
+    return {
+        "gradcam": (a @ g.mean(0)).relu(),
+        "gradcam++": (a @ (alpha * g.relu()).sum(0)).relu(),
+        "xgradcam": (a @ ((g * a).sum(0) / (sums + 1e-7))).relu(),
+        "layercam": (g.relu() * a).sum(1).relu(),
+        "hirescam": (g * a).sum(1),
+        "eigencam": largest_positive(principal(a)),
+        "eigengradcam": rising_with(principal(g * a), (g * a).sum(1)),
+        "gradcam(smooth='eigen')": rising_with(principal(a * g.mean(0)), a @ g.mean(0)).relu(),
+    }
+
+
+def principal(x):
+    centred = x - x.mean(0)
+    return centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]
+
+
+def largest_positive(component):
+    return component * component[component.abs().argmax()].sign()
+
+
+def rising_with(component, other):
+    return component * torch.corrcoef(torch.stack([component, other]))[0, 1].sign()
 
 
 def legrad(model, images, blocks, attention_index, head, patches, pools=False):

@@ -161,7 +161,10 @@ def in_turns(methods: Sequence[str]) -> list[list[str]]:
     for name in methods:
         method, options = find_method(name)
         need = method.needs(options)
-        if need is Need.NOTHING:  # it makes passes of its own
+        features = None if method.features is None else method.features(options)
+        if features is not None and features.gradient:
+            backward.setdefault(need | Need.BLOCK_NORM, []).append(name)
+        elif need is Need.NOTHING:  # it makes passes of its own
             alone.append([name])
         elif need in FORWARD_ONLY:
             forward.append(name)

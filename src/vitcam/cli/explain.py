@@ -20,6 +20,7 @@ from vitcam.cli.options import (
     ModelSpec,
     Precision,
     PrecisionOption,
+    ScoredBy,
     Threshold,
 )
 from vitcam.cli.terminal import complain, counted, progress_bar, stderr, stdout
@@ -66,6 +67,18 @@ def explain(
             '"a cat". Repeat it for several classes.',
         ),
     ] = None,
+    versus: Annotated[
+        str | None,
+        typer.Option(
+            "--versus",
+            metavar="CLASS",
+            show_default="no other",
+            help="Another class, whose score is taken away: why the one and not the other.",
+        ),
+    ] = None,
+    score: Annotated[
+        ScoredBy, typer.Option("--score", help="What a class is scored by, and is differentiated.")
+    ] = ScoredBy.LOGIT,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for panels, maps and manifest.json.")
     ] = Path("vitcam-output"),
@@ -97,6 +110,8 @@ def explain(
     be written. It is 2 when what was asked for doesn't exist: the model, the method, the class.
 
     Example: `vitcam explain cat.jpg holiday/ --target top3 --method agcam --method rollout`
+
+    Example: `vitcam explain cat_and_cup.jpg --target cat --versus cup`
     """
     from vitcam.cli.explaining.photographs import find_photographs
 
@@ -111,6 +126,8 @@ def explain(
     run = ExplainRun.prepared(
         model=model,
         targets=target or [],
+        versus=versus,
+        score=score.value,
         methods=method or ["agcam"],
         output=output,
         threshold=threshold if boxes else None,

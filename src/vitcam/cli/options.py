@@ -17,6 +17,13 @@ class Precision(str, Enum):
     FP16 = "fp16"
 
 
+class ScoredBy(str, Enum):
+    """What a class is scored by."""
+
+    LOGIT = "logit"
+    PROBABILITY = "probability"
+
+
 EMBEDDED = "embedded:photo"
 """The model that comes with vitcam."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 
+from vitcam.errors import MethodError
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.measure import Task
@@ -45,6 +46,21 @@ def compared(
     if own:
         found |= compare(model, images, own, next(iter(found.values())).targets)
     return {method: found[method] for method in methods}
+
+
+def check_one_grid(explanations: Mapping[str, Explanation]) -> None:
+    """Makes sure that the maps of all methods can be measured together.
+
+    Raises:
+        MethodError: they are on different patch grids.
+    """
+    grids = {name: tuple(one.heatmaps.shape[2:]) for name, one in explanations.items()}
+    if len(set(grids.values())) > 1:
+        said = ", ".join(f"{name} {rows}×{columns}" for name, (rows, columns) in grids.items())
+        raise MethodError(
+            "methods in one run of the perturbation or sanity test must have maps on one patch grid; they have "
+            f"{said}. Give those of another layer of a hierarchical model a run of their own"
+        )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from vitcam.errors import ModelError
 from vitcam.evaluation.cases import LocalizationCase, PerturbationCase, measured
 from vitcam.evaluation.ground_truth import Truth
-from vitcam.evaluation.job import RunJob, compared, maps_of
+from vitcam.evaluation.job import RunJob, check_one_grid, compared, maps_of
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.oracle import oracle_maps
@@ -100,6 +100,7 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
             f"{job.model.spec} returns no logits, so that no class has a probability to be followed"
         )
     predicted = logits.argmax(1).tolist()
+    check_one_grid(explanations)
     maps = {method: (maps_of(one)[:, 0], one.heatmaps[:, 0]) for method, one in explanations.items()}
     truths = [items[i].truths.get(target) for i, target in entries]
     if ORACLE in job.settings.methods and any(truth is not None for truth in truths):

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
-from vitcam.evaluation.job import compared, maps_of
+from vitcam.evaluation.job import check_one_grid, compared, maps_of
 from vitcam.evaluation.metrics.maps import pixel_maps
 from vitcam.evaluation.metrics.noise import uniform_neighbours
 from vitcam.evaluation.randomising import Twin
@@ -75,7 +75,9 @@ def explained(
         precision: of the forward pass.
     """
     wanted = None if targets is None else targets[:, None]
-    found = list(compared(model, images, methods, wanted, precision).values())
+    explanations = compared(model, images, methods, wanted, precision)
+    check_one_grid(explanations)
+    found = list(explanations.values())
     heatmaps, on_grid = (
         torch.cat([maps[:, 0] for maps in all_maps])
         for all_maps in zip(*((maps_of(one), one.heatmaps) for one in found), strict=True)

@@ -12,8 +12,9 @@ from torch import nn
 
 from vitcam.errors import ModelError, OneByOneError, TargetError
 from vitcam.explaining.arguments import MoreInputs, inputs_of, unpacked
+from vitcam.explaining.asked import Asked, Versus, score_of_asked
 from vitcam.explaining.inputs import Batch, Images, batches, listed
-from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable, score_of
+from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
 from vitcam.progress import Watcher, watched
@@ -35,6 +36,8 @@ def for_each_batch(
     inputs: MoreInputs = None,
     only_first: bool = False,
     progress: bool | Watcher = False,
+    versus: Versus = None,
+    score: str = "logit",
     **options: Any,
 ) -> list[Result]:
     """What ``use`` makes of the recording of each batch.
@@ -45,7 +48,7 @@ def for_each_batch(
         needs: what to record.
         inputs: further arguments of the model's forward; see :func:`vitcam.explain`.
         only_first: whether nothing is made of more than the first batch.
-        progress: see :func:`vitcam.explain`.
+        progress, versus, score: see :func:`vitcam.explain`.
         **options: of :func:`vitcam.recording.record`.
 
     Raises:
@@ -71,11 +74,12 @@ def for_each_batch(
     images = listed(images)
     total = len(images)
     if loaded is not None and loaded.promptable and (_is_prompts(targets) or not loaded.class_names):
-        loaded, targets = _with_prompts(loaded, targets, total)
+        loaded, targets, versus = _with_prompts(loaded, targets, versus, total)
         module = loaded.module
     class_index = None if loaded is None else loaded.class_index
     bound = inputs_of(module, name, [came_along, inputs or {}], total)
-    score_of(targets, total, class_index)  # what doesn't fit is said before any work is done
+    asked = Asked(targets, versus, score, multi_label=loaded is not None and loaded.multi_label)
+    score_of_asked(asked, total, class_index)  # what doesn't fit is said before any work is done
 
     results: list[Result] = []
     # Gradients are needed whatever the caller has switched off around this call.
@@ -87,8 +91,8 @@ def for_each_batch(
         watched(progress, "image") as tell,
     ):
         for batch in found:
-            score = partial(_score, targets, total, class_index)
-            for part, recording in _recorded(module, batch, score, needs, where, bound, options):
+            scored = partial(_score, asked, total, class_index)
+            for part, recording in _recorded(module, batch, scored, needs, where, bound, options):
                 with torch.autocast(where.type, enabled=False):  # the caller's, likewise
                     results.append(use(recording, part, loaded))
             tell(batch.start + len(batch.tensor), total)
@@ -132,16 +136,9 @@ def _recorded(
             yield single, recorded(single)
 
 
-def _score(targets: Targets, total: int, class_index: ClassIndex | None, batch: Batch) -> Score:
-    return score_of(_part(targets, batch, total), len(batch.tensor), class_index)
-
-
-def _part(targets: Targets, batch: Batch, total: int) -> Targets:
-    """The targets of the images of one batch."""
-    per_image = hasattr(targets, "__getitem__") and not isinstance(targets, str)
-    if total == 1 or not per_image or getattr(targets, "ndim", 1) == 0:
-        return targets
-    return targets[batch.start : batch.start + len(batch.tensor)]  # type: ignore[index]  # a sequence, as seen
+def _score(asked: Asked, total: int, class_index: ClassIndex | None, batch: Batch) -> Score:
+    count = len(batch.tensor)
+    return score_of_asked(asked.part(batch.start, count, total), count, class_index)
 
 
 def _is_prompts(targets: Targets) -> TypeGuard[str | Sequence[str]]:
@@ -150,12 +147,27 @@ def _is_prompts(targets: Targets) -> TypeGuard[str | Sequence[str]]:
     return isinstance(targets, Sequence) and bool(targets) and all(isinstance(one, str) for one in targets)
 
 
-def _with_prompts(loaded: LoadedModel, targets: Targets, images: int) -> tuple[LoadedModel, Targets]:
-    """A CLIP model whose classes are the prompts, all of which are explained for every image."""
+def _with_prompts(
+    loaded: LoadedModel, targets: Targets, versus: Versus, images: int
+) -> tuple[LoadedModel, Targets, Versus]:
+    """A CLIP model whose classes are the prompts, those that are targets explained for every image."""
     if not _is_prompts(targets):
         raise TargetError(
             f"{loaded.spec} has no classes of its own: give text prompts as targets, such as "
             f"targets=['a photo of a cat', 'a photo of a dog']; got {targets!r}"
         )
     prompts = [targets] if isinstance(targets, str) else list(targets)
-    return loaded.with_prompts(prompts), [list(range(len(prompts)))] * images
+    asked = [list(range(len(prompts)))] * images
+    if versus is None:
+        return loaded.with_prompts(prompts), asked, None
+    if not _is_prompts(versus) or (not isinstance(versus, str) and len(versus) not in (1, len(prompts))):
+        raise TargetError(
+            f"{loaded.spec} has no classes of its own: give a text prompt as versus, such as versus='a photo of a "
+            f"dog', or one for each of the targets; got {versus!r}"
+        )
+    others = [versus] if isinstance(versus, str) else list(versus)
+    every = list(dict.fromkeys([*prompts, *others]))
+    if len(set(prompts)) < len(prompts):
+        raise TargetError(f"with versus= each text prompt can be a target once; got {prompts!r}")
+    against = [[every.index(other) for other in others]] * images
+    return loaded.with_prompts(every), asked, against

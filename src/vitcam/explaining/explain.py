@@ -12,6 +12,7 @@ from PIL import Image
 
 from vitcam.errors import MethodError
 from vitcam.explaining.arguments import MoreInputs
+from vitcam.explaining.asked import Versus
 from vitcam.explaining.batches import AnyModel, for_each_batch
 from vitcam.explaining.explanation import Explanation, join
 from vitcam.explaining.figures import figure
@@ -19,7 +20,7 @@ from vitcam.explaining.inputs import Batch, Images
 from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
-from vitcam.methods import Method, canonical_name, compute_map, find_method
+from vitcam.methods import Method, canonical_name, compute_map, find_method, grid_of
 from vitcam.models.loaded import LoadedModel
 from vitcam.progress import Watcher
 from vitcam.recording import Need, Overrides, Precision, Recording
@@ -56,6 +57,8 @@ def explain(
     method: str = "agcam",
     targets: Targets = None,
     *,
+    versus: Versus = None,
+    score: str = "logit",
     inputs: MoreInputs = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
@@ -82,6 +85,12 @@ def explain(
         targets: what to explain: None (the predicted class of each image), a class index, a class name,
             ``"top5"``, a sequence, array or tensor (batch,) or (batch, targets), or a function from the model's
             output to scores (batch,) or (batch, targets). For a CLIP model, text prompts.
+        versus: another class, of which the score is taken away, so that the map says why the one and not the other: a
+            class index or name, a sequence or tensor of one for each image, or (batch, targets). For a CLIP model, a
+            text prompt.
+        score: what a class is scored by, and what is differentiated: its "logit"; or its "probability", the softmax
+            of the logits, or their sigmoid where an image can have several classes or there is a single logit. Where
+            the model is sure, probabilities hardly change, and their gradients may vanish.
         inputs: further arguments of the model's forward, by name: text ids, a second picture, switches such as
             ``{"interpolate_pos_encoding": True}``. Tensors and lists with as many rows as there are images belong to
             them, row by row; anything else is passed as it is.
@@ -110,6 +119,8 @@ def explain(
         >>> e = vitcam.explain(model, images, targets="top5")
         >>> e.heatmaps.shape
         torch.Size([8, 5, 14, 14])
+        >>> vitcam.explain(photo_model, photo, targets="cat", versus="cup").label()
+        'cat versus cup'
     """
     chosen = find_method(method, options)
     (explanation,) = _explain(
@@ -117,6 +128,8 @@ def explain(
         model,
         images,
         targets,
+        versus=versus,
+        score=score,
         batch_size=batch_size,
         device=device,
         precision=precision,
@@ -134,6 +147,8 @@ def compare(
     methods: Sequence[str],
     targets: Targets = None,
     *,
+    versus: Versus = None,
+    score: str = "logit",
     inputs: MoreInputs = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
@@ -148,8 +163,8 @@ def compare(
 
     Args:
         methods: names, with options in brackets: ``["agcam", "attention(layer=5)"]``.
-        model, images, targets, inputs, precision, batch_size, device, compile, grid, prefix, first_block, progress:
-            as for :func:`explain`.
+        model, images, targets, versus, score, inputs, precision, batch_size, device, compile, grid, prefix,
+            first_block, progress: as for :func:`explain`.
 
     Returns:
         From each method's canonical name to its explanation, in the order of ``methods``: a dictionary that draws
@@ -176,6 +191,8 @@ def compare(
         model,
         images,
         targets,
+        versus=versus,
+        score=score,
         batch_size=batch_size,
         device=device,
         precision=precision,
@@ -194,11 +211,20 @@ def _explain(
     targets: Targets,
     **options: Any,
 ) -> list[Explanation]:
+    if options["versus"] is not None and (
+        blind := [method.name for method, _ in methods if not method.class_specific]
+    ):
+        raise MethodError(
+            f"{blind[0]} gives the same map for every class, so that it can't say why one and not another: leave out "
+            "versus=, or take a method that is class-specific, such as agcam (see vitcam methods)"
+        )
+
     def explained(recording: Recording, batch: Batch, loaded: LoadedModel | None) -> list[Explanation]:
         return [_explanation(recording, *chosen, batch, loaded) for chosen in methods]
 
-    needs = reduce(Need.__or__, (method.needs(options) for method, options in methods))
-    parts = for_each_batch(explained, model, images, targets, needs, **options)
+    needs = reduce(Need.__or__, (method.needs(of_one) for method, of_one in methods))
+    features = [method.features(of_one) for method, of_one in methods if method.features is not None]
+    parts = for_each_batch(explained, model, images, targets, needs, features=features, **options)
     explanations = [join(of_one_method) for of_one_method in zip(*parts, strict=True)]
     photographs = explanations[0].photographs  # the same of all, and known to be
     return [replace(each, photographs=photographs) for each in explanations]
@@ -211,8 +237,9 @@ def _explanation(
     batch: Batch,
     loaded: LoadedModel | None,
 ) -> Explanation:
+    grid = grid_of(method, options, recording)
     return Explanation(
-        heatmaps=to_grid(compute_map(method, options, recording).float(), recording.layout.grid),
+        heatmaps=to_grid(compute_map(method, options, recording).float(), grid),
         targets=recording.targets,
         logits=recording.logits,
         method=canonical_name(method, options),
@@ -220,6 +247,8 @@ def _explanation(
         photographs=batch.photographs,
         class_names=loaded.class_names if loaded is not None else None,
         multi_label=loaded is not None and loaded.multi_label,
-        region=recording.layout.grid.region,
+        region=grid.region,
         names=batch.names,
+        versus=recording.versus,
+        score=recording.score.scale_name,
     )

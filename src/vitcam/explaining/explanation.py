@@ -52,6 +52,8 @@ class Explanation:
         region: (top, left, bottom, right), the part of what the model saw that the patches cover, in its pixels,
             where that isn't the whole of it; see :class:`vitcam.PatchGrid`. Maps are laid over this part.
         names: per image the path of its file, "" where it came from none; () if nothing is known of any.
+        versus: (batch, targets) int64, the classes whose scores were taken away from the targets'; None if none were.
+        score: what a class was scored by, "logit" or "probability".
 
     Example:
         >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
@@ -74,6 +76,8 @@ class Explanation:
     multi_label: bool = False
     region: tuple[float, float, float, float] | None = None
     names: tuple[str, ...] = field(default=(), metadata=PER_IMAGE)
+    versus: Int[Tensor, "batch targets"] | None = field(default=None, metadata=PER_IMAGE)
+    score: str = "logit"
 
     def __len__(self) -> int:
         """The number of images."""
@@ -103,10 +107,10 @@ class Explanation:
     def __repr__(self) -> str:
         images, targets, height, width = self.heatmaps.shape
         where = "" if self.heatmaps.device.type == "cpu" else f", on {self.heatmaps.device}"
-        return (
-            f"Explanation({self.method}, {_counted(images, 'image')} × {_counted(targets, 'target')}, "
-            f"maps of {height}×{width}{where})"
-        )
+        scored = "" if self.score == "logit" else f", of a {self.score}"
+        versus = "" if self.versus is None else ", versus another class"
+        counted = f"{_counted(images, 'image')} × {_counted(targets, 'target')}"
+        return f"Explanation({self.method}, {counted}{versus}{scored}, maps of {height}×{width}{where})"
 
     def _repr_html_(self) -> str:
         from vitcam.explaining.notebook import as_html
@@ -176,12 +180,19 @@ class Explanation:
         return to_probabilities(self.logits, self.multi_label)
 
     def label(self, i: int = 0, t: int = 0) -> str:
-        """The name of image ``i``'s target ``t``; its index where the model has no names."""
+        """The name of image ``i``'s target ``t``; its index where the model has no names.
+
+        With ``versus`` it is both, as in "cat versus cup".
+        """
         i, t = self._indices(i, t)
         target = int(self.targets[i, t])
         if target < 0:
             return f"score {t}"
-        return self.class_names[target] if self.class_names else f"class {target}"
+        own = self._class(target)
+        return own if self.versus is None else f"{own} versus {self._class(int(self.versus[i, t]))}"
+
+    def _class(self, index: int) -> str:
+        return self.class_names[index] if self.class_names else f"class {index}"
 
     def upsampled(
         self, size: tuple[int, int] | None = None, normalize: bool = True

@@ -59,6 +59,7 @@ def _drawn(shown: Shown) -> tuple[Image.Image, str]:
             each[:of_images],
             heatmaps=each.heatmaps[:of_images, :of_targets],
             targets=each.targets[:of_images, :of_targets],
+            versus=None if each.versus is None else each.versus[:of_images, :of_targets],
         )
         for name, each in by_name.items()
     }

@@ -207,6 +207,11 @@ def _check_fields(values: Mapping[str, Any], place: Path) -> None:
     needed = {name for name, each in known.items() if each.default is MISSING}
     if missing := needed - values.keys():
         raise StoredError(f"{place} is damaged: {min(missing)!r} is missing. Save the explanation again")
+    if (versus := values.get("versus")) is not None and versus.shape != values["targets"].shape:
+        raise StoredError(
+            f"{place} is damaged: its targets, {tuple(values['targets'].shape)}, and what they are compared with, "
+            f"{tuple(versus.shape)}, don't fit. Save the explanation again"
+        )
     images = values["heatmaps"].shape[:2]
     if values["heatmaps"].dim() != 4 or values["targets"].shape != images:
         raise StoredError(

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from vitcam.errors import MapError, MethodError, VitcamError, is_out_of_memory
 from vitcam.methods import (
+    ablationcam,
     agcam,
     attention,
     attnlrp,
     captum,
     controls,
+    eigencam,
+    finercam,
     gae,
     gradcam,
     gradsam,
@@ -29,8 +32,18 @@ from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import of_type
 from vitcam.recording import Layout, Recording
 from vitcam.registry import Registry
+from vitcam.types import PatchGrid
 
-__all__ = ["METHODS", "Method", "TokenMap", "canonical_name", "compute_map", "find_method", "obstacle_of"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "TokenMap",
+    "canonical_name",
+    "compute_map",
+    "find_method",
+    "grid_of",
+    "obstacle_of",
+]
 
 _OURS = (
     agcam.METHOD,
@@ -40,7 +53,10 @@ _OURS = (
     gae.METHOD,
     gradsam.METHOD,
     legrad.METHOD,
-    gradcam.METHOD,
+    *gradcam.METHODS,
+    *eigencam.METHODS,
+    *finercam.METHODS,
+    *ablationcam.METHODS,
     attnlrp.METHOD,
     *captum.METHODS,
     controls.RANDOM,
@@ -138,6 +154,19 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
     return sum(maps[1:], start=maps[0])
 
 
+def grid_of(method: Method, options: Mapping[str, Any], recording: Recording) -> PatchGrid:
+    """How the patches of a method's map lie over the image: those of its feature map, or the model's.
+
+    Example:
+        >>> from vitcam.recording import Need, Score, record
+        >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+        >>> grid_of(METHODS["agcam"], {}, record(model, images, score, Need.NOTHING))
+        PatchGrid(height=14, width=14, prefix=1, order=(), region=None)
+    """
+    found = None if method.features is None else recording.features.get(method.features(options))
+    return recording.layout.grid if found is None or found.grid is None else found.grid
+
+
 def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap:
     """What a method that isn't vitcam's computes; errors name it."""
     try:
@@ -146,7 +175,7 @@ def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap:
         if isinstance(error, VitcamError) or is_out_of_memory(error):
             raise
         raise MethodError(f"the method {method.name} failed: {type(error).__name__}: {error}") from error
-    expected = (*recording.targets.shape, recording.layout.grid.tokens)
+    expected = (*recording.targets.shape, grid_of(method, options, recording).tokens)
     if not isinstance(maps, Tensor) or tuple(maps.shape) != expected:
         given = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"type {type(maps).__name__}"
         raise MethodError(

@@ -59,7 +59,7 @@ def attnlrp(
     with recording.resumed() as model, torch.enable_grad(), full_precision, fast_linear():
         traced = trace(model, recording.images, attnlrp_rules(conv_gamma, linear_gamma, through_softmax))
         with at_least(torch.float32):
-            scores = recording.score.scorer(recording.targets)(traced.output)
+            scores = recording.scorer()(traced.output)
         maps = [
             patch_relevance(input_relevance(traced, scores[:, target]), recording.layout.grid)
             for target in range(scores.shape[1])

@@ -89,8 +89,8 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
         for index, (image, targets) in enumerate(zip(recording.images, recording.targets, strict=True)):
             for place, target in enumerate(targets.tolist()):
 
-                def scores(copies: Tensor, targets: Tensor = targets, place: int = place) -> Tensor:
-                    scorer = recording.score.scorer(targets.expand(len(copies), -1))
+                def scores(copies: Tensor, index: int = index, place: int = place) -> Tensor:
+                    scorer = recording.scorer(slice(index, index + 1), len(copies))
                     score: Tensor = scorer(model(copies))[:, place]
                     if torch.is_grad_enabled() and not score.requires_grad:
                         raise ModelError(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vitcam.errors import MethodError
@@ -16,7 +17,7 @@ from vitcam.methods.relevance.attention import AttentionLayer, per_image, softma
 from vitcam.methods.relevance.chefer import CHEFER, safe_divide
 from vitcam.methods.relevance.precise import at_least
 from vitcam.methods.relevance.tracing import Trace, trace
-from vitcam.recording import Need, Recording
+from vitcam.recording import Need, Recording, find_logits
 
 PRECISION = torch.float64
 """Of the forward pass. The residual rule R·a/(a + b) divides by values near 0 at which nothing less is enough."""
@@ -54,7 +55,8 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
 
     Raises:
         MethodError: there is no such layer, or the model uses an operation for which there is no rule, or writes
-            its attention out instead of calling torch's function, or the precision asked for isn't "fp32".
+            its attention out instead of calling torch's function, or the precision asked for isn't "fp32", or the
+            score is a difference of classes', whose relevance adds up to nothing.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -77,20 +79,19 @@ def lrp(recording: Recording, *, start_layer: int = 0) -> TokenMap:
     with recording.resumed() as model, torch.enable_grad(), torch.autocast(device.type, enabled=False):
         rows = []
         for start in starts:
-            images, targets = (each[start : start + step] for each in (recording.images, recording.targets))
+            some = slice(start, start + step)
             with recording.only(start, step):
-                rows.append(_rows(model, recording, images, targets, start_layer))
+                rows.append(_rows(model, recording, some, start_layer))
     return torch.cat(rows).float()[..., recording.layout.grid.patches]
 
 
 def _rows(
     model: nn.Module,
     recording: Recording,
-    images: Float[Tensor, "batch channels height width"],
-    targets: Int[Tensor, "batch targets"],
+    some: slice,
     start_layer: int,
 ) -> Float[Tensor, "batch targets tokens"]:
-    layout = recording.layout
+    layout, images = recording.layout, recording.images[some]
     is_read = [recording.pools or not call.pools for call in layout.layers[start_layer:]]
     head_row = torch.ones(len(images), 1, dtype=PRECISION, device=images.device)
     if not recording.pools:
@@ -99,13 +100,32 @@ def _rows(
     traced = trace(model, images, CHEFER, places[start_layer], PRECISION)
     traced = replace(traced, attentions=tuple(traced.attentions[place] for place in places))
     with at_least(PRECISION):  # a function may compute with tensors of its own
-        scores = recording.score.scorer(targets)(traced.output)
+        scores = recording.scorer(some)(traced.output)
+    _check_begins(scores, traced.output)
     rows = []
     for target in range(scores.shape[1]):
         layers = layer_relevances(traced, scores[:, target], start_layer)
         kept = [layer for layer, read in zip(layers, is_read, strict=True) if read]
         rows.append(transformer_attribution(kept, head_row))
     return torch.stack(rows, dim=1)
+
+
+def _check_begins(scores: Float[Tensor, "batch targets"], output: Any) -> None:
+    """Refuses scores whose relevance adds up to nothing at the logits: it is shared out in proportion to sums."""
+    logits = find_logits(output)
+    if logits is None or not (logits.requires_grad and scores.requires_grad):
+        return
+    for score in scores.unbind(dim=1):
+        (begun,) = torch.autograd.grad(score.sum(), logits, retain_graph=True, materialize_grads=True)
+        total, size = begun.sum(dim=1).abs(), begun.abs().sum(dim=1)
+        if not bool(((total < 1e-6 * size) & (size > 0)).any()):
+            continue
+        raise MethodError(
+            "lrp isn't defined for a score that is a difference of classes' (versus=, a probability by softmax, or a "
+            "function that takes logits away from others): the relevance that begins at the logits adds up to "
+            "nothing, and what its rules make of that is rounding. attnlrp and the methods of gradients explain such "
+            "scores"
+        )
 
 
 @dataclass(frozen=True)

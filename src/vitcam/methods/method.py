@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from vitcam.recording import Need
+from vitcam.recording import FeatureNeed, Need
 
 TokenMap = Float[Tensor, "batch targets patches"]
 
@@ -35,6 +35,7 @@ class Method:
         computes_in: the precision of its own passes, whatever the model's, so that it refuses any other; "" if it
             follows the one asked for.
         called: its name; "" for that of ``compute``.
+        features: from the options to the feature map that a recording must hold; None if it needs none.
 
     Example:
         >>> from vitcam.methods import METHODS
@@ -54,6 +55,7 @@ class Method:
     also_takes: Mapping[str, type] = field(default_factory=dict)
     computes_in: str = ""
     called: str = ""
+    features: Callable[[Mapping[str, Any]], FeatureNeed] | None = None
 
     @property
     def name(self) -> str:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from vitcam.recording.binding import Inputs
     from vitcam.recording.blocks import block_input
     from vitcam.recording.facts import Facts, facts_of
+    from vitcam.recording.features import FeatureNeed, Features
     from vitcam.recording.gradients import LayerGradients, refuse_in_place
     from vitcam.recording.head import Head
     from vitcam.recording.interception import Linear, intercept, multi_head_attention
     from vitcam.recording.layout import CallSite, Layout, Overrides, cells
-    from vitcam.recording.norm import BlockNorm
     from vitcam.recording.onednn import fast_linear, transposed_linear
     from vitcam.recording.preservation import preserved
     from vitcam.recording.recorder import record
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Attention",
     "AttentionCall",
-    "BlockNorm",
     "CallSite",
     "Facts",
+    "FeatureNeed",
+    "Features",
     "Head",
     "Inputs",
     "LayerGradients",
@@ -68,9 +69,10 @@ __getattr__, __dir__ = lazy_names(
     {
         "Attention": "vitcam.recording.attention",
         "AttentionCall": "vitcam.recording.attention",
-        "BlockNorm": "vitcam.recording.norm",
         "CallSite": "vitcam.recording.layout",
         "Facts": "vitcam.recording.facts",
+        "FeatureNeed": "vitcam.recording.features",
+        "Features": "vitcam.recording.features",
         "Head": "vitcam.recording.head",
         "Inputs": "vitcam.recording.binding",
         "LayerGradients": "vitcam.recording.gradients",

@@ -86,7 +86,7 @@ def why_unreached(model: nn.Module, run: Pass, scorer: Scorer) -> str:
             f"{name} runs attention layers without gradients itself (under torch.no_grad, as for a frozen "
             "backbone), so that none comes back to them. Freeze weights with requires_grad_(False) instead"
         )
-    reached = [*(layer.output for layer in run.layers), *([] if run.norm is None else [run.norm])]
+    reached = [*(layer.output for layer in run.layers), *run.features.values()]
     if any(tensor.requires_grad for tensor in reached):
         scores = scorer(run.output)
         if not scores.requires_grad:
@@ -98,9 +98,18 @@ def why_unreached(model: nn.Module, run: Pass, scorer: Scorer) -> str:
 
 
 def check_reached(
-    per_layer: Iterable[Float[Tensor, "batch targets ..."]], targets: Int[Tensor, "batch targets"], why: str
+    per_layer: Iterable[Float[Tensor, "batch targets ..."]],
+    targets: Int[Tensor, "batch targets"],
+    why: str,
+    called: Callable[[int], str],
 ) -> None:
     """Makes sure that no target has a gradient of zero in every layer; looks at no more of them than it takes.
+
+    Args:
+        per_layer: the gradients.
+        targets: the classes.
+        why: what is known to cut gradients.
+        called: what the score of a class is called.
 
     Raises:
         ModelError: one has.
@@ -113,8 +122,7 @@ def check_reached(
     if why:
         raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
     image, target = (~reached).nonzero()[0].tolist()
-    index = int(targets[image, target])
-    what = "the score that `targets` computes" if index < 0 else f"the logit of class {index}"
+    what = called(int(targets[image, target]))
     raise ModelError(
         f"the gradient of {what} is exactly zero at every attention layer (image {image} of the batch), so "
         "there is nothing to explain. Is the head initialised with zeros, or does the score not depend on "

@@ -16,6 +16,7 @@ from vitcam.recording.blocks import module_stack
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import CallSite, Layout
 from vitcam.recording.onednn import fast_attention, linear
+from vitcam.recording.points import Point
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,14 @@ class Pass:
     Attributes:
         output: the model's.
         layers: its attention layers, in the order of the calls.
-        norm: the first norm of the last block, where it was recorded and found.
+        features: feature maps by their points, where they were recorded and found.
         blocks: what each transformer block returned, by name, where it was recorded.
         cut: whether the model itself ran attention without gradients, so that none comes back to it.
     """
 
     output: Any
     layers: tuple[Attention, ...]
-    norm: Tensor | None = None
+    features: Mapping[Point, Tensor] = field(default_factory=dict)
     blocks: Mapping[str, Any] = field(default_factory=dict)
     cut: bool = False
 

@@ -18,6 +18,8 @@ from vitcam.recording.attention import first_rows
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import recorded_blocks, recorded_input
 from vitcam.recording.facts import Facts, facts_of, given_to, logits_agree
+from vitcam.recording.feature_hooks import recorded_features
+from vitcam.recording.features import FeatureNeed, features_of, own_gradients, wanted_of_pass, wanted_points
 from vitcam.recording.gradients import (
     Gradient,
     LayerGradients,
@@ -30,9 +32,9 @@ from vitcam.recording.gradients import (
 from vitcam.recording.head import Head, heads_of
 from vitcam.recording.interception import Linear
 from vitcam.recording.layout import Overrides
-from vitcam.recording.norm import BlockNorm, norm_site, recorded_norm
 from vitcam.recording.onednn import linear
 from vitcam.recording.passes import Pass, detached_pass, plain_pass, tracked_pass, unrecorded_pass
+from vitcam.recording.points import Point
 from vitcam.recording.recording import Need, Recording
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.running import Precision, Way, check_model, first_that_works, running
@@ -42,7 +44,7 @@ from vitcam.recording.watch import logits_tolerance
 Item = TypeVar("Item")
 _LAYERWISE = Need.LAYER_GRADIENT | Need.MEAN_LAYER_GRADIENT
 # What takes a pass that gradients can go all the way through, attention included.
-_ORDINARY = Need.GRADIENT | Need.BLOCK_NORM | _LAYERWISE
+_ORDINARY = Need.GRADIENT | _LAYERWISE
 
 
 def record(
@@ -56,6 +58,7 @@ def record(
     allow_replay: bool = True,
     compile: bool = False,
     inputs: Inputs = NO_INPUTS,
+    features: Sequence[FeatureNeed] = (),
 ) -> Recording:
     """Runs a model on a batch and records what methods need.
 
@@ -69,11 +72,13 @@ def record(
         allow_replay: False forbids the replay on prefix tokens, so that all tokens take part; same maps, more work.
         compile: whether the forward pass is compiled, where no gradient goes back through it.
         inputs: what the model is given besides the images, of these images.
+        features: which feature maps to record.
 
     Raises:
         ModelError: the model can't be looked into, calls no attention, which token is which place of the image
             couldn't be confirmed, its output isn't finite, the score doesn't depend on any attention layer, or the
             model can't be compiled.
+        MethodError: the model has no such point as one whose feature map is asked for.
         OneByOneError: a ModelError; there are several images, and the model takes them one by one.
 
     Example:
@@ -87,6 +92,7 @@ def record(
     if images.is_inference():  # autograd takes no such tensor, but a copy of it
         images = images.clone()
     given = given or Overrides()
+    wanted = tuple(dict.fromkeys((*features, *([FeatureNeed()] if needs & Need.BLOCK_NORM else []))))
 
     def recorded(way: Way) -> Recording:
         taken = images.to(way.dtype)
@@ -101,9 +107,11 @@ def record(
                     f"{type(model).__name__} takes images one by one: of a batch it can't be told what belongs to "
                     "which image. Give one image, or batch_size=1"
                 )
-            some = needs & Need.BLOCK_NORM if facts.layout.obstacle else needs
+            some = Need.NOTHING if facts.layout.obstacle else needs
             with given_to(model, facts.layout, more) as more:
-                recorder = _Recorder(model, taken, score, some, facts, precision, compile, way.fused, more)
+                recorder = _Recorder(
+                    model, taken, score, some, facts, precision, compile, way.fused, more, wanted
+                )
                 return (
                     recorder.with_replay() if allow_replay and facts.replays else None
                 ) or recorder.with_all_tokens()
@@ -122,6 +130,7 @@ class _Recorder:
     compile: bool
     fused: bool
     inputs: Inputs
+    features: tuple[FeatureNeed, ...]
 
     def with_replay(self) -> Recording | None:
         """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
@@ -137,9 +146,9 @@ class _Recorder:
         )
         with first_input as entered:
             run = self._forward(prefix, rows.record)
-        targets, scorer = self._targets(run)
+        targets, versus, scorer = self._targets(run)
         if not self.needs & Need.SKIP_GRADIENT:
-            return self._recording(run, targets, scorer, None)
+            return self._recording(run, targets, versus, scorer, None)
         # A model without logits has never been replayed in full, so that its replay has yet to prove itself.
         linear = F.linear if find_logits(run.output) is None else rows.answers()
         tokens = entered[0] if entered else None
@@ -148,33 +157,43 @@ class _Recorder:
         replayed = replay(self.model, images, layout, tokens, run.layers, linear)
         if replayed is None or not self._same(run, replayed, scorer):
             return None
-        return self._recording(run, targets, scorer, replayed_gradients(replayed, scorer), replayed=replayed)
+        skip = replayed_gradients(replayed, scorer)
+        return self._recording(run, targets, versus, scorer, skip, replayed=replayed)
 
     def with_all_tokens(self) -> Recording:
         """The skip gradients by a forward pass of all tokens with detached attention."""
         layout = self.facts.layout
         wants_skip = bool(self.needs & Need.SKIP_GRADIENT)
-        if wants_skip and not self.needs & _ORDINARY:
+        if wants_skip and not self.needs & _ORDINARY and not self.features:
             run = detached_pass(self.model, self.images, layout)
-            targets, scorer = self._targets(run)
-            return self._recording(run, targets, scorer, gradients(run, scorer))
+            targets, versus, scorer = self._targets(run)
+            return self._recording(run, targets, versus, scorer, gradients(run, scorer))
         run = self._forward()
-        targets, scorer = self._targets(run)
+        targets, versus, scorer = self._targets(run)
         skip = gradients(detached_pass(self.model, self.images, layout), scorer) if wants_skip else None
-        return self._recording(run, targets, scorer, skip)
+        return self._recording(run, targets, versus, scorer, skip)
+
+    def again(
+        self, targets: Tensor, versus: Tensor | None, images: Tensor, features: Sequence[FeatureNeed]
+    ) -> Recording:
+        """Feature maps of other images, scored by the classes that are settled."""
+        score = self.score.settled(targets, versus)
+        other = replace(self, images=images, score=score, needs=Need.NOTHING, features=tuple(features))
+        with self._resumed(), given_to(self.model, self.facts.layout, self.inputs):
+            return other.with_all_tokens()
 
     def _forward(self, keep_rows: int | None = None, linear: Linear = linear) -> Pass:
         """The ordinary forward pass, with what the needs ask for and no more."""
         model, layout, needs = self.model, self.facts.layout, self.needs
-        norm: list[Tensor] = []
+        features: dict[Point, Tensor] = {}
         blocks: dict[str, Any] = {}
         with contextlib.ExitStack() as recorded:
-            if needs & Need.BLOCK_NORM:
-                norm = recorded.enter_context(recorded_norm(model, layout, len(self.images)))
+            if wanted := wanted_points(self.features):
+                features = recorded.enter_context(recorded_features(model, layout, len(self.images), wanted))
             if needs & _LAYERWISE:
                 blocks = recorded.enter_context(recorded_blocks(model, layout.blocks))
             run = self._pass(keep_rows, linear)
-        return replace(run, norm=norm[0] if norm else None, blocks=blocks)
+        return replace(run, features=features, blocks=blocks)
 
     def _pass(self, keep_rows: int | None, linear: Linear) -> Pass:
         model, images, layout, needs = self.model, self.images, self.facts.layout, self.needs
@@ -188,13 +207,15 @@ class _Recorder:
         return unrecorded_pass(model, images)
 
     def _untracked_pass(self, linear: Linear) -> Callable[..., Pass]:
-        if not self.compile or self.needs & Need.BLOCK_NORM or self.facts.layout.written_over:
+        if not self.compile or self.features or self.facts.layout.written_over:
             return partial(plain_pass, linear=linear)
         from vitcam.recording.compiled import compiled_pass  # the compiler takes seconds to import
 
         return compiled_pass
 
-    def _targets(self, run: Pass) -> tuple[Int[Tensor, "batch targets"], Scorer]:
+    def _targets(
+        self, run: Pass
+    ) -> tuple[Int[Tensor, "batch targets"], Int[Tensor, "batch targets"] | None, Scorer]:
         self.facts.confirm(run)
         logits = find_logits(run.output)
         if self.facts.headless and self.score.choose is not None:
@@ -206,7 +227,8 @@ class _Recorder:
                 f"{bad[0]} of the batch; check its weights, the normalisation of the images and the precision"
             )
         targets = self.score.targets(run.output, self.images.shape[0])
-        return targets, self.score.scorer(targets)
+        versus = self.score.against(run.output, targets)
+        return targets, versus, self.score.scorer(targets, versus)
 
     def _same(self, run: Pass, replayed: Pass, scorer: Scorer) -> bool:
         logits, again = find_logits(run.output), find_logits(replayed.output)
@@ -223,6 +245,7 @@ class _Recorder:
         self,
         run: Pass,
         targets: Tensor,
+        versus: Tensor | None,
         scorer: Scorer,
         skip_gradients: tuple[Gradient, ...] | None,
         replayed: Pass | None = None,
@@ -232,21 +255,23 @@ class _Recorder:
             self._layer_gradients(run, scorer, need, pools=heads[0].pools)
             for need in (Need.LAYER_GRADIENT, Need.MEAN_LAYER_GRADIENT)
         )
-        ordinary, norm = self._gradients(run, scorer)
+        ordinary, of_features = self._gradients(run, scorer, targets, versus)
+        features = features_of(
+            *(self.model, self.images, self.facts.layout, self.inputs, run, of_features, self.features)
+        )
         why = why_unreached(self.model, replace(replayed or run, cut=run.cut), scorer)
-        for tensors in (skip_gradients, ordinary, norm and (norm.gradient,)):
+        for tensors in (skip_gradients, ordinary, tuple(of_features.values())):
             if tensors:
-                check_reached(tensors, targets, why)
+                check_reached(tensors, targets, why, self.score.called)
         for pairs in (of_layers, of_means):
             if pairs:
-                check_reached((gradient for _, gradient in reversed(pairs)), targets, why)
+                check_reached((gradient for _, gradient in reversed(pairs)), targets, why, self.score.called)
         if run.cut and (skip_gradients or ordinary or of_layers or of_means):  # of some layers, if not of all
             raise ModelError(f"{why}. attention and rollout need no gradient and work on it")
         logits, layout = find_logits(run.output), self.facts.layout
-        if layout.obstacle and norm is not None and norm.grid is not None:
-            layout = replace(
-                layout, grid=norm.grid
-            )  # of the tokens that aren't followed, those that are known
+        known = [each.grid for each in features.values() if each.grid is not None]
+        if layout.obstacle and known:  # of the tokens that aren't followed, those that are known
+            layout = replace(layout, grid=known[0])
         return Recording(
             model=self.model,
             images=self.images,
@@ -259,7 +284,7 @@ class _Recorder:
             heads=heads,
             skip_gradients=None if skip_gradients is None else self._read(skip_gradients, heads),
             gradients=None if ordinary is None else self._read(ordinary, heads),
-            block_norm=norm,
+            features=features,
             layer_gradients=of_layers,
             mean_layer_gradients=of_means,
             replayed=replayed is not None,
@@ -267,24 +292,22 @@ class _Recorder:
             precision=self.precision,
             fused=self.fused,
             inputs=self.inputs,
+            versus=versus,
+            again=partial(self.again, targets, versus),
         )
 
-    def _gradients(self, run: Pass, scorer: Scorer) -> tuple[tuple[Gradient, ...] | None, BlockNorm | None]:
-        """The ordinary gradients, of attention outputs and of the last block's norm, in one go."""
+    def _gradients(
+        self, run: Pass, scorer: Scorer, targets: Tensor, versus: Tensor | None
+    ) -> tuple[tuple[Gradient, ...] | None, dict[FeatureNeed, Tensor]]:
+        """The ordinary gradients, of attention outputs and of feature maps, in one go."""
         outputs = [layer.output for layer in run.layers] if self.needs & Need.GRADIENT else []
-        norm = [] if run.norm is None else [run.norm]
+        found = own_gradients(self.features, run, targets, versus)
+        needs = [each for each in wanted_of_pass(self.features, run) if each.score is None]
+        tensors = [*outputs, *(run.features[each.point] for each in needs)]
         again = bool(self.needs & _LAYERWISE)  # those go back through the same pass, later
-        per_tensor = (
-            backward(scorer(run.output), outputs + norm, retain_graph=again) if outputs or norm else ()
-        )
-        return (
-            per_tensor[: len(outputs)] if outputs else None,
-            None if run.norm is None else self._block_norm(run.norm.detach(), per_tensor[-1]),
-        )
-
-    def _block_norm(self, activation: Tensor, gradient: Tensor) -> BlockNorm:
-        site = norm_site(self.model, self.images[:1], self.facts.layout, self.inputs.of(0, 1))
-        return BlockNorm(activation, gradient, site.grid, site.channels_first)
+        per_tensor = backward(scorer(run.output), tensors, retain_graph=again) if tensors else ()
+        found |= zip(needs, per_tensor[len(outputs) :], strict=True)
+        return per_tensor[: len(outputs)] if outputs else None, found
 
     def _heads(self, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
         """What the score reads of each stream: what the logits do, unless a function takes more of the output."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from vitcam.errors import ModelError
 from vitcam.recording.attention import Attention
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
+from vitcam.recording.feature_hooks import changed_features
+from vitcam.recording.features import FeatureNeed, Features
 from vitcam.recording.gradients import Gradient, LayerGradients
 from vitcam.recording.head import Head
 from vitcam.recording.layout import Layout
-from vitcam.recording.norm import BlockNorm
 from vitcam.recording.running import Precision, running
-from vitcam.recording.score import Score
+from vitcam.recording.score import Score, Scorer
 
 
 class Need(enum.Flag):
@@ -35,7 +36,7 @@ class Need(enum.Flag):
     MAPS = enum.auto()  # every query row of the attention layers
     SKIP_GRADIENT = enum.auto()  # ∂y/∂O along the skip connections only, and the query rows it reaches
     GRADIENT = enum.auto()  # ∂y/∂O, the ordinary one; comes with every query row
-    BLOCK_NORM = enum.auto()  # the last block's first norm and its gradient
+    BLOCK_NORM = enum.auto()  # the last block's first norm and its gradient: what FeatureNeed() asks for
     LAYER_GRADIENT = enum.auto()  # ∂y_l/∂O_l, the head reading the tokens that leave layer l's block
     MEAN_LAYER_GRADIENT = enum.auto()  # the same, the head reading their mean
 
@@ -56,7 +57,7 @@ class Recording:
         skip_gradients: per layer ∂y/∂O (batch, targets, heads, rows, dim), attention inputs detached;
             ``rows`` may be the prefix tokens only, where all others are exactly zero. None if not asked for.
         gradients: the same for the ordinary gradient, all rows. None if not asked for.
-        block_norm: the last block's first norm and its gradient. None if not asked for, or there is none.
+        features: feature maps and their gradients, by what was asked for; without what there isn't.
         layer_gradients: attention layers with ∂y_l/∂O_l, y_l being the score if the head read the tokens that
             leave layer l's block; where an attention pools the tokens for the head, that one on each block's
             tokens. None if not asked for, or the head reads more than the last block's tokens.
@@ -65,6 +66,8 @@ class Recording:
         score, precision: as given, for methods that make passes of their own.
         fused: whether the model's switches between fused and written-out attention were set to fused.
         inputs: what the model was given besides the images.
+        versus: (batch, targets), the classes whose scores are taken away from those of the targets; None if none are.
+        again: records feature maps of other images, as many, of the same classes.
 
     Example:
         >>> from vitcam.recording import Score, record
@@ -85,7 +88,7 @@ class Recording:
     heads: tuple[Head, ...]
     skip_gradients: tuple[Gradient, ...] | None
     gradients: tuple[Gradient, ...] | None
-    block_norm: BlockNorm | None
+    features: Mapping[FeatureNeed, Features]
     layer_gradients: LayerGradients | None
     mean_layer_gradients: LayerGradients | None
     replayed: bool
@@ -93,6 +96,54 @@ class Recording:
     precision: Precision
     fused: bool = True
     inputs: Inputs = NO_INPUTS
+    versus: Int[Tensor, "batch targets"] | None = None
+    again: Callable[[Tensor, Sequence[FeatureNeed]], Recording] | None = None
+
+    @property
+    def block_norm(self) -> Features | None:
+        """The last block's first norm and its gradient. None if not asked for, or there is none."""
+        return self.features.get(FeatureNeed())
+
+    def scorer(self, rows: slice = slice(None), copies: int = 1) -> Scorer:
+        """The function from the model's output for some of the images to their scores (rows, targets).
+
+        Args:
+            rows: which of them.
+            copies: how many of each there are, one after the other.
+
+        Example:
+            >>> from vitcam.recording import Score, record
+            >>> score = Score(choose=lambda logits: logits.topk(5).indices)
+            >>> recording = record(model, images, score, Need.NOTHING)
+            >>> with recording.resumed() as resumed:
+            ...     recording.scorer(slice(0, 1), copies=3)(resumed(images[:1].expand(3, -1, -1, -1))).shape
+            torch.Size([3, 5])
+        """
+        targets, versus = (
+            None if each is None else each[rows].repeat_interleave(copies, dim=0)
+            for each in (self.targets, self.versus)
+        )
+        return self.score.scorer(targets, versus)
+
+    @contextlib.contextmanager
+    def changed(self, need: FeatureNeed, count: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Inside the ``with`` the resumed model goes on with something else in the place of a feature map.
+
+        Args:
+            need: which.
+            count: how many images it is given.
+            change: from the activation, as :class:`Features` has it, to what stands in its stead.
+
+        Example:
+            >>> from vitcam.recording import FeatureNeed, Score, record
+            >>> score = Score(choose=lambda logits: logits.topk(5).indices)
+            >>> recording = record(model, images, score, Need.NOTHING)
+            >>> with recording.resumed() as resumed, recording.changed(FeatureNeed(), 8, torch.zeros_like):
+            ...     bool((resumed(images) == recording.logits).any())
+            False
+        """
+        with changed_features(self.model, self.layout, count, need.point, change):
+            yield
 
     @property
     def head_rows(self) -> Float[Tensor, " tokens"]:

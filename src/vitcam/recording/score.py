@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -92,6 +93,11 @@ class Score:
     Attributes:
         choose: from the logits (batch, classes) to the indices (batch, targets) of the classes to explain.
         function: instead of classes, a function from the model's output to scores.
+        versus: likewise to the indices (batch, 1) or (batch, targets) of classes whose scores are taken away; None
+            if none are.
+        scale: from the logits to the values of which a class's is its score, such as probabilities; None for the
+            logits themselves.
+        scale_name: what such a value is called.
 
     Example:
         >>> predicted = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
@@ -105,13 +111,14 @@ class Score:
 
     choose: Callable[[Float[Tensor, "batch classes"]], Int[Tensor, "batch targets"]] | None = None
     function: Callable[[Any], Tensor] | None = None
+    versus: Callable[[Float[Tensor, "batch classes"]], Int[Tensor, "batch _targets"]] | None = None
+    scale: Callable[[Float[Tensor, "batch classes"]], Float[Tensor, "batch classes"]] | None = None
+    scale_name: str = "logit"
 
     def targets(self, output: Any, batch: int) -> Int[Tensor, "batch targets"]:
         """The class indices; -1 where a function gives the scores."""
         if self.choose is not None:
-            chosen = self.choose(logits_of(output))
-            # autograd takes no tensor that was made in inference mode, but a copy of it
-            return chosen.clone() if chosen.is_inference() else chosen
+            return _no_inference(self.choose(logits_of(output)))
         scores = self.scorer(None)(output)
         if scores.shape[0] != batch:
             raise TargetError(
@@ -119,6 +126,53 @@ class Score:
                 "it must return one score, or one row of scores, per image"
             )
         return torch.full(scores.shape, -1, dtype=torch.long, device=scores.device)
+
+    def against(
+        self, output: Any, targets: Int[Tensor, "batch targets"]
+    ) -> Int[Tensor, "batch targets"] | None:
+        """The indices of the classes whose scores are taken away from the targets'; None if none are.
+
+        Raises:
+            TargetError: there aren't as many as targets, or one of them is its own target.
+        """
+        if self.versus is None:
+            return None
+        versus = _no_inference(self.versus(logits_of(output)))
+        if versus.shape[1] not in (1, targets.shape[1]):
+            raise TargetError(
+                f"versus names {versus.shape[1]} classes for an image, and there are {targets.shape[1]} targets: "
+                "give one class, or one for each target"
+            )
+        versus = versus.expand_as(targets)
+        if (same := (versus == targets).nonzero()).numel():
+            image, target = same[0].tolist()
+            raise TargetError(
+                f"versus is the class that is explained itself, class {int(targets[image, target])} (image {image} "
+                "of the batch), so that nothing is left of the score. Give another one, or say by targets which "
+                "class is to be explained, which otherwise is the predicted one"
+            )
+        return versus
+
+    def settled(
+        self, targets: Int[Tensor, "batch targets"], versus: Int[Tensor, "batch targets"] | None
+    ) -> Score:
+        """The same score of the same classes, whatever the logits of another pass are."""
+        if self.function is not None:
+            return self
+        return replace(
+            self, choose=lambda logits: targets, versus=None if versus is None else lambda logits: versus
+        )
+
+    def called(self, index: int) -> str:
+        """What the score of a class is called in a sentence.
+
+        Example:
+            >>> Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True)).called(281)
+            'the logit of class 281'
+        """
+        if index < 0:
+            return "the score that `targets` computes"
+        return f"the {self.scale_name} of class {index}{', less that of another,' if self.versus else ''}"
 
     def reads_more_than_logits(self, output: Any) -> bool:
         """Whether the score may depend on anything in a model's output besides the logits.
@@ -154,11 +208,27 @@ class Score:
                 return True
         return not lost[0] or not torch.equal(scores, again)
 
-    def scorer(self, targets: Int[Tensor, "batch targets"] | None) -> Scorer:
-        """The function from an output to the scores (batch, targets), the classes settled."""
+    def scorer(
+        self,
+        targets: Int[Tensor, "batch targets"] | None,
+        versus: Int[Tensor, "batch targets"] | None = None,
+    ) -> Scorer:
+        """The function from an output to the scores (batch, targets), the classes settled.
+
+        Args:
+            targets: the classes; None where a function gives the scores.
+            versus: those whose scores are taken away: what :meth:`against` gives.
+
+        Raises:
+            TargetError: such are asked for, and not given here, so that it would be another score.
+        """
         if self.function is None:
             assert targets is not None
-            return lambda output: logits_of(output).gather(1, targets)
+            if (self.versus is None) != (versus is None):
+                raise TargetError(
+                    "this method takes the score of a class alone, so that it can't explain one class versus another"
+                )
+            return partial(_scores, targets=targets, versus=versus, scale=self.scale)
         function = self.function
 
         def scores(output: Any) -> Tensor:
@@ -176,3 +246,21 @@ class Score:
             return value[:, None] if value.dim() == 1 else value
 
         return scores
+
+
+def _scores(
+    output: Any,
+    targets: Int[Tensor, "batch targets"],
+    versus: Int[Tensor, "batch targets"] | None,
+    scale: Callable[[Tensor], Tensor] | None,
+) -> Float[Tensor, "batch targets"]:
+    """s_t, or s_t − s_v."""
+    logits = logits_of(output)
+    values = logits if scale is None else scale(logits)
+    scores = values.gather(1, targets)
+    return scores if versus is None else scores - values.gather(1, versus)
+
+
+def _no_inference(tensor: Tensor) -> Tensor:
+    """Autograd takes no tensor that was made in inference mode, but a copy of it."""
+    return tensor.clone() if tensor.is_inference() else tensor

@@ -90,6 +90,8 @@ def _explained(batch: Sequence[_Ready], run: ExplainRun) -> Iterable[Result]:
         torch.stack([one.pixels for one in batch]),
         run.methods,
         [run.targets] * len(batch) if isinstance(run.targets, list) else run.targets,
+        versus=run.versus,
+        score=run.score,
         precision=run.precision,
         compile=run.compile,
     )

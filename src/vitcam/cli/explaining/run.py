@@ -23,6 +23,8 @@ class ExplainRun:
     Attributes:
         methods: canonical names, each once.
         threshold: of the boxes; None means no boxes.
+        versus: the class whose score is taken away; None if none is.
+        score: what a class is scored by.
     """
 
     model: LoadedModel
@@ -33,6 +35,8 @@ class ExplainRun:
     precision: Precision
     batch_size: int
     compile: bool = False
+    versus: int | None = None
+    score: str = "logit"
 
     @classmethod
     def prepared(
@@ -41,13 +45,14 @@ class ExplainRun:
         model: str,
         targets: Sequence[str],
         methods: Sequence[str],
+        versus: str | None = None,
         device: str | None = None,
         **settings: Any,
     ) -> ExplainRun:
         """Looks up methods and classes, and loads the model.
 
         Args:
-            model, targets, methods, device: as on the command line.
+            model, targets, methods, versus, device: as on the command line.
             **settings: the other attributes.
 
         Raises:
@@ -56,8 +61,8 @@ class ExplainRun:
             TargetError: there is no such class.
         """
         names = dict.fromkeys(canonical_name(*find_method(name)) for name in methods)
-        loaded, classes = choose_targets(load_model(model, device=device), targets)
-        return cls(model=loaded, targets=classes, methods=list(names), **settings)
+        loaded, classes, against = choose_targets(load_model(model, device=device), targets, versus)
+        return cls(model=loaded, targets=classes, methods=list(names), versus=against, **settings)
 
     def described(self) -> dict[str, Any]:
         """What holds for all photographs, for the manifest."""
@@ -75,6 +80,14 @@ class ExplainRun:
                 {"name": name, "options": options, "paper": method.paper}
                 for name, (method, options) in zip(self.methods, chosen, strict=True)
             ],
+            "versus": None
+            if self.versus is None
+            else {"index": self.versus, "name": self._name(self.versus)},
+            "score": self.score,
             "precision": self.precision,
             "threshold": self.threshold,
         }
+
+    def _name(self, index: int) -> str:
+        names = self.model.class_names
+        return names[index] if names else f"class {index}"
