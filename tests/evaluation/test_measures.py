@@ -66,6 +66,7 @@ ADDED = Measure(
     ("vitcam",),
 )
 NAMES = (*MEASURES, ADDED.name)
+COMPLETE = "captum:IntegratedGradients(n_steps=2)"
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,8 @@ def run(tmp_path_factory):
     try:
         folder = tmp_path_factory.mktemp("run") / "run"
         model = miniature.make_model()
-        settings = {"protocol": "vitcam", "batch_size": 6, "workers": 0, "steps": 3}
-        summary = evaluate("all", dataset(), model, ["agcam"], folder, **settings)
+        settings = {"protocol": "vitcam", "tests": NAMES, "batch_size": 6, "workers": 0, "steps": 3}
+        summary = evaluate("all", dataset(), model, ["agcam", COMPLETE], folder, **settings)
         console = Console(file=io.StringIO(), width=400)
         for task in TASKS:
             _print_summary(console, task, summary[task])
@@ -102,7 +103,8 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_declared_measure_is_computed_and_shown_everywhere(run, name):
     measure = ADDED if name == ADDED.name else MEASURES[name]
-    numbers = run["summary"][measure.task]["agcam"]
+    method = COMPLETE if name == "completeness-error" else "agcam"
+    numbers = run["summary"][measure.task][method]
     for number in measure.numbers:
         assert np.isfinite(numbers[number.key])
         for place, text in (
@@ -113,7 +115,7 @@ def test_a_declared_measure_is_computed_and_shown_everywhere(run, name):
             ("LaTeX", _latex(number.title)),
             ("LaTeX", _latex(number.meaning)),
             ("Markdown", _markdown(number.title)),
-            ("CSV", f"run,{measure.task},{number.key},agcam,"),
+            ("CSV", f"run,{measure.task},{number.key},{method},"),
             ("documentation", f"| `{name}` | `{number.key}` | {number.title} | {number.better} |"),
         ):
             shown = " ".join(run[place].split()) if place == "report's tables" else run[place]  # it wraps

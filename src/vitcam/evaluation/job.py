@@ -62,6 +62,15 @@ class RunJob:
         device = next(self.model.module.parameters()).device
         return torch.stack([item.pixels for item in items]).to(device)
 
+    @property
+    def black(self) -> Float[Tensor, "3 1 1"]:
+        """What black is in the unit of the model's input."""
+        mean, std = (
+            torch.tensor(channels)[:, None, None]
+            for channels in (self.model.preprocessing.mean, self.model.preprocessing.std)
+        )
+        return -mean / std
+
     def seen(self, item: Item) -> Image.Image:
         """What the model sees of a photograph, as a picture."""
         mean, std = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +35,8 @@ class Method:
         computes_in: the precision of its own passes, whatever the model's, so that it refuses any other; "" if it
             follows the one asked for.
         called: its name; "" for that of ``compute``.
+        adds_up: what claims to add up to y(x) − y(0), with y the score: "patches", the map's values; "pixels", values
+            of the pixels, whose mean over a patch is the map's; "" if nothing does.
 
     Example:
         >>> from vitcam.methods import METHODS
@@ -54,6 +56,7 @@ class Method:
     also_takes: Mapping[str, type] = field(default_factory=dict)
     computes_in: str = ""
     called: str = ""
+    adds_up: Literal["", "patches", "pixels"] = ""
 
     @property
     def name(self) -> str:

@@ -1,0 +1,28 @@
+"""Pearson's correlation, of what may not vary at all."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def correlation(
+    first: Float[Tensor, "*rows points"], second: Float[Tensor, "*rows points"]
+) -> Float[Tensor, "*rows"]:
+    """Pearson's correlation coefficient of each row's points, in float64, −1..1; 0 where either is constant.
+
+    Example:
+        >>> correlation(torch.tensor([[1.0, 2, 3], [1, 2, 3]]), torch.tensor([[5.0, 7, 9], [4, 4, 4]])).tolist()
+        [1.0, 0.0]
+    """
+    first, second = (_unit(points.double()) for points in (first, second))
+    cosine: Tensor = (first * second).sum(-1).clamp(-1, 1)
+    return cosine
+
+
+def _unit(points: Float[Tensor, "*rows points"]) -> Float[Tensor, "*rows points"]:
+    """Centred, of length 1; zeros where all points are equal but for the rounding of their sums."""
+    centred = points - points.mean(-1, keepdim=True)
+    length = centred.norm(dim=-1, keepdim=True)
+    varies = length > 1e-12 * points.norm(dim=-1, keepdim=True)
+    return (centred / length.where(varies, 1.0)).where(varies, 0.0)
