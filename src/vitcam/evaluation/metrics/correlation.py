@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.linalg import vector_norm
 
 
 def correlation(
@@ -15,14 +16,12 @@ def correlation(
         >>> correlation(torch.tensor([[1.0, 2, 3], [1, 2, 3]]), torch.tensor([[5.0, 7, 9], [4, 4, 4]])).tolist()
         [1.0, 0.0]
     """
-    first, second = (_unit(points.double()) for points in (first, second))
-    cosine: Tensor = (first * second).sum(-1).clamp(-1, 1)
-    return cosine
+    return (_unit(first.double()) * _unit(second.double())).sum(-1).clamp(-1, 1)
 
 
 def _unit(points: Float[Tensor, "*rows points"]) -> Float[Tensor, "*rows points"]:
     """Centred, of length 1; zeros where all points are equal but for the rounding of their sums."""
     centred = points - points.mean(-1, keepdim=True)
-    length = centred.norm(dim=-1, keepdim=True)
-    varies = length > 1e-12 * points.norm(dim=-1, keepdim=True)
+    length = vector_norm(centred, dim=-1, keepdim=True)
+    varies = length > 1e-12 * vector_norm(points, dim=-1, keepdim=True)
     return (centred / length.where(varies, 1.0)).where(varies, 0.0)
