@@ -61,6 +61,10 @@ class Fails(Metric):
         raise ValueError("masks are needed")
 
 
+class Sufficiency(Metric):
+    pass
+
+
 class Worded(Metric):
     def __call__(self, **_):
         return {"text": "words"}
@@ -83,7 +87,7 @@ def _entries():
 @pytest.fixture
 def fake(monkeypatch):
     module = ModuleType("quantus")
-    for kind in (Metric, Curved, Random, Fails, Worded, Endless):
+    for kind in (Metric, Curved, Random, Fails, Sufficiency, Worded, Endless):
         setattr(module, kind.__name__, kind)
     module.helper = lambda: None
     monkeypatch.setitem(sys.modules, "quantus", module)
@@ -176,7 +180,14 @@ def test_what_is_not_finite_is_no_number(fake):
             "Quantus makes no Metric with size=3: .*unexpected keyword argument 'size'",
         ),
         ("quantus:Metric(scale=", "can't read the measure 'quantus:Metric.*write its options as in"),
-        ("quantus:Fails", "the measure quantus:Fails failed: ValueError: masks are needed"),
+        (
+            "quantus:Fails",
+            "quantus:Fails failed: ValueError: masks are needed\nvitcam gives it images, classes and",
+        ),
+        (
+            "quantus:Sufficiency",
+            "Sufficiency compares images with each other, so that there is no number of one",
+        ),
         (
             "quantus:Worded",
             "quantus:Worded gives {'text': 'words'} for a heatmap: expected a number, or a list",

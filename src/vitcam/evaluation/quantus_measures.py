@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 FAMILY = "quantus"
 
+# What these say of a heatmap hangs on the other images of its batch; of one alone they give 0.
+_OF_SEVERAL = frozenset({"BatchSufficiency", "Consistency", "SensitivityN", "Sufficiency"})
+
 
 def quantus_measure(called: str) -> Measure:
     """A measure that asks a metric of Quantus.
@@ -23,7 +26,7 @@ def quantus_measure(called: str) -> Measure:
         called: the metric's class, with options in brackets if any: ``"PixelFlipping(features_in_step=1000)"``.
 
     Raises:
-        RunError: Quantus isn't installed, has no such metric, or the metric has no such option.
+        RunError: Quantus isn't installed or has no such metric, or the metric no such option, or no number of one image.
 
     Example:
         >>> measure = quantus_measure("Sparseness")
@@ -72,6 +75,11 @@ def make_metric(name: str) -> Any:
         near = difflib.get_close_matches(metric_name, metrics, n=1)
         hint = f" Did you mean '{FAMILY}:{near[0]}'?" if near else ""
         raise RunError(f"Quantus has no metric {metric_name!r}.{hint} It has {', '.join(sorted(metrics))}")
+    if metric_name in _OF_SEVERAL:
+        raise RunError(
+            f"{metric_name} compares images with each other, so that there is no number of one explanation: ask "
+            "Quantus itself for it"
+        )
     quiet = {"disable_warnings": True, "display_progressbar": False}
     try:
         return metrics[metric_name](**{**quiet, **options})
@@ -82,7 +90,8 @@ def make_metric(name: str) -> Any:
 
 def callable_metric(kind: type) -> bool:
     """Whether a class of Quantus' is a metric: its instances are called with heatmaps."""
-    return hasattr(kind, "evaluate_batch") and not getattr(kind, "__abstractmethods__", None)
+    evaluates = getattr(kind, "evaluate_batch", None)
+    return evaluates is not None and not getattr(evaluates, "__isabstractmethod__", False)
 
 
 def _computed(name: str, case: PerturbationCase) -> Numbers:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitcam.errors import RunError
+from vitcam.errors import RunError, VitcamError, is_out_of_memory
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps
@@ -56,24 +56,32 @@ def quantus_scores(name: str, case: PerturbationCase) -> Numbers:
     model = Logits(case.model, case.precision).eval()
     with preserved(case.model):
         for k, image in enumerate(images_of(case.images, case.heatmaps, case.targets)):
-            metric = make_metric(name)
+            given = {
+                "x_batch": images[image : image + 1],
+                "y_batch": targets[k : k + 1],
+                "a_batch": maps[k : k + 1, None],
+            }
             with _seeded(case.seed, device):
-                scores.append(
-                    metric(
-                        model=model,
-                        x_batch=images[image : image + 1],
-                        y_batch=targets[k : k + 1],
-                        a_batch=maps[k : k + 1, None],
-                        channel_first=True,
-                        device=str(device),
-                    )
-                )
+                scores.append(_asked(name, model=model, **given, channel_first=True, device=str(device)))
     points = [_points(name, score) for score in scores]
     numbers = [float(each.mean()) for each in points]
     columns: dict[str, list[Any]] = {name: [number if isfinite(number) else None for number in numbers]}
     if any(each.ndim for each in points):
         columns[f"{name} curve"] = [each.reshape(-1).tolist() for each in points]
     return columns
+
+
+def _asked(name: str, **given: Any) -> Any:
+    metric = make_metric(name)
+    try:
+        return metric(**given)
+    except Exception as error:
+        if isinstance(error, VitcamError) or is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"{name} failed: {type(error).__name__}: {error}\nvitcam gives it images, classes and heatmaps: metrics "
+            "that need masks, or explanations of other images or models, can't be asked"
+        ) from error
 
 
 def _points(name: str, score: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
