@@ -26,7 +26,7 @@ def quantus_measure(called: str) -> Measure:
         called: the metric's class, with options in brackets if any: ``"PixelFlipping(features_in_step=1000)"``.
 
     Raises:
-        RunError: Quantus isn't installed or has no such metric, or the metric no such option, or no number of one image.
+        RunError: Quantus isn't installed or has no such metric, or that has no such option or no number of one image.
 
     Example:
         >>> measure = quantus_measure("Sparseness")

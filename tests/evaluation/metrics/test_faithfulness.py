@@ -95,14 +95,6 @@ def test_what_several_measures_are_made_from_is_computed_once(case, passes, name
     assert sum(passes) == pytest.approx(3 * passes_each, abs=3 * shared)
 
 
-class _TopRows(nn.Module):
-    """The logit of class 1 is a weighted sum of the upper pixels, of one channel or of three equal ones."""
-
-    def forward(self, images):
-        logit = (images[:, :1, :6] * torch.linspace(-1, 1, 60).view(6, 10)).sum((1, 2, 3))
-        return torch.stack([torch.zeros_like(logit), logit], dim=1)
-
-
 def test_the_faithfulness_estimate_has_parity_with_quantus():
     quantus = pytest.importorskip("quantus", reason="Quantus isn't installed")
     images = torch.rand(2, 1, 12, 10, generator=torch.Generator().manual_seed(0))
@@ -113,14 +105,14 @@ def test_the_faithfulness_estimate_has_parity_with_quantus():
         features_in_step=12, perturb_baseline=0.0, normalise=False, abs=False, disable_warnings=True
     )
     theirs = estimate(
-        model=_TopRows().eval(),
+        model=naive.TopRows().eval(),
         x_batch=images.numpy(),
         y_batch=targets.numpy(),
         a_batch=heatmaps[:, None].numpy(),
         softmax=True,
         channel_first=True,
     )
-    ours = group_removal(_TopRows(), images.expand(-1, 3, -1, -1), heatmaps, targets).estimate
+    ours = group_removal(naive.TopRows(), images.expand(-1, 3, -1, -1), heatmaps, targets).estimate
     assert ours.tolist() == pytest.approx(list(theirs), abs=1e-4)
 
 

@@ -115,6 +115,35 @@ def test_the_truth_is_perfect_whatever_its_unit_and_its_opposite_is_not(additive
         torch.testing.assert_close(number, expected, atol=1e-3, rtol=0)
 
 
+def test_the_correlation_has_parity_with_quantus_on_the_same_sets(monkeypatch):
+    quantus = pytest.importorskip("quantus", reason="Quantus isn't installed")
+    images = torch.rand(2, 1, 12, 10, generator=torch.Generator().manual_seed(0))
+    images -= images.mean((1, 2, 3), keepdim=True)  # so that the mean colour is Quantus' black
+    heatmaps = torch.randn(2, 12, 10, generator=torch.Generator().manual_seed(1))
+    targets, draws = torch.tensor([1, 1]), 8
+    sets = iter([np.array(members) for members in drawn((0.2,), draws, 0, cells=120)[0] for _ in range(2)])
+    monkeypatch.setattr(np.random, "choice", lambda *_, **__: next(sets))
+    metric = quantus.FaithfulnessCorrelation(
+        nr_runs=draws,
+        subset_size=24,
+        perturb_baseline=0.0,
+        normalise=False,
+        abs=False,
+        return_aggregate=False,
+        disable_warnings=True,
+    )
+    theirs = metric(
+        model=naive.TopRows().eval(),
+        x_batch=images.numpy(),
+        y_batch=targets.numpy(),
+        a_batch=heatmaps[:, None].numpy(),
+        softmax=True,
+        channel_first=True,
+    )
+    ours = subset_removal(naive.TopRows(), images.expand(-1, 3, -1, -1), heatmaps, targets, (0.2,), draws)
+    assert ours.faithfulness_correlation.tolist() == pytest.approx(theirs, abs=1e-4)
+
+
 def test_the_defaults_cost_as_many_passes_as_they_say(case, passes):
     found = subset_removal(case.model, case.images, case.heatmaps, case.targets)
     assert found.falls.shape == (3, len(FRACTIONS), DRAWS)
