@@ -25,7 +25,8 @@ from vitcam.evaluation.measure import TASKS, Curve, Measure, Number
 from vitcam.evaluation.measures import MEASURES, measures_of
 from vitcam.evaluation.protocol import not_measured
 from vitcam.report import as_csv, as_latex, as_markdown, read_runs, report_page, score_tables
-from vitcam.report.text import _latex, _markdown
+from vitcam.report.latex import _latex
+from vitcam.report.text import _markdown
 
 DOCS, TOOLS = (Path(__file__).parents[2] / name for name in ("docs", "tools"))
 
