@@ -140,3 +140,22 @@ def test_references(name):
 @pytest.mark.parametrize("name", ["a", "a:", ":b", "a:b:c", "a-b:c", "a:/b", "a:b(c=1)", "1a:b", "a..b:c"])
 def test_no_references(name):
     assert not is_reference(name)
+
+
+def test_a_family_makes_entries_of_names():
+    made = []
+
+    def make(behind):
+        made.append(behind)
+        return len(behind)
+
+    things = Registry("thing", "vitcam.tests", {"one": 1}, fit, MethodError, {"long": make})
+    assert [things.can_find(name) for name in ("long:abc(x=1)", "one", "a.b:c", "long", "none")] == [
+        *(True, True, True),
+        *(False, False),
+    ]
+    assert things.find("long:abc(x=1)") == things["long:abc(x=1)"] == things.find("long:abc(x=1)") == 8
+    assert made == ["abc(x=1)"]
+    assert list(things) == ["one", "long:abc(x=1)"]
+    with pytest.raises(MethodError, match="there is no thing 'long'"):
+        things.find("long")

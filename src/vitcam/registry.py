@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
 import sys
@@ -43,6 +44,30 @@ def split_reference(text: str) -> tuple[str, str]:
     return (reference, behind) if is_reference(reference) else ("", "")
 
 
+def split_options(name: str, problem: VitcamError) -> tuple[str, dict[str, Any]]:
+    """A name and the options in brackets behind it.
+
+    Args:
+        name: such as ``"attention(layer=5)"``.
+        problem: what is raised if it can't be read.
+
+    Example:
+        >>> split_options("attention(layer=5)", VitcamError("can't be read"))
+        ('attention', {'layer': 5})
+    """
+    bare, bracket, _ = name.partition("(")
+    bare = bare.strip()
+    if not bracket:
+        return bare, {}
+    try:
+        call = ast.parse(f"method{name[name.index(bracket) :].strip()}", mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise problem
+        return bare, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords if k.arg}
+    except (SyntaxError, ValueError) as error:
+        raise problem from error
+
+
 class Registry(MutableMapping[str, Entry], Generic[Entry]):
     """Entries by name: vitcam's, then those of installed packages (entry points), then what is added.
 
@@ -55,6 +80,8 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         entries: vitcam's own.
         fit: from a name and an object to an entry of that name; raises ``error`` if it can't be one.
         error: what is raised.
+        families: by the word before a colon, what makes an entry from the word behind it, with options in brackets if
+            it takes any.
 
     Attributes:
         ours: the names of vitcam's own.
@@ -68,10 +95,12 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         entries: Mapping[str, Entry],
         fit: Callable[[str, Any], Entry],
         error: type[VitcamError],
+        families: Mapping[str, Callable[[str], Any]] | None = None,
     ) -> None:
         self.ours = tuple(entries)
         self._what, self._group, self._fit, self._error = what, group, fit, error
         self._entries = dict(entries)
+        self._families = dict(families or {})
         self._own = tuple(entries.values())
         self.broken: dict[str, str] = {}
         self._seen: set[tuple[str, str]] = set()
@@ -100,6 +129,11 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         """Whether an entry came with vitcam, and is what it was."""
         return any(entry is own for own in self._own)
 
+    def can_find(self, name: str) -> bool:
+        """Whether ``find`` has more to say of a name than that there is none of it."""
+        family = name.partition(":")[0] in self._families and ":" in name
+        return name in self or family or is_reference(name) or name in self.broken
+
     def find(self, name: str) -> Entry:
         """An entry by its name; ``module:object`` is imported, and known by that name from then on.
 
@@ -110,7 +144,10 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
             return self._entries[name]
         if name in self.broken:
             raise self._error(self.broken[name])
-        module, _, attribute = name.partition(":")
+        module, colon, attribute = name.partition(":")
+        if colon and module in self._families:
+            self[name] = self._families[module](attribute)
+            return self._entries[name]
         if is_reference(name) and not any(each.startswith(f"{module}:") for each in self.ours):
             self[name] = self._imported(name, module, attribute)
             return self._entries[name]

@@ -67,6 +67,7 @@ ADDED = Measure(
     ("vitcam",),
 )
 NAMES = (*MEASURES, ADDED.name)
+COMPLETE = "captum:IntegratedGradients(n_steps=2)"
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,8 @@ def run(tmp_path_factory):
         folder = tmp_path_factory.mktemp("run") / "run"
         model = miniature.make_model()
         settings = {"protocol": "vitcam", "batch_size": 6, "workers": 0, "steps": 3}
-        summary = evaluate("all", dataset(), model, ["agcam"], folder, **settings)
+        named = [name for name in NAMES if name not in MEASURES or MEASURES[name].task != "sanity"]
+        summary = evaluate("all", dataset(), model, ["agcam", COMPLETE], folder, tests=named, **settings)
         sane = tmp_path_factory.mktemp("sanity") / "run"
         summary |= evaluate("sanity", dataset(), model, ["agcam"], sane, limit=6, **settings)
         console = Console(file=io.StringIO(), width=400)
@@ -106,7 +108,8 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_declared_measure_is_computed_and_shown_everywhere(run, name):
     measure = ADDED if name == ADDED.name else MEASURES[name]
-    numbers = run["summary"][measure.task]["agcam"]
+    method = COMPLETE if name == "completeness-error" else "agcam"
+    numbers = run["summary"][measure.task][method]
     for number in measure.numbers:
         assert np.isfinite(numbers[number.key])
         for place, text in (
@@ -116,7 +119,7 @@ def test_a_declared_measure_is_computed_and_shown_everywhere(run, name):
             ("LaTeX", _latex(number.title)),
             ("LaTeX", _latex(number.meaning)),
             ("Markdown", _markdown(number.title)),
-            ("CSV", f"{run['names'][measure.task]},{measure.task},{number.key},agcam,"),
+            ("CSV", f"{run['names'][measure.task]},{measure.task},{number.key},{method},"),
             ("documentation", f"| `{name}` | `{number.key}` | {number.title} | {number.better} |"),
         ):
             shown = " ".join(run[place].split()) if place == "report's tables" else run[place]  # it wraps

@@ -86,7 +86,8 @@ def evaluate(
             "--test",
             metavar="NAME",
             show_default="all",
-            help=f"Of the vitcam protocol; repeat it. {_TESTS}. Or MODULE:OBJECT, or one of an installed package.",
+            help=f"Of the vitcam protocol; repeat it. {_TESTS}. Or MODULE:OBJECT, one of an installed package, or "
+            "quantus:NAME.",
         ),
     ] = None,
     threshold: Threshold = 0.5,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from vitcam.evaluation.sanity_case import SanityCase
 from vitcam.evaluation.times import MEASURE, timed
 from vitcam.recording import Precision
 from vitcam.types import Box
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ class PerturbationCase:
         precision: of forward passes.
         steps: of curves.
         seed: of what is drawn at random.
+        methods: whose the heatmaps are, as often as there are images each; () where that isn't known.
+        black: what black is in the images' unit.
+        explained_again: the heatmaps of some of the images by all methods for other classes, from the images' indices
+            and those classes; None where they can't be had.
 
     Example:
         >>> from vitcam.evaluation.metrics.saco import saco
@@ -108,6 +114,17 @@ class PerturbationCase:
     precision: Precision
     steps: int
     seed: int
+    methods: tuple[str, ...] = ()
+    black: Float[Tensor, "3 1 1"] | None = None
+    explained_again: Callable[[list[int], Tensor], Tensor] | None = field(default=None, repr=False)
+    _made: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, name: str, make: Callable[[], Made]) -> Made:
+        """What several measures need, made for the first of them: nothing runs through the model twice."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: Made = self._made[name]
+        return made
 
     @property
     def given(self) -> Perturbed:
@@ -124,7 +141,7 @@ class PerturbationCase:
     @property
     def by_patch(self) -> PerturbationCase:
         """The same case for a function of patches instead of pixels."""
-        return replace(self, heatmaps=self.on_grid)
+        return replace(self, heatmaps=self.on_grid, _made={})
 
 
 AnyCase = LocalizationCase | PerturbationCase | SanityCase

@@ -103,14 +103,22 @@ class RunJob:
         device = next(self.model.module.parameters()).device
         return torch.stack([item.pixels for item in items]).to(device)
 
+    @property
+    def black(self) -> Float[Tensor, "3 1 1"]:
+        """What black is in the unit of the model's input."""
+        mean, std = self._mean_and_deviation
+        return -mean / std
+
     def seen(self, item: Item) -> Image.Image:
         """What the model sees of a photograph, as a picture."""
-        mean, std = (
-            torch.tensor(channels)[:, None, None]
-            for channels in (self.model.preprocessing.mean, self.model.preprocessing.std)
-        )
+        mean, std = self._mean_and_deviation
         pixels = ((item.pixels * std + mean) * 255).round().clamp(0, 255).byte()
         return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+
+    @property
+    def _mean_and_deviation(self) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+        given = self.model.preprocessing
+        return torch.tensor(given.mean)[:, None, None], torch.tensor(given.std)[:, None, None]
 
     def row(self, task: Task, item: Item, method: str, target: int, predicted: int) -> Row:
         """A row without its numbers. An image's prediction is correct if it is a class that is in it."""

@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from vitcam.errors import RunError
+from vitcam.evaluation.faithfulness_measures import FAITHFULNESS
 from vitcam.evaluation.localization_measures import LOCALIZATION
 from vitcam.evaluation.measure import TASKS, Measure, Task
 from vitcam.evaluation.perturbation_measures import PERTURBATION
+from vitcam.evaluation.quantus_measures import FAMILY, quantus_measure
 from vitcam.evaluation.sanity_measures import SANITY
 from vitcam.registry import Registry, is_reference
 
@@ -37,11 +39,13 @@ def _as_measure(name: str, measure: Any) -> Measure:
 MEASURES: Registry[Measure] = Registry(
     "measure",
     "vitcam.measures",
-    {measure.name: measure for measure in (*LOCALIZATION, *PERTURBATION, *SANITY)},
+    {measure.name: measure for measure in (*LOCALIZATION, *PERTURBATION, *FAITHFULNESS, *SANITY)},
     _as_measure,
     RunError,
+    {FAMILY: quantus_measure},
 )
-"""By name: vitcam's, those of installed packages (entry points ``vitcam.measures``), and what is added.
+"""By name: vitcam's, those of installed packages (entry points ``vitcam.measures``), and what is added; besides,
+``quantus:NAME``.
 
 Of each task, what stands first matters most.
 """

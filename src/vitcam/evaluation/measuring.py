@@ -107,6 +107,14 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
         laid, coarse = oracle_maps(truths, first)
         maps[ORACLE] = laid.to(images.device), coarse.to(images.device)
     heatmaps, on_grid = (torch.cat(both) for both in zip(*maps.values(), strict=True))
+
+    def explained_again(places: list[int], classes: Tensor) -> Tensor:
+        others = compare(job.model.module, images[places], job.settings.explained_by, classes[:, None])
+        again = {method: maps_of(one)[:, 0] for method, one in others.items()}
+        if ORACLE in maps:
+            again[ORACLE] = maps[ORACLE][0][places]
+        return torch.cat([*again.values()])
+
     case = PerturbationCase(
         job.model.module,
         images,
@@ -117,6 +125,9 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
         job.settings.precision,
         job.settings.steps,
         job.settings.seed,
+        tuple(maps),
+        job.black,
+        explained_again,
     )
     numbers = measured(job.settings.measures_of("perturbation"), case)
     heat = heatmaps.cpu().numpy()

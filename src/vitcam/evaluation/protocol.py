@@ -10,7 +10,6 @@ from vitcam.errors import RunError
 from vitcam.evaluation.measure import PROTOCOLS, Protocol, Task, tasks_of
 from vitcam.evaluation.measures import MEASURES, measures_of
 from vitcam.models import Preprocessing
-from vitcam.registry import is_reference
 
 
 def tests_in(protocol: Protocol, task: Task) -> tuple[str, ...]:
@@ -46,7 +45,7 @@ def protocol_tests(
         {'perturbation': ('road', 'saco')}
     """
     for name in asked:
-        if name not in MEASURES and (is_reference(name) or name in MEASURES.broken):
+        if MEASURES.can_find(name):
             MEASURES.find(name)
     present = {task: tests_in(protocol, task) for task in tasks}
     if not asked:

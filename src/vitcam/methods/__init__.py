@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -31,7 +30,7 @@ from vitcam.methods.function import of_function
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import of_type
 from vitcam.recording import Layout, Recording
-from vitcam.registry import Registry
+from vitcam.registry import Registry, split_options
 from vitcam.types import PatchGrid
 
 __all__ = [
@@ -199,17 +198,9 @@ def canonical_name(method: Method, options: Mapping[str, Any]) -> str:
 
 
 def _parse(name: str) -> tuple[str, dict[str, Any]]:
-    bare, bracket, _ = name.partition("(")
-    bare = bare.strip()
-    if not bracket:
-        return bare, {}
-    problem = MethodError(
-        f"can't read the method {name!r}; write its options as in 'attention(layer=5)', each with a plain value"
+    return split_options(
+        name,
+        MethodError(
+            f"can't read the method {name!r}; write its options as in 'attention(layer=5)', each with a plain value"
+        ),
     )
-    try:
-        call = ast.parse(f"method{name[name.index(bracket) :].strip()}", mode="eval").body
-        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
-            raise problem
-        return bare, {str(k.arg): ast.literal_eval(k.value) for k in call.keywords if k.arg}
-    except (SyntaxError, ValueError) as error:
-        raise problem from error

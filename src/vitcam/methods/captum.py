@@ -247,7 +247,9 @@ def _deviation(noise: float, image: Image) -> float:
     return noise * float((image.max() - image.min()).detach())
 
 
-def _method(attribution: str, attribute: Callable[..., Image], summary: str, paper: str) -> CaptumMethod:
+def _method(
+    attribution: str, attribute: Callable[..., Image], summary: str, paper: str, adds_up: bool = False
+) -> CaptumMethod:
     return CaptumMethod(
         compute=partial(patch_means, attribute=attribute),
         needs=lambda options: Need.NOTHING,
@@ -255,6 +257,7 @@ def _method(attribution: str, attribute: Callable[..., Image], summary: str, pap
         passes="passes of its own, image by image",
         paper=paper,
         plain_vit_only=False,
+        adds_up="pixels" if adds_up else "",
         attribution=attribution,
         attribute=attribute,
     )
@@ -268,12 +271,14 @@ METHODS = (
         integrated_gradients,
         "pixel × mean gradient on the way from zero to the image",
         "arXiv 1703.01365",
+        adds_up=True,
     ),
     _method(
         "GradientShap",
         gradient_shap,
         "pixel × mean gradient at random places between zero and the image",
         "arXiv 1705.07874",
+        adds_up=True,
     ),
     _method("SmoothGrad", smooth_grad, "magnitude of the mean gradient of noisy copies", "arXiv 1706.03825"),
     _method(
@@ -287,5 +292,6 @@ METHODS = (
         shapley_value_sampling,
         "mean rise of the score when a patch joins a random set of others",
         "doi 10.1016/j.cor.2008.04.004",
+        adds_up=True,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -36,6 +36,8 @@ class Method:
             follows the one asked for.
         called: its name; "" for that of ``compute``.
         features: from the options to the feature map that a recording must hold; None if it needs none.
+        adds_up: what claims to add up to y(x) − y(0), with y the score: "patches", the map's values; "pixels", values
+            of the pixels, whose mean over a patch is the map's; "" if nothing does.
 
     Example:
         >>> from vitcam.methods import METHODS
@@ -56,6 +58,7 @@ class Method:
     computes_in: str = ""
     called: str = ""
     features: Callable[[Mapping[str, Any]], FeatureNeed] | None = None
+    adds_up: Literal["", "patches", "pixels"] = ""
 
     @property
     def name(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from vitcam.evaluation.metrics.completeness import completeness_error
 from vitcam.evaluation.metrics.insertion_deletion import insertion_deletion, mean_fill
 from vitcam.evaluation.metrics.perturbation import perturbation_curves
 from vitcam.evaluation.metrics.road import road_curves
@@ -19,6 +20,9 @@ METRICS = {
     ),
     "road": lambda case, **more: road_curves(*given(case), **more).morf,
     "saco": lambda case, **more: saco(*given(case), **more),
+    "completeness": lambda case, **more: completeness_error(
+        case.model, case.images, case.heatmaps.sum((1, 2)), case.targets, **more
+    ),
     "tokens": lambda case, **more: (
         token_dropping_curves(case.model, case.model.blocks[0], GRID, *given(case)[1:], 2, **more).morf
     ),

@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from vitcam.errors import MetricError
+from vitcam.evaluation.metrics.chefer import chefer_perturbation
 from vitcam.evaluation.metrics.insertion_deletion import blur_fill, insertion_deletion
+from vitcam.evaluation.metrics.irof import irof_curves
 from vitcam.evaluation.metrics.maps import images_of
 from vitcam.evaluation.metrics.perturbation import perturbation_curves
 from vitcam.evaluation.metrics.road import road_curves
 from vitcam.evaluation.metrics.saco import saco
+from vitcam.evaluation.metrics.subset_removal import subset_removal
 from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
 from vitcam.types import PatchGrid
 
@@ -36,10 +39,29 @@ def _tests(case):
         "road": (partial(road_curves, case.model, case.images, percentiles=(20, 70)), ("morf", "lerf"), 4, 0),
         "dropping": (partial(dropping, steps=3), ("morf", "lerf"), 4, 2),
         "saco": (partial(saco, case.model, case.images, groups=4), (), 4, 1),
+        "subsets": (
+            partial(subset_removal, case.model, case.images, fractions=(0.2, 0.5), draws=3),
+            ("heat", "falls"),
+            0,
+            7,
+        ),
+        "irof": (partial(irof_curves, case.model, case.images, steps=4), ("probabilities",), 3, 2),
+        "chefer": (
+            lambda heatmaps, targets, **more: chefer_perturbation(
+                case.model, case.images, heatmaps, targets, BLACK, (0.2, 0.6), **more
+            ),
+            ("positive", "negative"),
+            4,
+            0,
+        ),
     }
 
 
-@pytest.mark.parametrize("name", ["perturbation", "insertion", "road", "dropping", "saco"])
+BLACK = torch.full((3, 1, 1), -1.0)
+NAMES = ("perturbation", "insertion", "road", "dropping", "saco", "subsets", "irof", "chefer")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_equals_one_method_after_the_other(case, passes, name):
     torch.manual_seed(1)
     heatmaps = torch.rand(METHODS, 3, 4, 3)
@@ -53,7 +75,21 @@ def test_equals_one_method_after_the_other(case, passes, name):
         torch.testing.assert_close(stacked, torch.cat(separate), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["perturbation", "insertion", "road", "dropping", "saco"])
+@pytest.mark.parametrize("name", NAMES[5:])
+def test_a_batch_equals_its_images_one_by_one(case, name):
+    function, curves, *_ = _tests(case)[name]
+    together = function(heatmaps=case.heatmaps, targets=case.targets)
+    images, alone = case.images, []
+    for i in range(3):
+        case.images = images[i : i + 1]
+        one, *_ = _tests(case)[name]
+        alone.append(one(heatmaps=case.heatmaps[i : i + 1], targets=case.targets[i : i + 1]))
+    for curve in curves:
+        separate = torch.cat([getattr(each, curve) for each in alone])
+        torch.testing.assert_close(getattr(together, curve), separate, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES[:7])
 def test_several_labels_have_sigmoids(case, name):
     """Any other class's logit leaves the numbers as they are, which with a softmax it wouldn't."""
     function, curves, *_ = _tests(case)[name]

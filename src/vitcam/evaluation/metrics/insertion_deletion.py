@@ -143,11 +143,23 @@ def _from(ranks: Int[Tensor, " pixels"], count: int) -> Bool[Tensor, " pixels"]:
     return ranks >= count
 
 
+def filled_curves_of(case: PerturbationCase) -> dict[str, InsertionDeletion]:
+    """Those of a case by the name of what fills, which several measures are made from."""
+
+    def made() -> dict[str, InsertionDeletion]:
+        fills = {"blur": blur_fill(case.images), "mean": mean_fill(case.images)}
+        return {
+            name: insertion_deletion(**case.given, fills=fill, steps=case.steps)
+            for name, fill in fills.items()
+        }
+
+    return case.once("insertion-deletion", made)
+
+
 def measured(case: PerturbationCase) -> Numbers:
     """The columns of ``insertion-deletion``."""
     columns: dict[str, Tensor] = {}
-    for name, fill in (("blur", blur_fill), ("mean", mean_fill)):
-        both = insertion_deletion(**case.given, fills=fill(case.images), steps=case.steps)
+    for name, both in filled_curves_of(case).items():
         columns |= {
             f"insertion_{name}": both.insertion,
             f"deletion_{name}": both.deletion,

@@ -169,6 +169,11 @@ class _Extremes:
         return torch.zeros(len(importance), dtype=torch.bool).index_fill_(0, chosen, True)
 
 
+def curves_of(case: PerturbationCase) -> Curves:
+    """Those of a case, which several measures are made from."""
+    return case.once("perturbation", lambda: perturbation_curves(**case.given, steps=case.steps))
+
+
 def measured(case: PerturbationCase) -> Numbers:
     """The columns of ``abpc``."""
-    return columns_of(perturbation_curves(**case.given, steps=case.steps), "")
+    return columns_of(curves_of(case), "")

@@ -87,6 +87,11 @@ def road_curves(
     return Curves(torch.tensor(percentiles, dtype=torch.float32) / 100, points[:, 0], points[:, 1])
 
 
+def imputed_curves_of(case: PerturbationCase) -> Curves:
+    """Those of a case, which several measures are made from."""
+    return case.once("road", lambda: road_curves(**case.given, seed=case.seed))
+
+
 def measured(case: PerturbationCase) -> Numbers:
     """The columns of ``road``."""
-    return columns_of(road_curves(**case.given, seed=case.seed), "road_")
+    return columns_of(imputed_curves_of(case), "road_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -10,10 +11,38 @@ from torch import Tensor, nn
 
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
+from vitcam.evaluation.metrics.correlation import correlation
 from vitcam.evaluation.metrics.insertion_deletion import mean_fill
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, Removal, of_targets, removal_probabilities
 from vitcam.recording import Precision
+
+
+@dataclass(frozen=True)
+class GroupRemoval:
+    """What becomes of the target class's probability when each group of equally hot pixels is removed alone.
+
+    Attributes:
+        heat: the mean of the min-maxed heatmap over each group, the hottest first.
+        falls: of the probability without the group.
+    """
+
+    heat: Float[Tensor, "heatmaps groups"]
+    falls: Float[Tensor, "heatmaps groups"]
+
+    @property
+    def saco(self) -> Float[Tensor, " heatmaps"]:
+        """Of each heatmap, as :func:`saco` says."""
+        return _coefficient(self.heat, self.falls)
+
+    @property
+    def estimate(self) -> Float[Tensor, " heatmaps"]:
+        """The faithfulness estimate: Pearson's correlation of heat and falls, in −1..1; 0 for a constant map.
+
+        Source: Alvarez-Melis & Jaakkola 2018, arXiv 1806.07538. There each feature is removed alone; here pixels go
+        in as many groups as SaCo's, as in Quantus' ``FaithfulnessEstimate`` with ``features_in_step``.
+        """
+        return correlation(self.heat, self.falls)
 
 
 def saco(
@@ -54,6 +83,30 @@ def saco(
         >>> saco(model, images, e.heatmaps[:, 0], e.targets[:, 0]).shape
         torch.Size([8])
     """
+    return group_removal(
+        model,
+        images,
+        heatmaps,
+        targets,
+        groups,
+        multi_label=multi_label,
+        precision=precision,
+        batch_size=batch_size,
+    ).saco
+
+
+def group_removal(
+    model: nn.Module,
+    images: Float[Tensor, "images 3 height width"],
+    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    targets: Int[Tensor, " heatmaps"],
+    groups: int = 10,
+    *,
+    multi_label: bool = False,
+    precision: Precision = "fp32",
+    batch_size: int = BATCH_SIZE,
+) -> GroupRemoval:
+    """What ``saco`` is made from, with its arguments."""
     maps = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).cpu()
     ranks = pixel_ranks(maps)
     image_of_map = images_of(images, heatmaps, targets)
@@ -73,7 +126,7 @@ def saco(
     )
     scores = of_targets(probabilities.unflatten(0, (len(image_of_map), groups + 1)), targets)
     falls = scores[:, :1] - scores[:, 1:]
-    return _coefficient(_group_means(maps.flatten(1), group, groups), falls)
+    return GroupRemoval(_group_means(maps.flatten(1), group, groups), falls)
 
 
 def _members(group: Int[Tensor, " pixels"], number: int) -> Bool[Tensor, " pixels"]:
@@ -98,6 +151,15 @@ def _coefficient(
     return agreement / total.where(total > 0, 1.0)
 
 
+def _of(case: PerturbationCase) -> GroupRemoval:
+    return case.once("saco", lambda: group_removal(**case.given))
+
+
 def measured(case: PerturbationCase) -> Numbers:
     """The column of ``saco``."""
-    return {"saco": saco(**case.given)}
+    return {"saco": _of(case).saco}
+
+
+def estimated(case: PerturbationCase) -> Numbers:
+    """The column of ``faithfulness-estimate``."""
+    return {"faithfulness_estimate": _of(case).estimate}

@@ -1,0 +1,44 @@
+"""Perturbations of whole patches: which pixels are a patch's, and what a heatmap says of it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vitcam.errors import ImageError
+
+Grid = tuple[int, int]
+
+
+def cells_of_pixels(grid: Grid, size: tuple[int, int]) -> Int[Tensor, " pixels"]:
+    """The cell, of a grid that is stretched over an image, that each of its pixels is in.
+
+    Example:
+        >>> cells_of_pixels((1, 2), (2, 4)).tolist()
+        [0, 0, 1, 1, 0, 0, 1, 1]
+    """
+    rows, columns = grid
+    numbers = torch.arange(rows * columns, dtype=torch.float32).view(1, 1, rows, columns)
+    return F.interpolate(numbers, size=size, mode="nearest").long().flatten()
+
+
+def heat_of_cells(
+    heatmaps: Float[Tensor, "heatmaps rows columns"], grid: Grid
+) -> Float[Tensor, "heatmaps cells"]:
+    """The mean of a heatmap over each cell, in float64 on the CPU: its own value, if it is on this grid.
+
+    Raises:
+        ImageError: a heatmap isn't finite.
+    """
+    if not heatmaps.isfinite().all():
+        raise ImageError("expected heatmaps of finite values, got NaN or infinity in one")
+    return F.adaptive_avg_pool2d(heatmaps.cpu().double().unsqueeze(1), grid).flatten(1)
+
+
+def in_cells(
+    cell_of_pixel: Int[Tensor, " pixels"], chosen: Bool[Tensor, " cells"]
+) -> Bool[Tensor, " pixels"]:
+    """The pixels of the chosen cells."""
+    return chosen[cell_of_pixel]
