@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import vitcam
 from contract import oracle
+from contract.test_many_passes import MANY_PASSES
 from families import (
     CLASS_AND_DISTILLATION,
     CLASS_AND_PATCHES,
@@ -24,7 +25,11 @@ from vitcam.methods import METHODS, find_method
 from vitcam.recording import Need, Score, record
 
 # One of captum's stands for all: they meet the models at the same place, and many runs of a model make them slow.
-METHOD_NAMES = sorted(name for name in METHODS if not name.startswith("captum:") or name == "captum:Saliency")
+METHOD_NAMES = sorted(
+    name
+    for name in METHODS
+    if name not in MANY_PASSES and (not name.startswith("captum:") or name == "captum:Saliency")
+)
 
 
 def targets_of(name):

@@ -16,10 +16,11 @@ from vitcam.explaining.batches import AnyModel, for_each_batch
 from vitcam.explaining.explanation import Explanation, join
 from vitcam.explaining.figures import figure
 from vitcam.explaining.inputs import Batch, Images
+from vitcam.explaining.noise import warn_of_noise
 from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
-from vitcam.methods import Method, canonical_name, compute_map, find_method
+from vitcam.methods import Method, canonical_name, compute_sampled, find_method
 from vitcam.models.loaded import LoadedModel
 from vitcam.progress import Watcher
 from vitcam.recording import Need, Overrides, Precision, Recording
@@ -200,6 +201,8 @@ def _explain(
     needs = reduce(Need.__or__, (method.needs(options) for method, options in methods))
     parts = for_each_batch(explained, model, images, targets, needs, **options)
     explanations = [join(of_one_method) for of_one_method in zip(*parts, strict=True)]
+    for (_, chosen), explanation in zip(methods, explanations, strict=True):
+        warn_of_noise(explanation, chosen.get("budget"))
     photographs = explanations[0].photographs  # the same of all, and known to be
     return [replace(each, photographs=photographs) for each in explanations]
 
@@ -211,8 +214,10 @@ def _explanation(
     batch: Batch,
     loaded: LoadedModel | None,
 ) -> Explanation:
+    grid = recording.layout.grid
+    values, errors = compute_sampled(method, options, recording)
     return Explanation(
-        heatmaps=to_grid(compute_map(method, options, recording).float(), recording.layout.grid),
+        heatmaps=to_grid(values.float(), grid),
         targets=recording.targets,
         logits=recording.logits,
         method=canonical_name(method, options),
@@ -220,6 +225,7 @@ def _explanation(
         photographs=batch.photographs,
         class_names=loaded.class_names if loaded is not None else None,
         multi_label=loaded is not None and loaded.multi_label,
-        region=recording.layout.grid.region,
+        region=grid.region,
         names=batch.names,
+        errors=None if errors is None else to_grid(errors.float(), grid),
     )

@@ -52,6 +52,8 @@ class Explanation:
         region: (top, left, bottom, right), the part of what the model saw that the patches cover, in its pixels,
             where that isn't the whole of it; see :class:`vitcam.PatchGrid`. Maps are laid over this part.
         names: per image the path of its file, "" where it came from none; () if nothing is known of any.
+        errors: the standard error of each value of the heatmaps, of the same shape; None of methods that draw no
+            samples.
 
     Example:
         >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
@@ -74,6 +76,7 @@ class Explanation:
     multi_label: bool = False
     region: tuple[float, float, float, float] | None = None
     names: tuple[str, ...] = field(default=(), metadata=PER_IMAGE)
+    errors: Float[Tensor, "batch targets h w"] | None = field(default=None, metadata=PER_IMAGE)
 
     def __len__(self) -> int:
         """The number of images."""

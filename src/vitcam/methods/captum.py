@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitcam.errors import MethodError, ModelError, TargetError
+from vitcam.errors import MethodError, ModelError
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.passes import check_row_by_row, content_of
 from vitcam.methods.pixels import means_over_patches, patch_numbers
 from vitcam.methods.relevance.precise import at_least
 from vitcam.recording import Need, Recording, fast_linear, refuse_in_place
@@ -85,7 +85,7 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
     grid = recording.layout.grid
     maps = torch.empty(*recording.targets.shape, grid.tokens, device=recording.targets.device)
     with recording.resumed() as model, torch.enable_grad(), fast_linear(), at_least(torch.float32):
-        _check_row_by_row(recording, model)
+        check_row_by_row(recording, model)
         for index, (image, targets) in enumerate(zip(recording.images, recording.targets, strict=True)):
             for place, target in enumerate(targets.tolist()):
 
@@ -117,37 +117,10 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
     return maps
 
 
-def _check_row_by_row(recording: Recording, model: nn.Module) -> None:
-    """Makes sure that a function scores an image alone: one that holds something of each image would mix them.
-
-    Raises:
-        TargetError: it doesn't.
-    """
-    images, function = recording.images, recording.score.function
-    if function is None or len(images) == 1:
-        return
-    with torch.no_grad(), recording.only(0):
-        output = model(images[:1])
-    try:
-        scores = recording.score.scorer(None)(output)
-    except Exception as error:  # whatever a function raises that takes another number of images
-        raise _tied_to_batch(len(images)) from error
-    if scores.shape != (1, recording.targets.shape[1]):
-        raise _tied_to_batch(len(images))
-
-
-def _tied_to_batch(count: int) -> TargetError:
-    return TargetError(
-        f"the `targets` function holds something of each of the {count} images, and captum's methods score them one "
-        "by one. Give one image at a time, or class indices, one per image"
-    )
-
-
 @contextlib.contextmanager
 def _seeded(seed: int, image: Tensor, target: int) -> Iterator[None]:
     """Both generators that captum draws from, seeded inside the ``with``, and as they were after it."""
-    content = zlib.crc32(image.float().cpu().numpy().tobytes())
-    (state,) = np.random.SeedSequence([seed, content, target + 1]).generate_state(1)
+    (state,) = np.random.SeedSequence([seed, content_of(image), target + 1]).generate_state(1)
     before = np.random.get_state()
     with torch.random.fork_rng([image.device] if image.is_cuda else []):
         torch.manual_seed(int(state))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,13 +15,29 @@ from vitcam.recording import Need
 TokenMap = Float[Tensor, "batch targets patches"]
 
 
+class Sampled(NamedTuple):
+    """A map that is an average over samples.
+
+    Attributes:
+        values: (batch, targets, patches).
+        errors: the standard error of each.
+
+    Example:
+        >>> Sampled(torch.ones(1, 1, 4), torch.zeros(1, 1, 4)).errors.shape
+        torch.Size([1, 1, 4])
+    """
+
+    values: TokenMap
+    errors: TokenMap
+
+
 @dataclass(frozen=True)
 class Method:
     """One explanation method.
 
     Attributes:
-        compute: from a recording, and options by keyword, to a map over the patch tokens. Its keyword
-            arguments are the method's options, their defaults the paper's.
+        compute: from a recording, and options by keyword, to a map over the patch tokens, or one with its standard
+            errors (:class:`Sampled`). Its keyword arguments are the method's options, their defaults the paper's.
         needs: from the options to what a recording must hold.
         summary: what the map is, in one line.
         passes: what runs of the model it takes; methods that are compared share them.
@@ -43,7 +59,7 @@ class Method:
         (False, {...})
     """
 
-    compute: Callable[..., TokenMap]
+    compute: Callable[..., TokenMap | Sampled]
     needs: Callable[[Mapping[str, Any]], Need]
     summary: str
     passes: str

@@ -1,0 +1,104 @@
+"""Score-CAM (Wang et al., CVPR Workshops 2020, arXiv 1910.01279) on a Vision Transformer."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vitcam.errors import MethodError
+from vitcam.heatmap import normalize, to_grid, upsample
+from vitcam.methods.method import Method, Sampled, TokenMap
+from vitcam.methods.options import at_least
+from vitcam.methods.passes import Passes, generator_of, many_passes
+from vitcam.recording import Need, Recording
+
+
+def scorecam(
+    recording: Recording, *, budget: int = 0, output: str = "logit", seed: int = 0
+) -> TokenMap | Sampled:
+    """Channels of the last block's first norm, weighted by the score of the image seen through each of them.
+
+    ::
+
+        map_j = ReLU( Σ_k w_k · a_jk ),   w = softmax over k of  y(x ⊙ n(a_k))
+
+    with a the norm's output on the patch grid, and n(a_k) a channel enlarged to pixels and scaled to 0..1. It is
+    where ``gradcam`` looks, and no gradient weighs anything. The softmax is that of the paper's algorithm 1, over
+    logits, as in pip ``grad-cam`` (which aligns the corners when it enlarges; here, as in the authors' code, pixel
+    centres are aligned).
+
+    There are as many channels as the model is wide. With a smaller ``budget`` as many are drawn at random: the map is
+    then the ratio of two means over channels, and its standard error, before the ReLU, that of such a ratio.
+
+    Args:
+        recording: with the last block's norm; its model is run again.
+        budget: forward passes for each image, one for each channel; 0 for all of them.
+        output: what of a class is followed, "logit" or "probability".
+        seed: of the channels that are drawn, with the image's own values.
+
+    Raises:
+        MethodError: the last block has no normalisation layer, or one that doesn't fit the patch grid.
+
+    Returns:
+        (batch, targets, patches), ≥ 0; with standard errors where channels were drawn.
+
+    Example:
+        >>> vitcam.explain(photo_model, photo, method="scorecam", budget=20).errors.shape
+        torch.Size([1, 1, 12, 12])
+    """
+    if budget:
+        at_least("scorecam", "budget", budget, 2, ", or 0 for every channel,")
+    at_least("scorecam", "seed", seed, 0)
+    activation = _channels(recording)
+    every = activation.shape[1]
+    count = min(budget, every) if budget else every
+    values, errors = [], []
+    with many_passes(recording, output) as passes:
+        for index, image in enumerate(recording.images):
+            drawn = torch.randperm(every, generator=generator_of(image, seed))[:count].sort().values
+            channels = activation[index, drawn.to(activation.device)]
+            weights = _seen_through(passes, index, channels).T.softmax(dim=1)  # targets, channels
+            mean = weights @ channels
+            values.append(mean.relu())
+            spread = weights[:, :, None] * (channels - mean[:, None]) * count  # of the ratio's two means
+            errors.append(spread.std(dim=1) * math.sqrt((1 - count / every) / count))
+    return Sampled(torch.stack(values), torch.stack(errors)) if count < every else torch.stack(values)
+
+
+def _channels(recording: Recording) -> Float[Tensor, "batch channels patches"]:
+    norm = recording.block_norm
+    if norm is None or norm.grid is None:
+        raise MethodError(
+            f"scorecam isn't defined for {type(recording.model).__name__}: its last block has no normalisation layer "
+            "whose values could be told to be places of the image. occlusion and rise work on any model"
+        )
+    flat = norm.activation.float()
+    by_channel = flat.flatten(2) if norm.channels_first else flat.flatten(1, -2).transpose(1, 2)
+    return by_channel[:, :, norm.grid.patches]
+
+
+def _seen_through(
+    passes: Passes, index: int, channels: Float[Tensor, "channels patches"]
+) -> Float[Tensor, "channels targets"]:
+    image, grid = passes.recording.images[index], passes.recording.layout.grid
+    size = (image.shape[-2], image.shape[-1])
+
+    def seen(part: slice) -> Tensor:
+        masks = normalize(upsample(to_grid(channels[part], grid)[:, None], size, grid.region))
+        return image * masks.to(image)
+
+    return passes.of_images(index, len(channels), seen)
+
+
+METHOD = Method(
+    compute=scorecam,
+    needs=lambda options: Need.BLOCK_NORM,
+    summary="channels of the last block's first norm, weighted by the score of the image seen through them",
+    passes="a forward for each channel",
+    paper="arXiv 1910.01279",
+    plain_vit_only=False,
+    one_stream_only=True,
+)
