@@ -11,8 +11,8 @@ from families import FAMILIES, images_of, model_of
 from vitcam.errors import MethodError
 
 MANY_PASSES = {"occlusion", "rise", "scorecam", "shapley", "tis", "reciprocam"}
-ANYWHERE = ["occlusion(size=4, stride=4)", "rise(budget=2, cells=2)", "scorecam(budget=2)"]
-HIDING = ["occlusion(size=4, stride=4, by='attention')"]
+ANYWHERE = ["occlusion(size=3, stride=3)", "rise(budget=2, cells=2)", "scorecam(budget=2)"]
+HIDING = ["shapley(budget=14, cells=2, by='attention')"]
 DROPPING = ["tis(budget=4)", "rise(budget=4, cells=2, by='tokens')"]
 RESUMING = ["reciprocam"]
 # Relative positions are for all tokens; in CaiT, tokens mix in an attention that isn't seen.
@@ -29,7 +29,9 @@ def methods_of(name):
         return [ANYWHERE[1], DROPPING[0]]
     if family.size == 224:  # many patches
         return [ANYWHERE[1], ANYWHERE[2], *DROPPING]
-    return [*ANYWHERE, *HIDING, *DROPPING, *RESUMING, "shapley(budget=14, cells=2, by='attention')"]
+    if not family.grid.prefix:  # nothing is left where all patches are hidden
+        return [*ANYWHERE, "shapley(budget=14, cells=2)", *DROPPING, *RESUMING]
+    return [*ANYWHERE, *HIDING, *DROPPING, *RESUMING]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -49,7 +51,7 @@ def test_maps(name):
         assert (e.errors is None) == method.startswith(("occlusion", "reciprocam")), method
         assert (e.heatmaps.flatten(2).std(dim=2) > 0).any(), method
         one, other = e.heatmaps[:, 0], e.heatmaps[:, 1]
-        assert ((one - other).abs().amax((1, 2)) > 1e-3 * one.abs().amax((1, 2))).all(), method
+        assert ((one - other).abs().amax((1, 2)) > 1e-4 * one.abs().amax((1, 2))).all(), method
         single = alone[next(each for each in alone if each == method)]
         scale = e.heatmaps[1].abs().max()
         assert (single.heatmaps[0] - e.heatmaps[1]).abs().max() < 1e-4 * scale, method

@@ -60,12 +60,34 @@ def scorecam(
         for index, image in enumerate(recording.images):
             drawn = torch.randperm(every, generator=generator_of(image, seed))[:count].sort().values
             channels = activation[index, drawn.to(activation.device)]
-            weights = _seen_through(passes, index, channels).T.softmax(dim=1)  # targets, channels
-            mean = weights @ channels
+            mean, error = weighed(_seen_through(passes, index, channels), channels, every)
             values.append(mean.relu())
-            spread = weights[:, :, None] * (channels - mean[:, None]) * count  # of the ratio's two means
-            errors.append(spread.std(dim=1) * math.sqrt((1 - count / every) / count))
+            errors.append(error)
     return Sampled(torch.stack(values), torch.stack(errors)) if count < every else torch.stack(values)
+
+
+def weighed(
+    scores: Float[Tensor, "channels targets"], channels: Float[Tensor, "channels patches"], every: int
+) -> tuple[Float[Tensor, "targets patches"], Float[Tensor, "targets patches"]]:
+    """The mean of channels weighed by the softmax of their scores, and its standard error if they are some of more.
+
+    It is the ratio of the means of e^s · a and of e^s over channels drawn without putting any back.
+
+    Args:
+        scores: of each channel.
+        channels: what they hold.
+        every: how many channels there are.
+
+    Example:
+        >>> mean, error = weighed(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]]), every=4)
+        >>> mean, error  # √(1/4 · variance 2)
+        (tensor([[2.]]), tensor([[0.7071]]))
+    """
+    count = len(channels)
+    weights = scores.T.softmax(dim=1)
+    mean = weights @ channels
+    away = count * weights[:, :, None] * (channels - mean[:, None])
+    return mean, away.std(dim=1) * math.sqrt((1 - count / every) / count)
 
 
 def _channels(recording: Recording) -> Float[Tensor, "batch channels patches"]:
