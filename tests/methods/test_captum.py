@@ -26,8 +26,10 @@ QUICK = {
     "SmoothGrad": {"n_samples": 10},
     "FeatureAblation": {},
     "ShapleyValueSampling": {"n_samples": 1},
+    "KernelShap": {"n_samples": 30, "cells": 2},
+    "Lime": {"n_samples": 30, "cells": 2},
 }
-NOISY = ["GradientShap", "SmoothGrad", "ShapleyValueSampling"]
+NOISY = ["GradientShap", "SmoothGrad", "ShapleyValueSampling", "KernelShap", "Lime"]
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,24 @@ def test_shapley_values_sum_to_the_rise(model, images):
     with torch.no_grad():
         rise = (model(images) - model(torch.zeros_like(images)))[:, 3]
     torch.testing.assert_close(ours.sum((1, 2)), rise, atol=1e-4, rtol=1e-4)
+
+
+def test_kernel_shap_of_cells_is_near_vitcams_own_shapley_values(model, images):
+    ours = vitcam.explain(model, images[:1], "shapley(cells=2, budget=120)", 3).heatmaps[0, 0] * 4  # patches
+    theirs = explained(model, images[:1], "KernelShap", 3, n_samples=100)[0, 0]
+    assert (theirs[:2, :2] == theirs[0, 0]).all()
+    torch.testing.assert_close(theirs, ours, atol=0.25 * ours.abs().max().item(), rtol=0)
+
+
+def test_lime_leans_to_the_same_cells(model, images):
+    shap, lime = (explained(model, images[:1], name, 3, n_samples=60).flatten() for name in ("KernelShap", "Lime"))
+    assert torch.corrcoef(torch.stack([shap, lime]))[0, 1] > 0.9
+
+
+def test_regressions_need_scikit_learn(model, images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(MethodError, match=r"captum:Lime needs scikit-learn, which isn't installed"):
+        explained(model, images[:1], "Lime", 3)
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from vitcam.errors import MethodError, ModelError
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.options import at_least as at_least_cells
 from vitcam.methods.passes import check_row_by_row, content_of
 from vitcam.methods.pixels import means_over_patches, patch_numbers
 from vitcam.methods.relevance.precise import at_least
+from vitcam.methods.rise import cells_of
 from vitcam.recording import Need, Recording, fast_linear, refuse_in_place
 from vitcam.types import PatchGrid
 
@@ -211,6 +213,56 @@ def shapley_value_sampling(
     return pixels / image.shape[1]
 
 
+def kernel_shap(
+    scores: Scores, image: Image, grid: PatchGrid, *, n_samples: int = 1000, cells: int = 7, seed: int = 0
+) -> Image:
+    """Shapley values of cells of patches, by a weighted regression on which of them are there."""
+    from captum.attr import KernelShap
+
+    _check_sklearn("KernelShap")
+    pixels: Tensor = KernelShap(scores).attribute(
+        image,
+        feature_mask=_cell_numbers(image, grid, cells),
+        n_samples=n_samples,
+        perturbations_per_eval=COPIES,
+    )
+    return pixels / image.shape[1]
+
+
+def lime(
+    scores: Scores, image: Image, grid: PatchGrid, *, n_samples: int = 1000, cells: int = 7, seed: int = 0
+) -> Image:
+    """Coefficients of a ridge regression (α = 1, as in LIME's own code) on which cells of patches are there."""
+    from captum.attr import Lime
+
+    _check_sklearn("Lime")
+    from captum._utils.models.linear_model import SkLearnRidge
+
+    pixels: Tensor = Lime(scores, interpretable_model=SkLearnRidge(alpha=1.0)).attribute(
+        image,
+        feature_mask=_cell_numbers(image, grid, cells),
+        n_samples=n_samples,
+        perturbations_per_eval=COPIES,
+    )
+    return pixels / image.shape[1]
+
+
+def _check_sklearn(name: str) -> None:
+    try:
+        import sklearn  # noqa: F401
+    except ImportError as error:
+        raise MethodError(
+            f"captum:{name} needs scikit-learn, which isn't installed: pip install scikit-learn"
+        ) from error
+
+
+def _cell_numbers(image: Image, grid: PatchGrid, cells: int) -> Tensor:
+    at_least_cells("the captum methods", "cells", cells, 1)
+    cell = cells_of(grid, cells)
+    of_number = torch.cat([cell, cell.max()[None] + 1])  # pixels of no patch are a cell of their own
+    return of_number.to(image.device)[_patch_numbers(image, grid)]
+
+
 def _patch_numbers(image: Image, grid: PatchGrid) -> Tensor:
     return patch_numbers(grid, (image.shape[-2], image.shape[-1])).to(image.device)
 
@@ -228,6 +280,7 @@ def _method(attribution: str, attribute: Callable[..., Image], summary: str, pap
         passes="passes of its own, image by image",
         paper=paper,
         plain_vit_only=False,
+        many_passes=attribution not in ("Saliency", "InputXGradient"),
         attribution=attribution,
         attribute=attribute,
     )
@@ -260,5 +313,17 @@ METHODS = (
         shapley_value_sampling,
         "mean rise of the score when a patch joins a random set of others",
         "doi 10.1016/j.cor.2008.04.004",
+    ),
+    _method(
+        "KernelShap",
+        kernel_shap,
+        "Shapley values of cells of patches by a weighted regression",
+        "arXiv 1705.07874",
+    ),
+    _method(
+        "Lime",
+        lime,
+        "a ridge regression of the score on which cells of patches are there",
+        "arXiv 1602.04938",
     ),
 )

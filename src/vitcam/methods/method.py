@@ -50,6 +50,7 @@ class Method:
         also_takes: another type that values of an option may have, besides that of its default.
         computes_in: the precision of its own passes, whatever the model's, so that it refuses any other; "" if it
             follows the one asked for.
+        many_passes: whether it runs the model so many times that a benchmark leaves it out unless it is asked for.
         called: its name; "" for that of ``compute``.
 
     Example:
@@ -69,6 +70,7 @@ class Method:
     one_stream_only: bool = False
     also_takes: Mapping[str, type] = field(default_factory=dict)
     computes_in: str = ""
+    many_passes: bool = False
     called: str = ""
 
     @property

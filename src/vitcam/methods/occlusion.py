@@ -100,4 +100,5 @@ METHOD = Method(
     passes="a forward for each window",
     paper="arXiv 1311.2901",
     plain_vit_only=False,
+    many_passes=True,
 )

@@ -106,4 +106,5 @@ METHOD = Method(
     passes="forward, and the last block for each patch",
     paper="arXiv 2310.02588",
     one_stream_only=True,
+    many_passes=True,
 )

@@ -160,4 +160,5 @@ METHOD = Method(
     passes="budget × forward",
     paper="arXiv 1806.07421",
     plain_vit_only=False,
+    many_passes=True,
 )

@@ -123,4 +123,5 @@ METHOD = Method(
     paper="arXiv 1910.01279",
     plain_vit_only=False,
     one_stream_only=True,
+    many_passes=True,
 )

@@ -117,4 +117,5 @@ METHOD = Method(
     passes="budget × forward",
     paper="doi 10.1016/j.cor.2008.04.004",
     plain_vit_only=False,
+    many_passes=True,
 )

@@ -144,4 +144,5 @@ METHOD = Method(
     passes="budget × half a forward",
     paper="Englebert et al., ICCVW 2023",
     one_stream_only=True,
+    many_passes=True,
 )
