@@ -10,11 +10,12 @@ import vitcam
 from families import FAMILIES, images_of, model_of
 from vitcam.errors import MethodError
 
-MANY_PASSES = {"occlusion", "rise", "scorecam", "shapley", "tis", "reciprocam"}
+MANY_PASSES = {"occlusion", "rise", "scorecam", "shapley", "tis", "reciprocam", "tam"}
 ANYWHERE = ["occlusion(size=3, stride=3)", "rise(budget=2, cells=2)", "scorecam(budget=2)"]
 HIDING = ["shapley(budget=14, cells=2, by='attention')"]
 DROPPING = ["tis(budget=4)", "rise(budget=4, cells=2, by='tokens')"]
 RESUMING = ["reciprocam"]
+SCALED = ["tam(steps=2)"]
 # Relative positions are for all tokens; in CaiT, tokens mix in an attention that isn't seen.
 WITHOUT = {
     "timm beit": (DROPPING, "fails with 19 of its 37 tokens"),
@@ -24,14 +25,15 @@ WITHOUT = {
 
 
 def methods_of(name):
+    """All of them where a pass is cheap; else those that ask most of a model."""
     family = FAMILIES[name]
-    if family.layers == 12:  # the large ones
-        return [ANYWHERE[1], DROPPING[0]]
-    if family.size == 224:  # many patches
-        return [ANYWHERE[1], ANYWHERE[2], *DROPPING]
+    if family.size == 224 or family.layers == 12:
+        return [DROPPING[0], "rise(budget=2, cells=2)"]
+    if family.size > 64:
+        return [DROPPING[0], *SCALED, "rise(budget=2, cells=2)", *RESUMING]
     if not family.grid.prefix:  # nothing is left where all patches are hidden
-        return [*ANYWHERE, "shapley(budget=14, cells=2)", *DROPPING, *RESUMING]
-    return [*ANYWHERE, *HIDING, *DROPPING, *RESUMING]
+        return [*ANYWHERE, *SCALED, "shapley(budget=14, cells=2)", *DROPPING, *RESUMING]
+    return [*ANYWHERE, *SCALED, *HIDING, *DROPPING, *RESUMING]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -48,7 +50,7 @@ def test_maps(name):
         assert e.heatmaps.shape == (2, 2, family.grid.height, family.grid.width), method
         for values in (e.heatmaps, e.errors):
             assert values is None or values.isfinite().all(), method
-        assert (e.errors is None) == method.startswith(("occlusion", "reciprocam")), method
+        assert (e.errors is None) == method.startswith(("occlusion", "reciprocam", "tam")), method
         assert (e.heatmaps.flatten(2).std(dim=2) > 0).any(), method
         one, other = e.heatmaps[:, 0], e.heatmaps[:, 1]
         assert ((one - other).abs().amax((1, 2)) > 1e-4 * one.abs().amax((1, 2))).all(), method

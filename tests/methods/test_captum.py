@@ -26,8 +26,8 @@ QUICK = {
     "SmoothGrad": {"n_samples": 10},
     "FeatureAblation": {},
     "ShapleyValueSampling": {"n_samples": 1},
-    "KernelShap": {"n_samples": 30, "cells": 2},
-    "Lime": {"n_samples": 30, "cells": 2},
+    "KernelShap": {"n_samples": 16, "cells": 2},
+    "Lime": {"n_samples": 16, "cells": 2},
 }
 NOISY = ["GradientShap", "SmoothGrad", "ShapleyValueSampling", "KernelShap", "Lime"]
 
@@ -114,7 +114,9 @@ def test_kernel_shap_of_cells_is_near_vitcams_own_shapley_values(model, images):
 
 
 def test_lime_leans_to_the_same_cells(model, images):
-    shap, lime = (explained(model, images[:1], name, 3, n_samples=60).flatten() for name in ("KernelShap", "Lime"))
+    shap, lime = (
+        explained(model, images[:1], name, 3, n_samples=60).flatten() for name in ("KernelShap", "Lime")
+    )
     assert torch.corrcoef(torch.stack([shap, lime]))[0, 1] > 0.9
 
 

@@ -44,8 +44,8 @@ def budget_for(share: float, budget: int, wanted: float = TOO_NOISY) -> int | No
     if share >= 0.99:
         return None
     factor = (share**2 / (1 - share**2)) / (wanted**2 / (1 - wanted**2))
-    digits = 10 ** int(math.log10(budget * factor))
-    return math.ceil(budget * factor / digits) * digits
+    digits = float(10 ** int(math.log10(budget * factor)))
+    return int(math.ceil(budget * factor / digits) * digits)
 
 
 def warn_of_noise(explanation: Explanation, budget: int | None) -> None:

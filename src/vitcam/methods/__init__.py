@@ -28,6 +28,7 @@ from vitcam.methods import (
     rollout,
     scorecam,
     shapley,
+    tam,
     tis,
 )
 from vitcam.methods.function import of_function
@@ -58,6 +59,7 @@ _OURS = (
     legrad.METHOD,
     gradcam.METHOD,
     attnlrp.METHOD,
+    tam.METHOD,
     reciprocam.METHOD,
     scorecam.METHOD,
     occlusion.METHOD,

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -249,7 +250,7 @@ def lime(
 
 def _check_sklearn(name: str) -> None:
     try:
-        import sklearn  # noqa: F401
+        import_module("sklearn")
     except ImportError as error:
         raise MethodError(
             f"captum:{name} needs scikit-learn, which isn't installed: pip install scikit-learn"
