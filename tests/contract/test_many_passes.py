@@ -10,12 +10,12 @@ import vitcam
 from families import FAMILIES, images_of, model_of
 from vitcam.errors import MethodError
 
-MANY_PASSES = {"occlusion", "rise", "scorecam", "shapley", "tis", "reciprocam", "tam"}
+MANY_PASSES = {"occlusion", "rise", "scorecam", "shapley", "tis", "reciprocam", "tam", "bt"}
 ANYWHERE = ["occlusion(size=3, stride=3)", "rise(budget=2, cells=2)", "scorecam(budget=2)"]
 HIDING = ["shapley(budget=14, cells=2, by='attention')"]
 DROPPING = ["tis(budget=4)", "rise(budget=4, cells=2, by='tokens')"]
 RESUMING = ["reciprocam"]
-SCALED = ["tam(steps=2)"]
+SCALED = ["tam(steps=2)", "bt(start_layer=1, steps=2)"]
 # Relative positions are for all tokens; in CaiT, tokens mix in an attention that isn't seen.
 WITHOUT = {
     "timm beit": (DROPPING, "fails with 19 of its 37 tokens"),
@@ -50,7 +50,7 @@ def test_maps(name):
         assert e.heatmaps.shape == (2, 2, family.grid.height, family.grid.width), method
         for values in (e.heatmaps, e.errors):
             assert values is None or values.isfinite().all(), method
-        assert (e.errors is None) == method.startswith(("occlusion", "reciprocam", "tam")), method
+        assert (e.errors is None) == method.startswith(("occlusion", "reciprocam", "tam", "bt")), method
         assert (e.heatmaps.flatten(2).std(dim=2) > 0).any(), method
         one, other = e.heatmaps[:, 0], e.heatmaps[:, 1]
         assert ((one - other).abs().amax((1, 2)) > 1e-4 * one.abs().amax((1, 2))).all(), method

@@ -60,14 +60,14 @@ def tam(recording: Recording, *, start_layer: int = 0, steps: int = 20) -> Token
         row = through(last, recording.head_rows.expand(len(recording.images), -1))
     for layer in layers[first:-1][::-1]:
         row = row + through(layer, row)
-    maps = row[:, None] * _integrated(recording, steps)
+    maps = row[:, None] * integrated_gradient(recording, steps)
     return maps[..., recording.layout.grid.patches]
 
 
-def _integrated(recording: Recording, steps: int) -> Float[Tensor, "batch targets tokens"]:
+def integrated_gradient(recording: Recording, steps: int) -> Float[Tensor, "batch targets tokens"]:
     """The head's row of mean_h ReLU of the mean gradient of the last layer's maps, from zero to the images."""
     rows = read_rows(recording, recording.layers[-1])
-    total: Tensor | float = 0.0
+    total = torch.zeros((), device=rows.device)
     with recording.resumed() as model, torch.enable_grad(), fast_linear():
         check_row_by_row(recording, model)
         for share in torch.linspace(0, 1, steps).tolist():
