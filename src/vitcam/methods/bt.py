@@ -23,8 +23,8 @@ def bt(recording: Recording, *, start_layer: int = 0, steps: int = 20) -> TokenM
         map_j = r_j · mean_h ReLU( mean over α of ∂y(α·x)/∂A_L )_j,   α = 0, 1/(steps−1), …, 1
 
     This is the variant of heads ("BT-H"); that of tokens reads the projection of the values, which a recording
-    doesn't have. The formulas are those of the authors' code (jiaminchen-1031/transformerinterp), which leaves out the
-    first three of a ViT's twelve layers (``start_layer=3``).
+    doesn't have. The formulas are those of the authors' code (jiaminchen-1031/transformerinterp), which leaves out
+    the first three of a ViT's twelve layers (``start_layer=3``).
 
     Models without a class token: the mean over the rows that the head reads. An attention that pools the tokens for
     the head is the last layer, from whose rows r starts.
