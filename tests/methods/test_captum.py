@@ -106,18 +106,14 @@ def test_shapley_values_sum_to_the_rise(model, images):
     torch.testing.assert_close(ours.sum((1, 2)), rise, atol=1e-4, rtol=1e-4)
 
 
-def test_kernel_shap_of_cells_is_near_vitcams_own_shapley_values(model, images):
+def test_regressions_on_cells_are_near_vitcams_own_shapley_values(model, images):
     ours = vitcam.explain(model, images[:1], "shapley(cells=2, budget=120)", 3).heatmaps[0, 0] * 4  # patches
-    theirs = explained(model, images[:1], "KernelShap", 3, n_samples=100)[0, 0]
-    assert (theirs[:2, :2] == theirs[0, 0]).all()
-    torch.testing.assert_close(theirs, ours, atol=0.25 * ours.abs().max().item(), rtol=0)
-
-
-def test_lime_leans_to_the_same_cells(model, images):
-    shap, lime = (
-        explained(model, images[:1], name, 3, n_samples=60).flatten() for name in ("KernelShap", "Lime")
-    )
-    assert torch.corrcoef(torch.stack([shap, lime]))[0, 1] > 0.9
+    shap = explained(model, images[:1], "KernelShap", 3, n_samples=400)[0, 0]
+    lime = explained(model, images[:1], "Lime", 3, n_samples=200)[0, 0]
+    for theirs in (shap, lime):
+        assert (theirs[:2, :2] == theirs[0, 0]).all()
+        assert torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1] > 0.9
+    assert shap.sum().item() == pytest.approx(ours.sum().item(), rel=0.05)
 
 
 def test_regressions_need_scikit_learn(model, images, monkeypatch):
