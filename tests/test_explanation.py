@@ -42,6 +42,7 @@ def e():
         names=("a/cat.jpg", "", "c\udcff.png"),
         versus=torch.tensor([[2, 2], [1, 0], [1, 1]]),
         score="probability",
+        errors=torch.arange(3 * 2 * 2 * 3).float().view(3, 2, 2, 3) / 11,
     )
     defaults = {each.name: each.default for each in fields(whole)}
     assert all(getattr(whole, name) != default for name, default in defaults.items() if name != "heatmaps"), (
@@ -340,3 +341,18 @@ def test_where_nothing_can_be_written(e, tmp_path):
     with pytest.raises(VitcamError, match="it is a file, not a folder"):
         e.save(tmp_path / "file")
     assert Path(tmp_path / "file").read_text() == ""
+
+
+def test_errors_go_with_their_images(e, tmp_path):
+    assert torch.equal(e[1].errors, e.errors[1:2])
+    assert torch.equal(e[::-1].errors, e.errors.flip(0))
+    assert torch.equal(module.join([e[2], e[0]]).errors, e.errors[[2, 0]])
+    replace(e, errors=None).save(tmp_path)
+    assert vitcam.load(tmp_path).errors is None
+
+
+def test_errors_of_another_shape_are_damaged(e, tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would refuse to make it
+    replace(e, errors=e.errors[..., :2].contiguous()).save(tmp_path)
+    with pytest.raises(StoredError, match=r"its errors, \(3, 2, 2, 2\), aren't of the shape of its heatmaps"):
+        vitcam.load(tmp_path)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import vitcam
 from contract import oracle
+from contract.test_many_passes import MANY_PASSES
 from families import (
     CLASS_AND_DISTILLATION,
     CLASS_AND_PATCHES,
@@ -31,7 +32,8 @@ LOOSE = {"xgradcam": 0.03, "gradcam++": 0.03}
 METHOD_NAMES = sorted(
     name
     for name in METHODS
-    if name in ("captum:Saliency", "gradcam") or not (name.startswith("captum:") or name in OF_FEATURES)
+    if name in ("captum:Saliency", "gradcam")
+    or not (name.startswith("captum:") or name in OF_FEATURES or name in MANY_PASSES)
 )
 
 

@@ -26,8 +26,10 @@ QUICK = {
     "SmoothGrad": {"n_samples": 10},
     "FeatureAblation": {},
     "ShapleyValueSampling": {"n_samples": 1},
+    "KernelShap": {"n_samples": 16, "cells": 2},
+    "Lime": {"n_samples": 16, "cells": 2},
 }
-NOISY = ["GradientShap", "SmoothGrad", "ShapleyValueSampling"]
+NOISY = ["GradientShap", "SmoothGrad", "ShapleyValueSampling", "KernelShap", "Lime"]
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,22 @@ def test_shapley_values_sum_to_the_rise(model, images):
     with torch.no_grad():
         rise = (model(images) - model(torch.zeros_like(images)))[:, 3]
     torch.testing.assert_close(ours.sum((1, 2)), rise, atol=1e-4, rtol=1e-4)
+
+
+def test_regressions_on_cells_are_near_vitcams_own_shapley_values(model, images):
+    ours = vitcam.explain(model, images[:1], "shapley(cells=2, budget=120)", 3).heatmaps[0, 0] * 4  # patches
+    shap = explained(model, images[:1], "KernelShap", 3, n_samples=400)[0, 0]
+    lime = explained(model, images[:1], "Lime", 3, n_samples=200)[0, 0]
+    for theirs in (shap, lime):
+        assert (theirs[:2, :2] == theirs[0, 0]).all()
+        assert torch.corrcoef(torch.stack([ours.flatten(), theirs.flatten()]))[0, 1] > 0.9
+    assert shap.sum().item() == pytest.approx(ours.sum().item(), rel=0.05)
+
+
+def test_regressions_need_scikit_learn(model, images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(MethodError, match=r"captum:Lime needs scikit-learn, which isn't installed"):
+        explained(model, images[:1], "Lime", 3)
 
 
 @pytest.mark.parametrize("name", QUICK)

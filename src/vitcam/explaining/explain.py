@@ -17,10 +17,11 @@ from vitcam.explaining.batches import AnyModel, for_each_batch
 from vitcam.explaining.explanation import Explanation, join
 from vitcam.explaining.figures import figure
 from vitcam.explaining.inputs import Batch, Images
+from vitcam.explaining.noise import warn_of_noise
 from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
-from vitcam.methods import Method, canonical_name, compute_map, find_method, grid_of
+from vitcam.methods import Method, canonical_name, compute_sampled, find_method, grid_of
 from vitcam.models.loaded import LoadedModel
 from vitcam.progress import Watcher
 from vitcam.recording import Need, Overrides, Precision, Recording
@@ -226,6 +227,8 @@ def _explain(
     features = [method.features(of_one) for method, of_one in methods if method.features is not None]
     parts = for_each_batch(explained, model, images, targets, needs, features=features, **options)
     explanations = [join(of_one_method) for of_one_method in zip(*parts, strict=True)]
+    for (_, chosen), explanation in zip(methods, explanations, strict=True):
+        warn_of_noise(explanation, chosen.get("budget"))
     photographs = explanations[0].photographs  # the same of all, and known to be
     return [replace(each, photographs=photographs) for each in explanations]
 
@@ -238,8 +241,9 @@ def _explanation(
     loaded: LoadedModel | None,
 ) -> Explanation:
     grid = grid_of(method, options, recording)
+    values, errors = compute_sampled(method, options, recording)
     return Explanation(
-        heatmaps=to_grid(compute_map(method, options, recording).float(), grid),
+        heatmaps=to_grid(values.float(), grid),
         targets=recording.targets,
         logits=recording.logits,
         method=canonical_name(method, options),
@@ -251,4 +255,5 @@ def _explanation(
         names=batch.names,
         versus=recording.versus,
         score=recording.score.scale_name,
+        errors=None if errors is None else to_grid(errors.float(), grid),
     )

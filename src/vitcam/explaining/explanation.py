@@ -54,6 +54,8 @@ class Explanation:
         names: per image the path of its file, "" where it came from none; () if nothing is known of any.
         versus: (batch, targets) int64, the classes whose scores were taken away from the targets'; None if none were.
         score: what a class was scored by, "logit" or "probability".
+        errors: the standard error of each value of the heatmaps, of the same shape; None of methods that draw no
+            samples.
 
     Example:
         >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
@@ -78,6 +80,7 @@ class Explanation:
     names: tuple[str, ...] = field(default=(), metadata=PER_IMAGE)
     versus: Int[Tensor, "batch targets"] | None = field(default=None, metadata=PER_IMAGE)
     score: str = "logit"
+    errors: Float[Tensor, "batch targets h w"] | None = field(default=None, metadata=PER_IMAGE)
 
     def __len__(self) -> int:
         """The number of images."""

@@ -212,6 +212,12 @@ def _check_fields(values: Mapping[str, Any], place: Path) -> None:
             f"{place} is damaged: its targets, {tuple(values['targets'].shape)}, and what they are compared with, "
             f"{tuple(versus.shape)}, don't fit. Save the explanation again"
         )
+    errors = values.get("errors")
+    if errors is not None and errors.shape != values["heatmaps"].shape:
+        raise StoredError(
+            f"{place} is damaged: its errors, {tuple(errors.shape)}, aren't of the shape of its heatmaps, "
+            f"{tuple(values['heatmaps'].shape)}. Save the explanation again"
+        )
     images = values["heatmaps"].shape[:2]
     if values["heatmaps"].dim() != 4 or values["targets"].shape != images:
         raise StoredError(

@@ -15,6 +15,7 @@ from vitcam.methods import (
     agcam,
     attention,
     attnlrp,
+    bt,
     captum,
     controls,
     eigencam,
@@ -24,10 +25,17 @@ from vitcam.methods import (
     gradsam,
     legrad,
     lrp,
+    occlusion,
+    reciprocam,
+    rise,
     rollout,
+    scorecam,
+    shapley,
+    tam,
+    tis,
 )
 from vitcam.methods.function import of_function
-from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.method import Method, Sampled, TokenMap
 from vitcam.methods.options import of_type
 from vitcam.recording import Layout, Recording
 from vitcam.registry import Registry, split_options
@@ -36,9 +44,11 @@ from vitcam.types import PatchGrid
 __all__ = [
     "METHODS",
     "Method",
+    "Sampled",
     "TokenMap",
     "canonical_name",
     "compute_map",
+    "compute_sampled",
     "find_method",
     "grid_of",
     "obstacle_of",
@@ -57,6 +67,14 @@ _OURS = (
     *finercam.METHODS,
     *ablationcam.METHODS,
     attnlrp.METHOD,
+    tam.METHOD,
+    bt.METHOD,
+    reciprocam.METHOD,
+    scorecam.METHOD,
+    occlusion.METHOD,
+    rise.METHOD,
+    tis.METHOD,
+    shapley.METHOD,
     *captum.METHODS,
     controls.RANDOM,
     controls.CENTER,
@@ -127,7 +145,14 @@ def obstacle_of(method: Method, layout: Layout) -> str:
 
 
 def compute_map(method: Method, options: Mapping[str, Any], recording: Recording) -> TokenMap:
-    """The token map of a method.
+    """The token map of a method; see :func:`compute_sampled`."""
+    return compute_sampled(method, options, recording)[0]
+
+
+def compute_sampled(
+    method: Method, options: Mapping[str, Any], recording: Recording
+) -> tuple[TokenMap, TokenMap | None]:
+    """The token map of a method, and its standard errors if it is an average over samples.
 
     Raises:
         MethodError: the method isn't defined for the recorded model or in its precision, or an option's value is
@@ -147,10 +172,14 @@ def compute_map(method: Method, options: Mapping[str, Any], recording: Recording
             f"Methods that work on it: {others}. vitcam.inspect(model, images) shows what was found"
         )
     compute = method.compute if METHODS.is_ours(method) else partial(_guarded, method)
-    if not method.plain_vit_only:
-        return compute(recording, **options)
-    maps = [compute(stream, **options) for stream in recording.by_stream()]
-    return sum(maps[1:], start=maps[0])
+    streams = recording.by_stream() if method.plain_vit_only else [recording]
+    results = [compute(stream, **options) for stream in streams]
+    values = [result.values if isinstance(result, Sampled) else result for result in results]
+    squares = [result.errors.square() for result in results if isinstance(result, Sampled)]
+    return (
+        sum(values[1:], start=values[0]),
+        sum(squares[1:], start=squares[0]).sqrt() if squares else None,
+    )
 
 
 def grid_of(method: Method, options: Mapping[str, Any], recording: Recording) -> PatchGrid:
@@ -166,15 +195,21 @@ def grid_of(method: Method, options: Mapping[str, Any], recording: Recording) ->
     return recording.layout.grid if found is None or found.grid is None else found.grid
 
 
-def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap:
+def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap | Sampled:
     """What a method that isn't vitcam's computes; errors name it."""
     try:
-        maps = method.compute(recording, **options)
+        result = method.compute(recording, **options)
     except Exception as error:
         if isinstance(error, VitcamError) or is_out_of_memory(error):
             raise
         raise MethodError(f"the method {method.name} failed: {type(error).__name__}: {error}") from error
     expected = (*recording.targets.shape, grid_of(method, options, recording).tokens)
+    for maps in result if isinstance(result, Sampled) else [result]:
+        _check_maps(method, maps, expected)
+    return result
+
+
+def _check_maps(method: Method, maps: Any, expected: tuple[int, ...]) -> None:
     if not isinstance(maps, Tensor) or tuple(maps.shape) != expected:
         given = f"shape {tuple(maps.shape)}" if isinstance(maps, Tensor) else f"type {type(maps).__name__}"
         raise MethodError(
@@ -183,7 +218,6 @@ def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap:
         )
     if not maps.isfinite().all():
         raise MapError(f"the method {method.name} gives NaN or infinite values")
-    return maps
 
 
 def canonical_name(method: Method, options: Mapping[str, Any]) -> str:

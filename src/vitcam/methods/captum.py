@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from vitcam.errors import MethodError, ModelError, TargetError
+from vitcam.errors import MethodError, ModelError
 from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.options import at_least as at_least_cells
+from vitcam.methods.passes import check_row_by_row, content_of
 from vitcam.methods.pixels import means_over_patches, patch_numbers
 from vitcam.methods.relevance.precise import at_least
+from vitcam.methods.rise import cells_of
 from vitcam.recording import Need, Recording, fast_linear, refuse_in_place
 from vitcam.types import PatchGrid
 
@@ -85,7 +88,7 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
     grid = recording.layout.grid
     maps = torch.empty(*recording.targets.shape, grid.tokens, device=recording.targets.device)
     with recording.resumed() as model, torch.enable_grad(), fast_linear(), at_least(torch.float32):
-        _check_row_by_row(recording, model)
+        check_row_by_row(recording, model)
         for index, (image, targets) in enumerate(zip(recording.images, recording.targets, strict=True)):
             for place, target in enumerate(targets.tolist()):
 
@@ -117,37 +120,10 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
     return maps
 
 
-def _check_row_by_row(recording: Recording, model: nn.Module) -> None:
-    """Makes sure that a function scores an image alone: one that holds something of each image would mix them.
-
-    Raises:
-        TargetError: it doesn't.
-    """
-    images, function = recording.images, recording.score.function
-    if function is None or len(images) == 1:
-        return
-    with torch.no_grad(), recording.only(0):
-        output = model(images[:1])
-    try:
-        scores = recording.score.scorer(None)(output)
-    except Exception as error:  # whatever a function raises that takes another number of images
-        raise _tied_to_batch(len(images)) from error
-    if scores.shape != (1, recording.targets.shape[1]):
-        raise _tied_to_batch(len(images))
-
-
-def _tied_to_batch(count: int) -> TargetError:
-    return TargetError(
-        f"the `targets` function holds something of each of the {count} images, and captum's methods score them one "
-        "by one. Give one image at a time, or class indices, one per image"
-    )
-
-
 @contextlib.contextmanager
 def _seeded(seed: int, image: Tensor, target: int) -> Iterator[None]:
     """Both generators that captum draws from, seeded inside the ``with``, and as they were after it."""
-    content = zlib.crc32(image.float().cpu().numpy().tobytes())
-    (state,) = np.random.SeedSequence([seed, content, target + 1]).generate_state(1)
+    (state,) = np.random.SeedSequence([seed, content_of(image), target + 1]).generate_state(1)
     before = np.random.get_state()
     with torch.random.fork_rng([image.device] if image.is_cuda else []):
         torch.manual_seed(int(state))
@@ -238,6 +214,56 @@ def shapley_value_sampling(
     return pixels / image.shape[1]
 
 
+def kernel_shap(
+    scores: Scores, image: Image, grid: PatchGrid, *, n_samples: int = 1000, cells: int = 7, seed: int = 0
+) -> Image:
+    """Shapley values of cells of patches, by a weighted regression on which of them are there."""
+    from captum.attr import KernelShap
+
+    _check_sklearn("KernelShap")
+    pixels: Tensor = KernelShap(scores).attribute(
+        image,
+        feature_mask=_cell_numbers(image, grid, cells),
+        n_samples=n_samples,
+        perturbations_per_eval=COPIES,
+    )
+    return pixels / image.shape[1]
+
+
+def lime(
+    scores: Scores, image: Image, grid: PatchGrid, *, n_samples: int = 1000, cells: int = 7, seed: int = 0
+) -> Image:
+    """Coefficients of a ridge regression (α = 1, as in LIME's own code) on which cells of patches are there."""
+    from captum.attr import Lime
+
+    _check_sklearn("Lime")
+    from captum._utils.models.linear_model import SkLearnRidge
+
+    pixels: Tensor = Lime(scores, interpretable_model=SkLearnRidge(alpha=1.0)).attribute(
+        image,
+        feature_mask=_cell_numbers(image, grid, cells),
+        n_samples=n_samples,
+        perturbations_per_eval=COPIES,
+    )
+    return pixels / image.shape[1]
+
+
+def _check_sklearn(name: str) -> None:
+    try:
+        import_module("sklearn")
+    except ImportError as error:
+        raise MethodError(
+            f"captum:{name} needs scikit-learn, which isn't installed: pip install scikit-learn"
+        ) from error
+
+
+def _cell_numbers(image: Image, grid: PatchGrid, cells: int) -> Tensor:
+    at_least_cells("the captum methods", "cells", cells, 1)
+    cell = cells_of(grid, cells)
+    of_number = torch.cat([cell, cell.max()[None] + 1])  # pixels of no patch are a cell of their own
+    return of_number.to(image.device)[_patch_numbers(image, grid)]
+
+
 def _patch_numbers(image: Image, grid: PatchGrid) -> Tensor:
     return patch_numbers(grid, (image.shape[-2], image.shape[-1])).to(image.device)
 
@@ -258,6 +284,7 @@ def _method(
         paper=paper,
         plain_vit_only=False,
         adds_up="pixels" if adds_up else "",
+        many_passes=attribution not in ("Saliency", "InputXGradient"),
         attribution=attribution,
         attribute=attribute,
     )
@@ -293,5 +320,17 @@ METHODS = (
         "mean rise of the score when a patch joins a random set of others",
         "doi 10.1016/j.cor.2008.04.004",
         adds_up=True,
+    ),
+    _method(
+        "KernelShap",
+        kernel_shap,
+        "Shapley values of cells of patches by a weighted regression",
+        "arXiv 1705.07874",
+    ),
+    _method(
+        "Lime",
+        lime,
+        "a ridge regression of the score on which cells of patches are there",
+        "arXiv 1602.04938",
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,13 +15,29 @@ from vitcam.recording import FeatureNeed, Need
 TokenMap = Float[Tensor, "batch targets patches"]
 
 
+class Sampled(NamedTuple):
+    """A map that is an average over samples.
+
+    Attributes:
+        values: (batch, targets, patches).
+        errors: the standard error of each.
+
+    Example:
+        >>> Sampled(torch.ones(1, 1, 4), torch.zeros(1, 1, 4)).errors.shape
+        torch.Size([1, 1, 4])
+    """
+
+    values: TokenMap
+    errors: TokenMap
+
+
 @dataclass(frozen=True)
 class Method:
     """One explanation method.
 
     Attributes:
-        compute: from a recording, and options by keyword, to a map over the patch tokens. Its keyword
-            arguments are the method's options, their defaults the paper's.
+        compute: from a recording, and options by keyword, to a map over the patch tokens, or one with its standard
+            errors (:class:`Sampled`). Its keyword arguments are the method's options, their defaults the paper's.
         needs: from the options to what a recording must hold.
         summary: what the map is, in one line.
         passes: what runs of the model it takes; methods that are compared share them.
@@ -34,6 +50,7 @@ class Method:
         also_takes: another type that values of an option may have, besides that of its default.
         computes_in: the precision of its own passes, whatever the model's, so that it refuses any other; "" if it
             follows the one asked for.
+        many_passes: whether it runs the model so many times that a benchmark leaves it out unless it is asked for.
         called: its name; "" for that of ``compute``.
         features: from the options to the feature map that a recording must hold; None if it needs none.
         adds_up: what claims to add up to y(x) − y(0), with y the score: "patches", the map's values; "pixels", values
@@ -46,7 +63,7 @@ class Method:
         (False, {...})
     """
 
-    compute: Callable[..., TokenMap]
+    compute: Callable[..., TokenMap | Sampled]
     needs: Callable[[Mapping[str, Any]], Need]
     summary: str
     passes: str
@@ -56,6 +73,7 @@ class Method:
     one_stream_only: bool = False
     also_takes: Mapping[str, type] = field(default_factory=dict)
     computes_in: str = ""
+    many_passes: bool = False
     called: str = ""
     features: Callable[[Mapping[str, Any]], FeatureNeed] | None = None
     adds_up: Literal["", "patches", "pixels"] = ""

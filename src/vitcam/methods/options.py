@@ -48,6 +48,21 @@ def one_of(method: str, option: str, value: object, allowed: Iterable[str]) -> N
         raise MethodError(f"{method} has no {option}={value!r}; choose one of {known}")
 
 
+def at_least(method: str, option: str, value: int, least: int, why: str = "") -> None:
+    """Checks that a whole number isn't too small.
+
+    Raises:
+        MethodError: it is.
+
+    Example:
+        >>> at_least("rise", "budget", 1000, 2)
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise MethodError(
+            f"{method} takes a whole number of at least {least} as {option}{why}, not {value!r}"
+        )
+
+
 def first_layer(method: str, start_layer: int, count: int) -> int:
     """The lowest layer that takes part, of which a negative one counts from the last.
 

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vitcam.recording.altered import (
+        Removable,
+        hidden_tokens,
+        kept_tokens,
+        removable,
+        tokens_of,
+        without_tokens,
+    )
     from vitcam.recording.attention import Attention, AttentionCall, attention_scores, with_head_dimension
     from vitcam.recording.binding import Inputs
-    from vitcam.recording.blocks import block_input
+    from vitcam.recording.blocks import block_input, recorded_blocks
     from vitcam.recording.facts import Facts, facts_of
     from vitcam.recording.features import FeatureNeed, Features
     from vitcam.recording.gradients import LayerGradients, refuse_in_place
@@ -26,10 +34,12 @@ if TYPE_CHECKING:
     from vitcam.recording.replay import LinearRows, prefix_arguments
     from vitcam.recording.running import Precision, autocast, contiguous_gradient
     from vitcam.recording.score import Score, find_logits, logits_of
+    from vitcam.recording.suffix import Beginning, beginning, resumed_end
 
 __all__ = [
     "Attention",
     "AttentionCall",
+    "Beginning",
     "CallSite",
     "Facts",
     "FeatureNeed",
@@ -44,24 +54,33 @@ __all__ = [
     "Overrides",
     "Precision",
     "Recording",
+    "Removable",
     "Score",
     "attention_scores",
     "autocast",
+    "beginning",
     "block_input",
     "cells",
     "contiguous_gradient",
     "facts_of",
     "fast_linear",
     "find_logits",
+    "hidden_tokens",
     "intercept",
+    "kept_tokens",
     "logits_of",
     "multi_head_attention",
     "prefix_arguments",
     "preserved",
     "record",
+    "recorded_blocks",
     "refuse_in_place",
+    "removable",
+    "resumed_end",
+    "tokens_of",
     "transposed_linear",
     "with_head_dimension",
+    "without_tokens",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -69,6 +88,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "Attention": "vitcam.recording.attention",
         "AttentionCall": "vitcam.recording.attention",
+        "Beginning": "vitcam.recording.suffix",
         "CallSite": "vitcam.recording.layout",
         "Facts": "vitcam.recording.facts",
         "FeatureNeed": "vitcam.recording.features",
@@ -83,23 +103,32 @@ __getattr__, __dir__ = lazy_names(
         "Overrides": "vitcam.recording.layout",
         "Precision": "vitcam.recording.running",
         "Recording": "vitcam.recording.recording",
+        "Removable": "vitcam.recording.altered",
         "Score": "vitcam.recording.score",
         "attention_scores": "vitcam.recording.attention",
         "autocast": "vitcam.recording.running",
+        "beginning": "vitcam.recording.suffix",
         "block_input": "vitcam.recording.blocks",
         "cells": "vitcam.recording.layout",
         "contiguous_gradient": "vitcam.recording.running",
         "facts_of": "vitcam.recording.facts",
         "fast_linear": "vitcam.recording.onednn",
         "find_logits": "vitcam.recording.score",
+        "hidden_tokens": "vitcam.recording.altered",
         "intercept": "vitcam.recording.interception",
+        "kept_tokens": "vitcam.recording.altered",
         "logits_of": "vitcam.recording.score",
         "multi_head_attention": "vitcam.recording.interception",
         "prefix_arguments": "vitcam.recording.replay",
         "preserved": "vitcam.recording.preservation",
         "record": "vitcam.recording.recorder",
+        "recorded_blocks": "vitcam.recording.blocks",
         "refuse_in_place": "vitcam.recording.gradients",
+        "removable": "vitcam.recording.altered",
+        "resumed_end": "vitcam.recording.suffix",
+        "tokens_of": "vitcam.recording.altered",
         "transposed_linear": "vitcam.recording.onednn",
         "with_head_dimension": "vitcam.recording.attention",
+        "without_tokens": "vitcam.recording.altered",
     },
 )

@@ -122,7 +122,7 @@ def test_says_what_is_wrong(case):
     def run(block, grid, heatmaps=case.heatmaps):
         token_dropping_curves(case.model, block, grid, case.images, heatmaps, case.targets)
 
-    with pytest.raises(ModelError, match=r"no tensor of 3×14 tokens .* came to the Block"):
+    with pytest.raises(ModelError, match=r"no tensor of 3×14 tokens came to the Block"):
         run(case.model.blocks[0], PatchGrid(height=4, width=3, prefix=2))
     with pytest.raises(ModelError, match="expected a model with a class token"):
         run(case.model.blocks[0], PatchGrid(height=4, width=3, prefix=0))

@@ -33,14 +33,16 @@ def forward_entries(bench: Bench, images: Tensor) -> list[Entry]:
 def methods(bench: Bench) -> Iterator[Group]:
     """One group per batch.
 
-    captum's methods take one image at a time whatever the batch, and most of them minutes: unless they are asked
-    for, by name or by "all", they run at the smallest batch only.
+    Methods that run the model hundreds of times take minutes: they are measured if they are asked for, by name or by
+    "all". captum's others take one image at a time whatever the batch: likewise, or at the smallest batch only.
     """
     named = METHODS if ALL in bench.settings.methods else bench.settings.methods
     asked = [canonical_name(*find_method(name)) for name in named]
     for batch in dict.fromkeys(bench.settings.batches):
         everything = [
-            name for name in METHODS if not _of_captum(name) or batch == min(bench.settings.batches)
+            name
+            for name, method in METHODS.items()
+            if not method.many_passes and (not _of_captum(name) or batch == min(bench.settings.batches))
         ]
         title = f"Methods, batch {batch}, {bench.settings.precision}"
         entries = method_entries(bench, batch, asked or everything)

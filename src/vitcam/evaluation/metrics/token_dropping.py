@@ -16,7 +16,7 @@ from vitcam.evaluation.metrics.maps import images_of, pixel_ranks
 from vitcam.evaluation.metrics.perturbation import Curves, columns_of
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.explaining import score_of
-from vitcam.recording import Overrides, Precision, block_input, facts_of, preserved
+from vitcam.recording import Overrides, Precision, facts_of, kept_tokens, preserved
 from vitcam.types import PatchGrid
 
 
@@ -80,7 +80,7 @@ def token_dropping_curves(
         parts = zip(torch.tensor(entries).split(at_once), kept.split(at_once), strict=True)
         return torch.cat(
             [
-                _of_kept(model, block, grid, every, images[part], index, multi_label, precision)
+                _of_kept(model, block, every, images[part], index, multi_label, precision)
                 for part, index in parts
             ]
         )
@@ -105,41 +105,22 @@ def token_dropping_curves(
 def _of_kept(
     model: nn.Module,
     block: nn.Module,
-    grid: PatchGrid,
     every: int,
     images: Float[Tensor, "batch 3 height width"],
     kept: Int[Tensor, "batch kept"],
     multi_label: bool,
     precision: Precision,
 ) -> Float[Tensor, "batch classes"]:
-    met = []
-
-    def keep(tokens: Float[Tensor, "batch tokens features"]) -> Float[Tensor, "batch kept channels"]:
-        met.append(tokens.shape)
-        return tokens.gather(1, kept.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
-
     batch = len(images)
-    with block_input(block, "", batch, every, keep):
-        try:
-            probabilities = class_probabilities(
-                model,
-                lambda items: images,
-                batch,
-                multi_label=multi_label,
-                precision=precision,
-                batch_size=batch,
-            )
-        except RuntimeError as error:
-            raise ModelError(
-                f"the model failed with {kept.shape[1]} of its {every} tokens: {error}\nIf it needs the "
-                "whole grid of patches (rotary embeddings, relative positions), use road_curves instead"
-            ) from error
-    if not met:
-        raise ModelError(
-            f"no tensor of {batch}×{every} tokens ({grid}) came to the {type(block).__name__} given as the "
-            "first block: give the first transformer block, and the grid of this image size"
+    with kept_tokens(block, "", kept, every, instead="use road_curves instead"):
+        return class_probabilities(
+            model,
+            lambda items: images,
+            batch,
+            multi_label=multi_label,
+            precision=precision,
+            batch_size=batch,
         )
-    return probabilities
 
 
 def _check(grid: PatchGrid, heatmaps: Float[Tensor, "heatmaps rows columns"], tokens: int | None) -> int:
