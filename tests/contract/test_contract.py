@@ -100,8 +100,7 @@ def test_layout_is_found(name):
         torch.testing.assert_close(recording.head_rows, head_rows(family))
 
 
-@pytest.mark.parametrize("method", METHOD_NAMES)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "method"), CASES)
 def test_maps(name, method):
     """The right grid, finite and not constant; a batch equals its images one by one; the model unchanged."""
     family, model, images = FAMILIES[name], model_of(name), images_of(name)
@@ -126,8 +125,7 @@ def test_maps(name, method):
         assert close(single.heatmaps, e.heatmaps[i : i + 1])
 
 
-@pytest.mark.parametrize("method", [name for name in METHOD_NAMES if METHODS[name].class_specific])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "method"), [case for case in CASES if METHODS[case[1]].class_specific])
 def test_two_targets_give_two_maps(name, method):
     e = vitcam.explain(model_of(name), images_of(name), method=method, targets=targets_of(name))
     one, other = e.heatmaps[:, 0], e.heatmaps[:, 1]

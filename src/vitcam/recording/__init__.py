@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from vitcam.recording.recorder import record
     from vitcam.recording.recording import Need, Recording
     from vitcam.recording.replay import LinearRows, prefix_arguments
+    from vitcam.recording.rules import RuledPass, Rules
     from vitcam.recording.running import Precision, autocast, contiguous_gradient
     from vitcam.recording.score import Score, find_logits, logits_of
+    from vitcam.recording.token_gradients import TokenGradients
 
 __all__ = [
     "Attention",
@@ -44,7 +46,10 @@ __all__ = [
     "Overrides",
     "Precision",
     "Recording",
+    "RuledPass",
+    "Rules",
     "Score",
+    "TokenGradients",
     "attention_scores",
     "autocast",
     "block_input",
@@ -83,7 +88,10 @@ __getattr__, __dir__ = lazy_names(
         "Overrides": "vitcam.recording.layout",
         "Precision": "vitcam.recording.running",
         "Recording": "vitcam.recording.recording",
+        "RuledPass": "vitcam.recording.rules",
+        "Rules": "vitcam.recording.rules",
         "Score": "vitcam.recording.score",
+        "TokenGradients": "vitcam.recording.token_gradients",
         "attention_scores": "vitcam.recording.attention",
         "autocast": "vitcam.recording.running",
         "block_input": "vitcam.recording.blocks",
