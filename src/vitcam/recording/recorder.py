@@ -19,15 +19,8 @@ from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import recorded_blocks, recorded_input
 from vitcam.recording.facts import Facts, facts_of, given_to, logits_agree
 from vitcam.recording.feature_hooks import recorded_features
-from vitcam.recording.features import FeatureNeed, features_of, own_gradients, wanted_of_pass, wanted_points
-from vitcam.recording.gradients import (
-    Gradient,
-    LayerGradients,
-    check_reached,
-    gradients,
-    layer_gradients,
-    why_unreached,
-)
+from vitcam.recording.features import FeatureNeed, features_of, wanted_points
+from vitcam.recording.gradients import Gradient, check_reached, gradients, layer_gradients, why_unreached
 from vitcam.recording.head import Head, heads_of
 from vitcam.recording.interception import Linear
 from vitcam.recording.layout import Overrides
@@ -39,12 +32,11 @@ from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.rules import Rules
 from vitcam.recording.running import Precision, Way, check_model, first_that_works, running
 from vitcam.recording.score import Score, Scorer, find_logits
-from vitcam.recording.token_gradients import TokenGradients, token_gradients
+from vitcam.recording.token_gradients import gradients_of_pass
 from vitcam.recording.tokens import TokenPlaces, recorded_places
 from vitcam.recording.watch import logits_tolerance
 
 Item = TypeVar("Item")
-_Gradients = tuple[tuple[Gradient, ...] | None, dict[FeatureNeed, Tensor], TokenGradients | None]
 _LAYERWISE = Need.LAYER_GRADIENT | Need.MEAN_LAYER_GRADIENT
 # What takes a pass that gradients can go all the way through, attention included.
 _ORDINARY = Need.GRADIENT | Need.TOKENS | _LAYERWISE
@@ -279,11 +271,15 @@ class _Recorder:
         replayed: Pass | None = None,
     ) -> Recording:
         heads = self._heads(run, scorer)
+        layerwise = (self.model, self.images, self.facts.layout, run, scorer, self._resumed)
         of_layers, of_means = (
-            self._layer_gradients(run, scorer, need, pools=heads[0].pools)
-            for need in (Need.LAYER_GRADIENT, Need.MEAN_LAYER_GRADIENT)
+            layer_gradients(*layerwise, pools=heads[0].pools, mean=mean) if self.needs & need else None
+            for need, mean in ((Need.LAYER_GRADIENT, False), (Need.MEAN_LAYER_GRADIENT, True))
         )
-        ordinary, of_features, tokens = self._gradients(run, scorer, targets, versus)
+        wanted = (bool(self.needs & need) for need in (Need.GRADIENT, Need.BIASES, _LAYERWISE))
+        ordinary, of_features, tokens = gradients_of_pass(
+            *(self.model, self.facts.layout, run, scorer, self.rules, self.features, targets, versus), *wanted
+        )
         features = features_of(
             *(self.model, self.images, self.facts.layout, self.inputs, run, of_features, self.features)
         )
@@ -327,18 +323,6 @@ class _Recorder:
             again=partial(self.again, targets, versus),
         )
 
-    def _gradients(self, run: Pass, scorer: Scorer, targets: Tensor, versus: Tensor | None) -> _Gradients:
-        """The gradients of attention outputs, of feature maps and of tokens between blocks, in one go."""
-        outputs = [layer.output for layer in run.layers] if self.needs & Need.GRADIENT else []
-        found = own_gradients(self.features, run, targets, versus)
-        needs = [each for each in wanted_of_pass(self.features, run) if each.score is None]
-        tensors = [*outputs, *(run.features[each.point] for each in needs)]
-        context = (self.model, self.facts.layout, run, scorer, self.rules)
-        biases, again = bool(self.needs & Need.BIASES), bool(self.needs & _LAYERWISE)
-        per_tensor, tokens = token_gradients(*context, tensors, biases=biases, retain_graph=again)
-        found |= zip(needs, per_tensor[len(outputs) :], strict=True)
-        return per_tensor[: len(outputs)] if outputs else None, found, tokens
-
     def _heads(self, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
         """What the score reads of each stream: what the logits do, unless a function takes more of the output."""
         if not self.score.reads_more_than_logits(run.output):
@@ -348,22 +332,6 @@ class _Recorder:
             return self.facts.heads
         seen = detached_pass(self.model, self.images, layout)
         return heads_of(self.model, self.images, layout, seen, scorer)
-
-    def _layer_gradients(
-        self, run: Pass, scorer: Scorer, need: Need, *, pools: bool
-    ) -> LayerGradients | None:
-        if not self.needs & need:
-            return None
-        return layer_gradients(
-            self.model,
-            self.images,
-            self.facts.layout,
-            run,
-            scorer,
-            self._resumed,
-            pools=pools,
-            mean=need is Need.MEAN_LAYER_GRADIENT,
-        )
 
     @contextlib.contextmanager
     def _resumed(self) -> Iterator[None]:

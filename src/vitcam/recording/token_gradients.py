@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from vitcam.errors import ModelError
-from vitcam.recording.gradients import backward, gradient_of
+from vitcam.recording.features import FeatureNeed, own_gradients, wanted_of_pass
+from vitcam.recording.gradients import Gradient, backward, gradient_of
 from vitcam.recording.layout import Layout
 from vitcam.recording.passes import Pass
 from vitcam.recording.rules import Rules
@@ -37,6 +38,38 @@ class TokenGradients:
     products: tuple[Float[Tensor, "batch targets tokens"], ...]
     sizes: tuple[Float[Tensor, "batch targets tokens"], ...]
     biases: Float[Tensor, "batch targets tokens"] | None
+
+
+def gradients_of_pass(
+    model: nn.Module,
+    layout: Layout,
+    run: Pass,
+    scorer: Scorer,
+    rules: Rules | None,
+    features: Sequence[FeatureNeed],
+    targets: Tensor,
+    versus: Tensor | None,
+    outputs: bool,
+    biases: bool,
+    retain_graph: bool,
+) -> tuple[tuple[Gradient, ...] | None, dict[FeatureNeed, Tensor], TokenGradients | None]:
+    """The gradients of attention outputs, of feature maps and of tokens between blocks, in one go.
+
+    Args:
+        model, layout, run, scorer, rules, biases, retain_graph: as of :func:`token_gradients`.
+        features: the feature maps that are asked for.
+        targets, versus: the classes.
+        outputs: whether those of attention outputs are asked for.
+    """
+    of_layers = [layer.output for layer in run.layers] if outputs else []
+    found = own_gradients(features, run, targets, versus)
+    needs = [each for each in wanted_of_pass(features, run) if each.score is None]
+    tensors = [*of_layers, *(run.features[each.point] for each in needs)]
+    per_tensor, tokens = token_gradients(
+        model, layout, run, scorer, rules, tensors, biases=biases, retain_graph=retain_graph
+    )
+    found |= zip(needs, per_tensor[len(of_layers) :], strict=True)
+    return per_tensor[: len(of_layers)] if of_layers else None, found, tokens
 
 
 def token_gradients(
