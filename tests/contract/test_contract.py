@@ -34,6 +34,10 @@ METHOD_NAMES = sorted(
     if name in ("captum:Saliency", "gradcam") or not (name.startswith("captum:") or name in OF_FEATURES)
 )
 
+# Their rules meet every kind of model in tests/relevance/test_gradient_rules.py.
+ON_SOME = dict.fromkeys(("ixg", "fullgrad"), ("hf vit eager", "hf siglip vision"))
+CASES = [(name, method) for method in METHOD_NAMES for name in ON_SOME.get(method, FAMILIES)]
+
 
 def targets_of(name):
     """Two targets: class indices, or the family's own function."""
