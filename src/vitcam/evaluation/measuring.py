@@ -19,7 +19,7 @@ from vitcam.evaluation.oracle import oracle_maps
 from vitcam.evaluation.rows import ORACLE, Row
 from vitcam.evaluation.sanity_case import SanityCase, explained
 from vitcam.evaluation.times import EXPLAINING, timed
-from vitcam.explaining import Explanation, compare
+from vitcam.explaining import Explanation
 
 
 def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
@@ -92,7 +92,7 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     with timed(
         EXPLAINING
     ):  # in fp32: a map's rounding would show in its curves, that of perturbed images doesn't
-        explanations = compare(job.model.module, images, job.settings.explained_by, targets[:, None])
+        explanations = compared(job.model.module, images, job.settings.explained_by, targets[:, None], "fp32")
     first = next(iter(explanations.values()))
     logits = first.logits
     if logits is None:

@@ -22,6 +22,7 @@ from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
 from vitcam.evaluation.rows import ORACLE
 from vitcam.evaluation.store import FORMAT
 from vitcam.methods import canonical_name, find_method
+from vitcam.methods.gradient_rules import own_precision
 from vitcam.models import LoadedModel
 from vitcam.recording import Precision
 
@@ -135,7 +136,7 @@ def in_full_precision(methods: Sequence[str], precision: Precision) -> tuple[str
     """
     if precision == "fp32":
         return ()
-    return tuple(name for name in methods if find_method(name)[0].computes_in)
+    return tuple(name for name in methods if own_precision(*find_method(name)))
 
 
 def with_controls(methods: Sequence[str], protocol: Protocol = "paper") -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import Any
 
 import torch
@@ -22,9 +21,10 @@ from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
 from vitcam.methods import Method, canonical_name, compute_sampled, find_method, grid_of
+from vitcam.methods.gradient_rules import features_without_rules, needs_without_rules, recordings
 from vitcam.models.loaded import LoadedModel
 from vitcam.progress import Watcher
-from vitcam.recording import Need, Overrides, Precision, Recording
+from vitcam.recording import Overrides, Precision, Recording
 
 
 class Comparison(dict[str, Explanation]):
@@ -221,10 +221,12 @@ def _explain(
         )
 
     def explained(recording: Recording, batch: Batch, loaded: LoadedModel | None) -> list[Explanation]:
-        return [_explanation(recording, *chosen, batch, loaded) for chosen in methods]
+        return [
+            _explanation(made, *chosen, batch, loaded)
+            for made, chosen in zip(recordings(methods, recording), methods, strict=True)
+        ]
 
-    needs = reduce(Need.__or__, (method.needs(of_one) for method, of_one in methods))
-    features = [method.features(of_one) for method, of_one in methods if method.features is not None]
+    needs, features = needs_without_rules(methods), features_without_rules(methods)
     parts = for_each_batch(explained, model, images, targets, needs, features=features, **options)
     explanations = [join(of_one_method) for of_one_method in zip(*parts, strict=True)]
     for (_, chosen), explanation in zip(methods, explanations, strict=True):

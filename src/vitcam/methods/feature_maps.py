@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError
+from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import one_of
 from vitcam.recording import FeatureNeed, Features, Need, Recording
@@ -59,7 +60,14 @@ def feature_method(
 
 
 def weighted_map(
-    recording: Recording, name: str, need: FeatureNeed, weigh: Weigh, smooth: str, *, positive: bool = True
+    recording: Recording,
+    name: str,
+    need: FeatureNeed,
+    weigh: Weigh,
+    smooth: str,
+    rules: str = "plain",
+    *,
+    positive: bool = True,
 ) -> TokenMap:
     """Σ_c of weighted activations, or what ``smooth`` makes of them.
 
@@ -71,12 +79,15 @@ def weighted_map(
         smooth: one of ``SMOOTHINGS``: "eigen" is the first principal component of the weighted activations in the
             place of their sum, its sign such that the two go together; "aug" is the mean map of six images, the image
             and its mirror image, each as it is and multiplied by 0.9 and 1.1; "aug+eigen" is both.
+        rules: by which gradients came back.
         positive: whether a ReLU ends the formula.
 
     Raises:
-        MethodError: there is no such smoothing, or what is needed isn't there; see :func:`features_at`.
+        MethodError: there is no such smoothing, the recording is by other rules, or what is needed isn't there;
+            see :func:`features_at`.
     """
     one_of(name, "smooth", smooth, SMOOTHINGS)
+    check_rules(name, rules, recording)
 
     def of(recording: Recording) -> TokenMap:
         found = features_at(recording, name, need)

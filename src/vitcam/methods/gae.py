@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import first_layer
 from vitcam.methods.rows import read_rows, through_positive
 from vitcam.recording import Need, Recording
 
 
-def gae(recording: Recording, *, start_layer: int = 0) -> TokenMap:
+def gae(recording: Recording, *, start_layer: int = 0, rules: str = "plain") -> TokenMap:
     """Attention weighted by its own positive gradient, layer upon layer, with skip connections.
 
     ::
@@ -31,9 +32,10 @@ def gae(recording: Recording, *, start_layer: int = 0) -> TokenMap:
     Args:
         recording: with ordinary gradients.
         start_layer: the lowest layer that takes part; a negative one counts from the last.
+        rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: there is no such layer.
+        MethodError: there is no such layer, or no rule for a function that the model uses.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -42,6 +44,7 @@ def gae(recording: Recording, *, start_layer: int = 0) -> TokenMap:
         >>> vitcam.explain(model, images, method="gae").heatmaps.shape
         torch.Size([8, 1, 14, 14])
     """
+    check_rules("gae", rules, recording)
     assert recording.gradients is not None
     first = first_layer("gae", start_layer, len(recording.layers))
     pairs = list(zip(recording.layers, recording.gradients, strict=True))[first:]
@@ -64,4 +67,5 @@ METHOD = Method(
     summary="attention × its positive gradient, multiplied up over the layers with skip connections",
     passes="forward, backward",
     paper="arXiv 2103.15679",
+    by_rules=True,
 )

@@ -16,7 +16,12 @@ from vitcam.recording import FeatureNeed, Recording
 
 
 def gradcam(
-    recording: Recording, *, layer: int | str = -1, at: str = "norm1", smooth: str = "none"
+    recording: Recording,
+    *,
+    layer: int | str = -1,
+    at: str = "norm1",
+    smooth: str = "none",
+    rules: str = "plain",
 ) -> TokenMap:
     """Channels of a feature map, weighted by the mean of their gradients over the patches.
 
@@ -45,6 +50,7 @@ def gradcam(
             with ``eigen_smooth`` of pip ``grad-cam``, with a sign that follows the sum; "aug": the mean map of the
             image and its mirror image, each as it is and multiplied by 0.9 and 1.1, as with ``aug_smooth``, which
             scales each of these maps first; "aug+eigen".
+        rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
         MethodError: an option's value is wrong; there is no such layer, one that doesn't fit the patch grid, or one
@@ -63,11 +69,16 @@ def gradcam(
     def weigh(activation: Activation, gradient: Gradient) -> Weighted:
         return gradient.mean(dim=2, keepdim=True) * activation
 
-    return weighted_map(recording, "gradcam", FeatureNeed(layer, at), weigh, smooth)
+    return weighted_map(recording, "gradcam", FeatureNeed(layer, at), weigh, smooth, rules)
 
 
 def gradcam_plus_plus(
-    recording: Recording, *, layer: int | str = -1, at: str = "norm1", smooth: str = "none"
+    recording: Recording,
+    *,
+    layer: int | str = -1,
+    at: str = "norm1",
+    smooth: str = "none",
+    rules: str = "plain",
 ) -> TokenMap:
     """Channels of a feature map, weighted by their positive gradients, each of which counts by what it would explain.
 
@@ -83,7 +94,7 @@ def gradcam_plus_plus(
 
     Args:
         recording: with the feature map and its gradient.
-        layer, at, smooth: as for :func:`gradcam`, and so are the cost and what is raised.
+        layer, at, smooth, rules: as for :func:`gradcam`, and so are the cost and what is raised.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -99,11 +110,16 @@ def gradcam_plus_plus(
         share = share.where(g != 0, 0)
         return ((g.relu() * share).sum(dim=2, keepdim=True) * a).float()
 
-    return weighted_map(recording, "gradcam++", FeatureNeed(layer, at), weigh, smooth)
+    return weighted_map(recording, "gradcam++", FeatureNeed(layer, at), weigh, smooth, rules)
 
 
 def xgradcam(
-    recording: Recording, *, layer: int | str = -1, at: str = "norm1", smooth: str = "none"
+    recording: Recording,
+    *,
+    layer: int | str = -1,
+    at: str = "norm1",
+    smooth: str = "none",
+    rules: str = "plain",
 ) -> TokenMap:
     """Channels of a feature map, weighted by the mean of their gradients, places counting by their activation.
 
@@ -116,7 +132,7 @@ def xgradcam(
 
     Args:
         recording: with the feature map and its gradient.
-        layer, at, smooth: as for :func:`gradcam`, and so are the cost and what is raised.
+        layer, at, smooth, rules: as for :func:`gradcam`, and so are the cost and what is raised.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -131,11 +147,16 @@ def xgradcam(
         weights = (gradient * a).sum(dim=2, keepdim=True) / (a.sum(dim=2, keepdim=True) + 1e-7)
         return (weights * a).float()
 
-    return weighted_map(recording, "xgradcam", FeatureNeed(layer, at), weigh, smooth)
+    return weighted_map(recording, "xgradcam", FeatureNeed(layer, at), weigh, smooth, rules)
 
 
 def layercam(
-    recording: Recording, *, layer: int | str = -1, at: str = "norm1", smooth: str = "none"
+    recording: Recording,
+    *,
+    layer: int | str = -1,
+    at: str = "norm1",
+    smooth: str = "none",
+    rules: str = "plain",
 ) -> TokenMap:
     """Activations, each weighted by its own positive gradient.
 
@@ -147,7 +168,7 @@ def layercam(
 
     Args:
         recording: with the feature map and its gradient.
-        layer, at, smooth: as for :func:`gradcam`, and so are the cost and what is raised.
+        layer, at, smooth, rules: as for :func:`gradcam`, and so are the cost and what is raised.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -160,11 +181,16 @@ def layercam(
     def weigh(activation: Activation, gradient: Gradient) -> Weighted:
         return gradient.relu() * activation
 
-    return weighted_map(recording, "layercam", FeatureNeed(layer, at), weigh, smooth)
+    return weighted_map(recording, "layercam", FeatureNeed(layer, at), weigh, smooth, rules)
 
 
 def hirescam(
-    recording: Recording, *, layer: int | str = -1, at: str = "norm1", smooth: str = "none"
+    recording: Recording,
+    *,
+    layer: int | str = -1,
+    at: str = "norm1",
+    smooth: str = "none",
+    rules: str = "plain",
 ) -> TokenMap:
     """Activations, each weighted by its own gradient: input × gradient of what is behind that layer.
 
@@ -177,7 +203,7 @@ def hirescam(
 
     Args:
         recording: with the feature map and its gradient.
-        layer, at, smooth: as for :func:`gradcam`, and so are the cost and what is raised.
+        layer, at, smooth, rules: as for :func:`gradcam`, and so are the cost and what is raised.
 
     Returns:
         (batch, targets, patches), of either sign, in units of the score.
@@ -190,7 +216,7 @@ def hirescam(
     def weigh(activation: Activation, gradient: Gradient) -> Weighted:
         return gradient * activation
 
-    return weighted_map(recording, "hirescam", FeatureNeed(layer, at), weigh, smooth, positive=False)
+    return weighted_map(recording, "hirescam", FeatureNeed(layer, at), weigh, smooth, rules, positive=False)
 
 
 METHODS = (
@@ -198,20 +224,28 @@ METHODS = (
         gradcam,
         "channels of the last block's first norm, weighted by their mean gradients",
         "arXiv 1610.02391",
+        by_rules=True,
     ),
     feature_method(
         gradcam_plus_plus,
         "the same channels, weighted by their positive gradients of second order",
         "arXiv 1710.11063",
         called="gradcam++",
+        by_rules=True,
     ),
     feature_method(
-        xgradcam, "the same channels, gradients counting by the activation they are at", "arXiv 2008.02312"
+        xgradcam,
+        "the same channels, gradients counting by the activation they are at",
+        "arXiv 2008.02312",
+        by_rules=True,
     ),
     feature_method(
         layercam,
         "the same activations, each weighted by its own positive gradient",
         "doi 10.1109/TIP.2021.3089943",
+        by_rules=True,
     ),
-    feature_method(hirescam, "the same activations, each weighted by its own gradient", "arXiv 2011.08891"),
+    feature_method(
+        hirescam, "the same activations, each weighted by its own gradient", "arXiv 2011.08891", by_rules=True
+    ),
 )

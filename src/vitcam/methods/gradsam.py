@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import one_of
 from vitcam.methods.rows import read_rows, through_positive
 from vitcam.recording import Attention, Need, Recording
 
 
-def gradsam(recording: Recording, *, rows: str = "all") -> TokenMap:
+def gradsam(recording: Recording, *, rows: str = "all", rules: str = "plain") -> TokenMap:
     """Attention weighted by its own positive gradient, mean over layers, heads and query rows.
 
     ::
@@ -28,9 +29,10 @@ def gradsam(recording: Recording, *, rows: str = "all") -> TokenMap:
         recording: with ordinary gradients.
         rows: "all", or "head": only those that the head reads, the class token's or, without one, the mean over the
             tokens that it averages. That isn't in the paper, but says what the class token takes from where.
+        rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: the option has another value.
+        MethodError: an option has another value, or there is no rule for a function that the model uses.
 
     Returns:
         (batch, targets, patches), ≥ 0, in units of the score.
@@ -40,6 +42,7 @@ def gradsam(recording: Recording, *, rows: str = "all") -> TokenMap:
         torch.Size([8, 1, 14, 14])
     """
     one_of("gradsam", "rows", rows, ("all", "head"))
+    check_rules("gradsam", rules, recording)
     assert recording.gradients is not None
 
     def shares(layer: Attention) -> torch.Tensor:
@@ -60,4 +63,5 @@ METHOD = Method(
     summary="attention × its positive gradient, mean over all layers, heads and query rows",
     passes="forward, backward",
     paper="arXiv 2204.11073",
+    by_rules=True,
 )

@@ -47,6 +47,7 @@ class Method:
             defined for hierarchical models such as Swin.
         one_stream_only: whether it isn't defined for models with several streams of tokens of an image, whose
             maps would have to add up.
+        by_rules: whether it has an option ``rules``, by which the gradients that are recorded for it come back.
         also_takes: another type that values of an option may have, besides that of its default.
         computes_in: the precision of its own passes, whatever the model's, so that it refuses any other; "" if it
             follows the one asked for.
@@ -71,6 +72,7 @@ class Method:
     class_specific: bool = True
     plain_vit_only: bool = True
     one_stream_only: bool = False
+    by_rules: bool = False
     also_takes: Mapping[str, type] = field(default_factory=dict)
     computes_in: str = ""
     many_passes: bool = False

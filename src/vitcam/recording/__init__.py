@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from vitcam.recording.recorder import record
     from vitcam.recording.recording import Need, Recording
     from vitcam.recording.replay import LinearRows, prefix_arguments
+    from vitcam.recording.rules import RuledPass, Rules
     from vitcam.recording.running import Precision, autocast, contiguous_gradient
     from vitcam.recording.score import Score, find_logits, logits_of
     from vitcam.recording.suffix import Beginning, beginning, resumed_end
+    from vitcam.recording.token_gradients import TokenGradients
 
 __all__ = [
     "Attention",
@@ -55,7 +57,10 @@ __all__ = [
     "Precision",
     "Recording",
     "Removable",
+    "RuledPass",
+    "Rules",
     "Score",
+    "TokenGradients",
     "attention_scores",
     "autocast",
     "beginning",
@@ -104,7 +109,10 @@ __getattr__, __dir__ = lazy_names(
         "Precision": "vitcam.recording.running",
         "Recording": "vitcam.recording.recording",
         "Removable": "vitcam.recording.altered",
+        "RuledPass": "vitcam.recording.rules",
+        "Rules": "vitcam.recording.rules",
         "Score": "vitcam.recording.score",
+        "TokenGradients": "vitcam.recording.token_gradients",
         "attention_scores": "vitcam.recording.attention",
         "autocast": "vitcam.recording.running",
         "beginning": "vitcam.recording.suffix",

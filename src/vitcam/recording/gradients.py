@@ -49,14 +49,15 @@ def backward(
         # Images don't mix, so the gradient of the sum holds every image's own.
         total = scores[:, target].sum()
         per_target.append(
-            _gradient(total, tensors, again)
+            gradient_of(total, tensors, again)
             if total.requires_grad
             else [torch.zeros_like(tensor) for tensor in tensors]
         )
     return tuple(torch.stack(tensor, dim=1) for tensor in zip(*per_target, strict=True))
 
 
-def _gradient(total: Tensor, tensors: Sequence[Tensor], again: bool) -> Sequence[Tensor]:
+def gradient_of(total: Tensor, tensors: Sequence[Tensor], again: bool) -> Sequence[Tensor]:
+    """∂total/∂tensor; zero where it doesn't depend on one. ``again``: whether there will be more of this pass."""
     try:
         return torch.autograd.grad(total, tensors, retain_graph=again, materialize_grads=True)
     except RuntimeError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -15,8 +17,10 @@ from vitcam.recording.attention import Attention, AttentionCall, among_all_token
 from vitcam.recording.blocks import module_stack
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import CallSite, Layout
-from vitcam.recording.onednn import fast_attention, linear
+from vitcam.recording.onednn import fast_attention, fast_linear, linear
 from vitcam.recording.points import Point
+from vitcam.recording.rules import RuledPass, Rules
+from vitcam.recording.tokens import TokenPlaces
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Pass:
         features: feature maps by their points, where they were recorded and found.
         blocks: what each transformer block returned, by name, where it was recorded.
         cut: whether the model itself ran attention without gradients, so that none comes back to it.
+        places: the tokens between the blocks, where they were recorded.
+        ruled: the rules at work, if gradients go back by rules.
     """
 
     output: Any
@@ -36,6 +42,8 @@ class Pass:
     features: Mapping[Point, Tensor] = field(default_factory=dict)
     blocks: Mapping[str, Any] = field(default_factory=dict)
     cut: bool = False
+    places: TokenPlaces | None = None
+    ruled: RuledPass | None = None
 
 
 def plain_pass(
@@ -59,8 +67,9 @@ def tracked_pass(
     layout: Layout,
     linear: Linear = linear,
     only_outside: Collection[str] = (),
+    rules: Rules | None = None,
 ) -> Pass:
-    """A forward pass through which the ordinary gradient can go back to every attention output.
+    """A forward pass through which the ordinary gradient, or one by rules, can go back to every attention output.
 
     ``only_outside`` names blocks that do no work, and whose attention calls are left out.
     """
@@ -69,7 +78,7 @@ def tracked_pass(
         output = fast_attention(call)
         return output if output.requires_grad else output.requires_grad_()
 
-    return _run(model, images, layout, attend, linear=linear, only_outside=only_outside)
+    return _run(model, images, layout, attend, linear=linear, only_outside=only_outside, rules=rules)
 
 
 def detached_pass(
@@ -93,7 +102,9 @@ def detached_pass(
     return _run(model, images, layout, attend)
 
 
-def unrecorded_pass(model: nn.Module, images: Float[Tensor, "batch channels height width"]) -> Pass:
+def unrecorded_pass(
+    model: nn.Module, images: Float[Tensor, "batch channels height width"], rules: Rules | None = None
+) -> Pass:
     """A forward pass of which no layer is recorded, also through what a hook makes require a gradient."""
     cut = False
 
@@ -104,8 +115,25 @@ def unrecorded_pass(model: nn.Module, images: Float[Tensor, "batch channels heig
         # A copy where a gradient needs it, since models write over what they are given.
         return output.clone() if output.requires_grad else output
 
-    with torch.enable_grad(), intercept(attend, linear=linear):
-        return Pass(model(images), (), cut=cut)
+    with torch.enable_grad(), _by(rules, images) as ruled, intercept(attend, linear=_seen(linear, rules)):
+        output = model(images)
+        if ruled is not None:
+            ruled.check(output)
+        return Pass(output, (), cut=cut, ruled=ruled)
+
+
+@contextlib.contextmanager
+def _by(rules: Rules | None, images: Tensor) -> Iterator[RuledPass | None]:
+    if rules is None:
+        yield None
+        return
+    with fast_linear(), rules.applied(len(images)) as ruled:
+        yield ruled
+
+
+def _seen(linear: Linear, rules: Rules | None) -> Linear:
+    """What computes linear layers so that rules see them."""
+    return linear if rules is None else F.linear
 
 
 def _run(
@@ -116,6 +144,7 @@ def _run(
     keep: Callable[[Attention], Attention] = lambda layer: layer,
     linear: Linear = linear,
     only_outside: Collection[str] = (),
+    rules: Rules | None = None,
 ) -> Pass:
     layers: list[Attention] = []
     sites, cut = Sites(model, layout, only_outside), False
@@ -139,11 +168,14 @@ def _run(
 
         with (
             torch.enable_grad(),
-            intercept(answer, linear=linear, eager=layout.eager),
+            _by(rules, images) as ruled,
+            intercept(answer, linear=_seen(linear, rules), eager=layout.eager),
         ):
             result = model(images)
+            if ruled is not None:
+                ruled.check(result)
     sites.finish()
-    return Pass(result, tuple(layers), cut=cut)
+    return Pass(result, tuple(layers), cut=cut, ruled=ruled)
 
 
 class Sites:

@@ -19,16 +19,8 @@ from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import recorded_blocks, recorded_input
 from vitcam.recording.facts import Facts, facts_of, given_to, logits_agree
 from vitcam.recording.feature_hooks import recorded_features
-from vitcam.recording.features import FeatureNeed, features_of, own_gradients, wanted_of_pass, wanted_points
-from vitcam.recording.gradients import (
-    Gradient,
-    LayerGradients,
-    backward,
-    check_reached,
-    gradients,
-    layer_gradients,
-    why_unreached,
-)
+from vitcam.recording.features import FeatureNeed, features_of, wanted_points
+from vitcam.recording.gradients import Gradient, check_reached, gradients, layer_gradients, why_unreached
 from vitcam.recording.head import Head, heads_of
 from vitcam.recording.interception import Linear
 from vitcam.recording.layout import Overrides
@@ -37,14 +29,17 @@ from vitcam.recording.passes import Pass, detached_pass, plain_pass, tracked_pas
 from vitcam.recording.points import Point
 from vitcam.recording.recording import Need, Recording
 from vitcam.recording.replay import LinearRows, replay, replayed_gradients
+from vitcam.recording.rules import Rules
 from vitcam.recording.running import Precision, Way, check_model, first_that_works, running
 from vitcam.recording.score import Score, Scorer, find_logits
+from vitcam.recording.token_gradients import gradients_of_pass
+from vitcam.recording.tokens import TokenPlaces, recorded_places
 from vitcam.recording.watch import logits_tolerance
 
 Item = TypeVar("Item")
 _LAYERWISE = Need.LAYER_GRADIENT | Need.MEAN_LAYER_GRADIENT
 # What takes a pass that gradients can go all the way through, attention included.
-_ORDINARY = Need.GRADIENT | _LAYERWISE
+_ORDINARY = Need.GRADIENT | Need.TOKENS | _LAYERWISE
 
 
 def record(
@@ -131,6 +126,7 @@ class _Recorder:
     fused: bool
     inputs: Inputs
     features: tuple[FeatureNeed, ...]
+    rules: Rules | None = None
 
     def with_replay(self) -> Recording | None:
         """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
@@ -177,34 +173,58 @@ class _Recorder:
         self, targets: Tensor, versus: Tensor | None, images: Tensor, features: Sequence[FeatureNeed]
     ) -> Recording:
         """Feature maps of other images, scored by the classes that are settled."""
-        score = self.score.settled(targets, versus)
-        other = replace(self, images=images, score=score, needs=Need.NOTHING, features=tuple(features))
+        return self._changed(targets, versus, images=images, needs=Need.NOTHING, features=tuple(features))
+
+    def once_more(
+        self,
+        targets: Tensor,
+        versus: Tensor | None,
+        needs: Need,
+        features: Sequence[FeatureNeed],
+        rules: Rules,
+    ) -> Recording:
+        """The same images and classes, with gradients that come back by rules."""
+        needs = Need.NOTHING if self.facts.layout.obstacle else needs
+        return self._changed(targets, versus, needs=needs, features=tuple(features), rules=rules)
+
+    def _changed(self, targets: Tensor, versus: Tensor | None, **changes: Any) -> Recording:
+        other = replace(self, score=self.score.settled(targets, versus), **changes)
         with self._resumed(), given_to(self.model, self.facts.layout, self.inputs):
             return other.with_all_tokens()
 
     def _forward(self, keep_rows: int | None = None, linear: Linear = linear) -> Pass:
         """The ordinary forward pass, with what the needs ask for and no more."""
+        if self.rules is None or (self.facts.layout.blocks and not self.facts.layout.obstacle):
+            run = self._recorded_pass(self.images, keep_rows, linear)
+            if self.rules is None or (run.places and run.places.leaves):
+                return run
+        leaf = self.images.clone().requires_grad_()
+        return replace(self._recorded_pass(leaf.clone(), keep_rows, linear), places=TokenPlaces([leaf]))
+
+    def _recorded_pass(self, images: Tensor, keep_rows: int | None, linear: Linear) -> Pass:
         model, layout, needs = self.model, self.facts.layout, self.needs
-        features: dict[Point, Tensor] = {}
-        blocks: dict[str, Any] = {}
+        features, blocks, places = dict[Point, Tensor](), dict[str, Any](), None
         with contextlib.ExitStack() as recorded:
             if wanted := wanted_points(self.features):
-                features = recorded.enter_context(recorded_features(model, layout, len(self.images), wanted))
+                features = recorded.enter_context(recorded_features(model, layout, len(images), wanted))
             if needs & _LAYERWISE:
                 blocks = recorded.enter_context(recorded_blocks(model, layout.blocks))
-            run = self._pass(keep_rows, linear)
-        return replace(run, features=features, blocks=blocks)
+            if needs & Need.TOKENS or self.rules is not None:
+                names = layout.blocks if needs & Need.TOKENS else ()
+                places = recorded.enter_context(recorded_places(model, layout, len(images), names))
+            run = self._pass(images, keep_rows, linear)
+        return replace(run, features=features, blocks=blocks, places=places)
 
-    def _pass(self, keep_rows: int | None, linear: Linear) -> Pass:
-        model, images, layout, needs = self.model, self.images, self.facts.layout, self.needs
-        if needs & (Need.GRADIENT | _LAYERWISE):
-            return tracked_pass(model, images, layout, linear)
+    def _pass(self, images: Tensor, keep_rows: int | None, linear: Linear) -> Pass:
+        model, layout, needs = self.model, self.facts.layout, self.needs
+        if needs & (Need.GRADIENT | Need.TOKENS | _LAYERWISE):
+            return tracked_pass(model, images, layout, linear, rules=self.rules)
         if needs & (Need.MAPS | Need.SKIP_GRADIENT):
             run = self._untracked_pass(linear)
             if keep_rows is None or needs & Need.MAPS:
                 return run(model, images, layout)
             return run(model, images, layout, partial(first_rows, rows=keep_rows))
-        return unrecorded_pass(model, images)
+        return unrecorded_pass(model, images, self.rules)
 
     def _untracked_pass(self, linear: Linear) -> Callable[..., Pass]:
         if not self.compile or self.features or self.facts.layout.written_over:
@@ -251,11 +271,15 @@ class _Recorder:
         replayed: Pass | None = None,
     ) -> Recording:
         heads = self._heads(run, scorer)
+        layerwise = (self.model, self.images, self.facts.layout, run, scorer, self._resumed)
         of_layers, of_means = (
-            self._layer_gradients(run, scorer, need, pools=heads[0].pools)
-            for need in (Need.LAYER_GRADIENT, Need.MEAN_LAYER_GRADIENT)
+            layer_gradients(*layerwise, pools=heads[0].pools, mean=mean) if self.needs & need else None
+            for need, mean in ((Need.LAYER_GRADIENT, False), (Need.MEAN_LAYER_GRADIENT, True))
         )
-        ordinary, of_features = self._gradients(run, scorer, targets, versus)
+        wanted = (bool(self.needs & need) for need in (Need.GRADIENT, Need.BIASES, _LAYERWISE))
+        ordinary, of_features, tokens = gradients_of_pass(
+            *(self.model, self.facts.layout, run, scorer, self.rules, self.features, targets, versus), *wanted
+        )
         features = features_of(
             *(self.model, self.images, self.facts.layout, self.inputs, run, of_features, self.features)
         )
@@ -287,27 +311,17 @@ class _Recorder:
             features=features,
             layer_gradients=of_layers,
             mean_layer_gradients=of_means,
+            token_gradients=tokens,
+            rules="plain" if self.rules is None else self.rules.name,
             replayed=replayed is not None,
             score=self.score,
             precision=self.precision,
+            once_more=partial(self.once_more, targets, versus),
             fused=self.fused,
             inputs=self.inputs,
             versus=versus,
             again=partial(self.again, targets, versus),
         )
-
-    def _gradients(
-        self, run: Pass, scorer: Scorer, targets: Tensor, versus: Tensor | None
-    ) -> tuple[tuple[Gradient, ...] | None, dict[FeatureNeed, Tensor]]:
-        """The ordinary gradients, of attention outputs and of feature maps, in one go."""
-        outputs = [layer.output for layer in run.layers] if self.needs & Need.GRADIENT else []
-        found = own_gradients(self.features, run, targets, versus)
-        needs = [each for each in wanted_of_pass(self.features, run) if each.score is None]
-        tensors = [*outputs, *(run.features[each.point] for each in needs)]
-        again = bool(self.needs & _LAYERWISE)  # those go back through the same pass, later
-        per_tensor = backward(scorer(run.output), tensors, retain_graph=again) if tensors else ()
-        found |= zip(needs, per_tensor[len(outputs) :], strict=True)
-        return per_tensor[: len(outputs)] if outputs else None, found
 
     def _heads(self, run: Pass, scorer: Scorer) -> tuple[Head, ...]:
         """What the score reads of each stream: what the logits do, unless a function takes more of the output."""
@@ -318,22 +332,6 @@ class _Recorder:
             return self.facts.heads
         seen = detached_pass(self.model, self.images, layout)
         return heads_of(self.model, self.images, layout, seen, scorer)
-
-    def _layer_gradients(
-        self, run: Pass, scorer: Scorer, need: Need, *, pools: bool
-    ) -> LayerGradients | None:
-        if not self.needs & need:
-            return None
-        return layer_gradients(
-            self.model,
-            self.images,
-            self.facts.layout,
-            run,
-            scorer,
-            self._resumed,
-            pools=pools,
-            mean=need is Need.MEAN_LAYER_GRADIENT,
-        )
 
     @contextlib.contextmanager
     def _resumed(self) -> Iterator[None]:

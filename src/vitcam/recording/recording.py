@@ -19,8 +19,10 @@ from vitcam.recording.features import FeatureNeed, Features
 from vitcam.recording.gradients import Gradient, LayerGradients
 from vitcam.recording.head import Head
 from vitcam.recording.layout import Layout
+from vitcam.recording.rules import Rules
 from vitcam.recording.running import Precision, running
 from vitcam.recording.score import Score, Scorer
+from vitcam.recording.token_gradients import TokenGradients
 
 
 class Need(enum.Flag):
@@ -39,6 +41,8 @@ class Need(enum.Flag):
     BLOCK_NORM = enum.auto()  # the last block's first norm and its gradient: what FeatureNeed() asks for
     LAYER_GRADIENT = enum.auto()  # ∂y_l/∂O_l, the head reading the tokens that leave layer l's block
     MEAN_LAYER_GRADIENT = enum.auto()  # the same, the head reading their mean
+    TOKENS = enum.auto()  # input × gradient of the tokens between blocks
+    BIASES = enum.auto()  # and bias × gradient, behind the first block's input
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,16 @@ class Recording:
             leave layer l's block; where an attention pools the tokens for the head, that one on each block's
             tokens. None if not asked for, or the head reads more than the last block's tokens.
         mean_layer_gradients: the same, with the mean of the block's tokens in the place of each.
+        token_gradients: gradients of the tokens between blocks, times these. None if not asked for, or the model has
+            no recognised blocks, some are called twice, or they return other tokens than their layers attend over.
+        rules: the rules by which gradients came back; "plain" of the ordinary ones.
         replayed: whether the skip gradients came from a replay of the prefix tokens.
         score, precision: as given, for methods that make passes of their own.
         fused: whether the model's switches between fused and written-out attention were set to fused.
         inputs: what the model was given besides the images.
         versus: (batch, targets), the classes whose scores are taken away from those of the targets; None if none are.
         again: records feature maps of other images, as many, of the same classes.
+        once_more: records the same images once more, for other needs, with gradients that come back by rules.
 
     Example:
         >>> from vitcam.recording import Score, record
@@ -91,9 +99,12 @@ class Recording:
     features: Mapping[FeatureNeed, Features]
     layer_gradients: LayerGradients | None
     mean_layer_gradients: LayerGradients | None
+    token_gradients: TokenGradients | None
+    rules: str
     replayed: bool
     score: Score
     precision: Precision
+    once_more: Callable[[Need, Sequence[FeatureNeed], Rules], Recording]
     fused: bool = True
     inputs: Inputs = NO_INPUTS
     versus: Int[Tensor, "batch targets"] | None = None

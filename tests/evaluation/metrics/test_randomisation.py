@@ -186,7 +186,7 @@ def test_the_model_is_never_written_to(sane, monkeypatch):
             raise KeyboardInterrupt
         return vitcam.compare(*args, **options)
 
-    monkeypatch.setattr("vitcam.evaluation.sanity_case.compare", failing)
+    monkeypatch.setattr("vitcam.evaluation.job.compare", failing)
     other = threading.Thread(target=meanwhile)
     other.start()
     with pytest.raises(KeyboardInterrupt):

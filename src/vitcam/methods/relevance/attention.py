@@ -39,11 +39,13 @@ class AttentionLayer:
 def in_one_form(call: AttentionCall, images: int) -> AttentionCall:
     """The call with (batch, heads, tokens, dim) tensors, as many of keys and values as of queries.
 
+    Where there are more axes, such as those of windows, all but the last three are the batch's.
+
     Raises:
         MethodError: the tensors are neither so nor (batch · heads, tokens, dim).
     """
     by_head = with_head_dimension(call, images)
-    if by_head.query.dim() != 4:
+    if by_head.query.dim() < 4:
         raise MethodError(
             "relevance rules need attention over (batch, heads, tokens, dim) or (batch · heads, tokens, dim); "
             f"the model's queries are {tuple(call.query.shape)} for {images} images"
@@ -51,7 +53,13 @@ def in_one_form(call: AttentionCall, images: int) -> AttentionCall:
     tensors = (by_head.query, by_head.key, by_head.value)
     batch = torch.broadcast_shapes(*(x.shape[:-2] for x in tensors))
     query, key, value = (x.expand(*batch, -1, -1) for x in tensors)
-    return replace(by_head, query=query, key=key, value=value)
+    if len(batch) == 2:
+        return replace(by_head, query=query, key=key, value=value)
+    mask = by_head.mask
+    if mask is not None:
+        mask = mask.expand(*batch, query.shape[-2], key.shape[-2]).flatten(0, -4)
+    query, key, value = (x.flatten(0, -4) for x in (query, key, value))
+    return replace(by_head, query=query, key=key, value=value, mask=mask)
 
 
 def softmax_of(

@@ -51,6 +51,9 @@ class Call:
             torch's own would keep too much; no graph is kept then.
         options: numbers that a rule needs (an attention's scale).
         name: torch's name of the function.
+        shift: what a norm adds behind its statistics, in a shape that broadcasts to the output.
+        affine: whether the function is linear in its carrying operands but for a constant that it adds.
+        sources: for a product of two carrying operands: the names of the functions that made each of them.
         images: number of images in the batch.
     """
 
@@ -62,6 +65,9 @@ class Call:
     vjp: Callable[..., tuple[Tensor, ...]] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    shift: Tensor | None = None
+    affine: bool = False
+    sources: tuple[frozenset[str], ...] = ()
     images: int = 1
 
     def __post_init__(self) -> None:

@@ -14,6 +14,9 @@ _STRUCTURAL = """
 STRUCTURAL = frozenset(_STRUCTURAL.split())
 """Functions that move or select values and don't change them: torch's own gradient moves messages along."""
 
+JOINING = frozenset({"cat", "concat", "concatenate", "stack", "hstack", "vstack", "where"})
+"""Those of them by which constants, such as a class token, are put beside values."""
+
 _STRUCTURAL_NODES = """
     AccumulateGrad AdaptiveMaxPool1D AdaptiveMaxPool2D Alias Amax Amin AsStrided Cat Clone Col2Im ConstantPadNd
     Copy CopyBackwards CopySlices Detach Diagonal Expand Fill Flip Gather Identity Im2Col Index IndexFill

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from vitcam.methods.relevance.attention import attend, attention_gradient
 from vitcam.methods.relevance.call import Call, Operation
@@ -98,7 +99,7 @@ def _addmm(function: Function, bias: Any, x: Any, weight: Any) -> Call | None:
 def _add(function: Function, a: Any, b: Any, *, alpha: float = 1) -> Call:
     if _carries(a) and _carries(b):
         return Call("add", lambda a, b: torch.add(a, b, alpha=alpha), (a, b))
-    return Call("scale", lambda a, b: torch.add(_tensor(a, b), b, alpha=alpha), (a, b))
+    return Call("scale", lambda a, b: torch.add(_tensor(a, b), b, alpha=alpha), (a, b), affine=True)
 
 
 def _subtract(function: Function, a: Any, b: Any, *, alpha: float = 1) -> Call:
@@ -133,7 +134,7 @@ def _unary(operation: Operation) -> Reader:
     def read(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Call | None:
         if any(map(_carries, (*args, *kwargs.values()))):
             return None
-        return Call(operation, lambda x: function(x, *args, **kwargs), (x,))
+        return Call(operation, lambda x: function(x, *args, **kwargs), (x,), affine=operation == "mixture")
 
     return read
 
@@ -156,7 +157,7 @@ def _layer_norm(
     def norm(x: Tensor) -> Tensor:
         return F.layer_norm(x, normalized_shape, weight, bias, eps)
 
-    return Call("norm", norm, (x,), frozen=frozen)
+    return Call("norm", norm, (x,), frozen=frozen, shift=bias)
 
 
 def _rms_norm(
@@ -189,6 +190,7 @@ def _normalize(
 def _batch_norm(function: Function, x: Tensor, *args: Any, **kwargs: Any) -> Call:
     call = Call("norm", lambda x: contiguous_gradient(function(x, *args, **kwargs)), (x,))
     call.frozen = call.function
+    call.shift = function(x.new_zeros(1, *x.shape[1:2], *(1,) * (x.ndim - 2)), *args, **kwargs)
     return call
 
 
@@ -207,14 +209,35 @@ def _group_norm(
         result: Tensor = scaled.view_as(x)
         return result if weight is None else result * weight.view(-1, *(1,) * (x.ndim - 2))
 
-    return Call("norm", lambda x: F.group_norm(x, num_groups, weight, bias, eps), (x,), frozen=frozen)
+    shift = None if bias is None else bias.view(-1, *(1,) * (x.ndim - 2))
+    return Call(
+        "norm", lambda x: F.group_norm(x, num_groups, weight, bias, eps), (x,), frozen=frozen, shift=shift
+    )
 
 
 def _addcmul(function: Function, a: Any, b: Any, c: Any, *, value: float = 1) -> Call | None:
     """a + value·b·c, linear in a and b; with a factor c that carries too it has no reader."""
     if _carries(c):
         return None
-    return Call("mixture", lambda a, b: torch.addcmul(a, b, c, value=value), (a, b))
+    return Call("mixture", lambda a, b: torch.addcmul(a, b, c, value=value), (a, b), affine=True)
+
+
+def joined(function: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> Call | None:
+    """Values joined with constants; None where all of them carry."""
+    leaves, form = tree_flatten((args, keywords))
+    places = [
+        place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.is_floating_point()
+    ]
+    if all(_carries(leaves[place]) for place in places):
+        return None
+
+    def join(*tensors: Tensor) -> Tensor:
+        given = dict(zip(places, tensors, strict=True))
+        args, keywords = tree_unflatten([given.get(i, leaf) for i, leaf in enumerate(leaves)], form)
+        result: Tensor = function(*args, **keywords)
+        return result
+
+    return Call("mixture", join, tuple(leaves[place] for place in places), affine=True)
 
 
 def attention_call(given: AttentionCall) -> Call:

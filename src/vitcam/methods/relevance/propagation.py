@@ -19,20 +19,26 @@ from torch.overrides import TorchFunctionMode
 
 from vitcam.errors import MethodError
 from vitcam.methods.relevance.attention import AttentionLayer, in_one_form
+from vitcam.methods.relevance.biases import share_of_bias
 from vitcam.methods.relevance.call import Call
 from vitcam.methods.relevance.graph import unseen_node
-from vitcam.methods.relevance.names import STRUCTURAL
-from vitcam.methods.relevance.operations import READERS, attention_call, nearest_calls
+from vitcam.methods.relevance.names import JOINING, STRUCTURAL
+from vitcam.methods.relevance.operations import READERS, attention_call, joined, nearest_calls
 from vitcam.methods.relevance.rules import RuleSet
 from vitcam.recording import AttentionCall, fast_linear, multi_head_attention
 
 
 @dataclass(eq=False)
 class Carrier:
-    """What a backward pass through the calls carries just now: messages by rule, or gradients."""
+    """What a backward pass through the calls carries just now: messages by rule, or gradients.
+
+    Attributes:
+        biases: what the bias of each call contributes, collected on the way; None: it isn't.
+    """
 
     rules: RuleSet
     ordinary: bool = False
+    biases: list[Tensor] | None = None
 
 
 class _Ruled(torch.autograd.Function):
@@ -49,11 +55,15 @@ class _Ruled(torch.autograd.Function):
         call: Call = ctx.call
         call.check()
         # Here and not around the whole backward pass, during which torch switches function modes off.
+        carrier = ctx.carrier
         with fast_linear():
-            if ctx.carrier.ordinary:
+            if carrier.ordinary:
                 messages = call.gradient(message)
             else:
-                messages = ctx.carrier.rules.rules[call.operation](call, message)
+                messages = carrier.rules.rules[call.operation](call, message)
+            if carrier.biases is not None:
+                share = share_of_bias(call, message, of_activations=carrier.rules.complete)
+                carrier.biases += [] if share is None else [share]
         return (None, None, *(m for m, carries in zip(messages, call.carries, strict=True) if carries))
 
 
@@ -97,7 +107,8 @@ class Propagation(TorchFunctionMode):
         self.refuse_unseen((*args, *keywords.values()))
         name = _name_of(function)
         if name in STRUCTURAL:
-            return function(*args, **keywords)
+            call = joined(function, args, keywords) if self._keeps_constants and name in JOINING else None
+            return function(*args, **keywords) if call is None else self._run(call, name)
         return self._other(name, function, args, keywords)
 
     def refuse_unseen(self, values: Any) -> None:
@@ -118,6 +129,11 @@ class Propagation(TorchFunctionMode):
                     "Replace it by torch's own functions, or choose a method that needs no rules (agcam, gae, "
                     "gradsam, gradcam)"
                 )
+
+    @property
+    def _keeps_constants(self) -> bool:
+        """Whether tokens that don't come from the images have a share, as biases have."""
+        return self.carrier.rules.with_biases
 
     @property
     def _below_start(self) -> bool:
@@ -176,7 +192,12 @@ def _assign_role(call: Call) -> None:
         above = nearest_calls(call.operands[0], _AFTER_ATTENTION)
         if any(made.operation in ("attention", "matmul") for made in above):
             call.operation = "projection"
-    elif call.operation in ("attention", "matmul"):
+    elif call.operation in ("matmul", "multiply", "gate"):
+        call.sources = tuple(
+            frozenset(made.name for made in nearest_calls(x, _AFTER_WEIGHTS)) if carries else frozenset()
+            for x, carries in zip(call.operands, call.carries, strict=True)
+        )
+    if call.operation in ("attention", "matmul"):
         for operand, carries in zip(call.operands, call.carries, strict=True):
             for made in nearest_calls(operand, _BEFORE_ATTENTION) if carries else ():
                 if made.operation == "linear":
@@ -200,6 +221,7 @@ def _marked(result: Any) -> Any:
 
 
 _AFTER_ATTENTION = frozenset({"norm", "scale"})
+_AFTER_WEIGHTS = frozenset({"scale", "linear", "projection", "convolution"})  # of heads that talk
 _BEFORE_ATTENTION = frozenset({"norm", "scale", "add"})
 
 

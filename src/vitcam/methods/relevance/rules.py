@@ -25,10 +25,14 @@ class RuleSet:
     Attributes:
         name: for messages.
         rules: one rule per operation.
+        with_biases: whether messages are gradients, so that biases and other constants have a share of the score.
+        complete: whether the products of messages with values and of messages with biases add up to the score.
     """
 
     name: str
     rules: Mapping[Operation, Rule]
+    with_biases: bool = False
+    complete: bool = False
 
 
 def unchanged(call: Call, message: Tensor) -> Messages:
