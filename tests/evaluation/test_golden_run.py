@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 
 from vitcam import Explanation, LoadedModel, Preprocessing
-from vitcam.evaluation import Dataset, Sample, job
+from vitcam.evaluation import Dataset, Sample
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.ground_truth import Truth
 from vitcam.evaluation.job import RunJob
@@ -72,7 +72,7 @@ def test_localization(tmp_path, monkeypatch, threshold):
     answer = answer_with(
         heatmaps[[case["heatmap"] for case in cases]], torch.zeros(len(cases), dtype=torch.long)
     )
-    monkeypatch.setattr(job, "compare", answer)
+    monkeypatch.setattr("vitcam.evaluation.job.compare", answer)
     job = job_of(torch.nn.Linear(1, 1), "localization", threshold=threshold)
     columns = job.settings.columns("localization", masks=False)
     rows, summary = stored(batch_rows(items, job, "localization"), columns, "localization", tmp_path)
@@ -95,7 +95,7 @@ def test_perturbation(tmp_path, monkeypatch):
     targets = golden["targets"]
     images = (golden["images"] - 0.5) / 0.5
     items = [Item(f"{i}", image, {int(targets[i]): int(targets[i])}, {}) for i, image in enumerate(images)]
-    monkeypatch.setattr(job, "compare", answer_with(golden["heatmaps"], targets))
+    monkeypatch.setattr("vitcam.evaluation.job.compare", answer_with(golden["heatmaps"], targets))
     job = job_of(module, "perturbation")
     columns = job.settings.columns("perturbation", masks=False)
     rows, summary = stored(batch_rows(items, job, "perturbation"), columns, "perturbation", tmp_path)
