@@ -109,7 +109,9 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     heatmaps, on_grid = (torch.cat(both) for both in zip(*maps.values(), strict=True))
 
     def explained_again(places: list[int], classes: Tensor) -> Tensor:
-        others = compare(job.model.module, images[places], job.settings.explained_by, classes[:, None])
+        others = compared(
+            job.model.module, images[places], job.settings.explained_by, classes[:, None], "fp32"
+        )
         again = {method: maps_of(one)[:, 0] for method, one in others.items()}
         if ORACLE in maps:
             again[ORACLE] = maps[ORACLE][0][places]
