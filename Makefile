@@ -16,7 +16,8 @@ PARALLEL := -n auto --maxprocesses 8
 
 # What computes maps and measures, and so depends on the processor's instructions.
 NUMERICAL := tests/recording/test_golden.py tests/recording/test_fast_linear.py tests/methods/test_gae.py \
-	tests/methods/test_legrad.py tests/methods/test_gradcam.py tests/methods/test_rollout_options.py tests/relevance \
+	tests/methods/test_legrad.py tests/methods/test_gradcam.py tests/methods/test_rollout_options.py \
+	$(filter-out %/test_gradient_rules.py,$(wildcard tests/relevance/test_*.py)) \
 	$(addprefix tests/evaluation/metrics/,test_perturbation.py test_localization_metric.py test_road.py test_saco.py)
 # What a change breaks first: no processes, browsers, runs or documentation, and not every method on every family.
 FAST := tests/test_*.py tests/models tests/render tests/report

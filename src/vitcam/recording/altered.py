@@ -7,10 +7,8 @@ no other token attends to it. For tokens that stay both must come to the same, w
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,7 +17,7 @@ from torch import Tensor, nn
 from vitcam.errors import ModelError, VitcamError, is_out_of_memory
 from vitcam.recording.attention import AttentionCall, with_head_dimension
 from vitcam.recording.binding import NO_INPUTS, Inputs
-from vitcam.recording.blocks import Tokens, block_input
+from vitcam.recording.blocks import Tokens, block_input, changed_arguments
 from vitcam.recording.interception import intercept
 from vitcam.recording.layout import Image, Layout, some_cells
 from vitcam.recording.onednn import fast_attention
@@ -98,8 +96,9 @@ def kept_tokens(
         )
 
 
-@contextlib.contextmanager
-def kept_arguments(model: nn.Module, layout: Layout, kept: Int[Tensor, "batch kept"]) -> Iterator[None]:
+def kept_arguments(
+    model: nn.Module, layout: Layout, kept: Int[Tensor, "batch kept"]
+) -> contextlib.AbstractContextManager[None]:
     """Cuts tables with a row per token or patch that the blocks are given, of a rotary embedding, to what is kept.
 
     A table (rows, dim) becomes one of each image, (batch, 1, rows, dim), as heads broadcast over it.
@@ -109,27 +108,11 @@ def kept_arguments(model: nn.Module, layout: Layout, kept: Int[Tensor, "batch ke
     if not grid.order and grid.prefix + grid.tokens == layout.tokens:
         rows[grid.tokens] = kept[:, grid.prefix :] - grid.prefix
 
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            is_table = value.dim() == 2 and value.shape[0] in rows and value.shape[0] != value.shape[1]
-            return value[rows[value.shape[0]]].unsqueeze(1) if is_table else value
-        if type(value) in (tuple, list):
-            return type(value)(cut(part) for part in value)
-        return value
+    def cut(value: Tensor) -> Tensor:
+        is_table = value.dim() == 2 and value.shape[0] in rows and value.shape[0] != value.shape[1]
+        return value[rows[value.shape[0]]].unsqueeze(1) if is_table else value
 
-    here = threading.get_ident()
-
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return (
-            None
-            if threading.get_ident() != here
-            else (cut(args), {key: cut(value) for key, value in kwargs.items()})
-        )
-
-    with contextlib.ExitStack() as undo:
-        for name in layout.blocks:
-            undo.callback(model.get_submodule(name).register_forward_pre_hook(hook, with_kwargs=True).remove)
-        yield
+    return changed_arguments(model, layout.blocks, cut)
 
 
 @contextlib.contextmanager

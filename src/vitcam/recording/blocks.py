@@ -156,3 +156,27 @@ def recorded_blocks(model: nn.Module, blocks: Sequence[str]) -> Iterator[dict[st
         for name in blocks:
             undo.callback(model.get_submodule(name).register_forward_hook(keep(name)).remove)
         yield returned
+
+
+@contextlib.contextmanager
+def changed_arguments(
+    model: nn.Module, blocks: Sequence[str], change: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Lets ``change`` replace every tensor that blocks are given, in tuples and lists too, inside the ``with``."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return change(value)
+        return type(value)(map(changed, value)) if type(value) in (tuple, list) else value
+
+    here = threading.get_ident()
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != here:
+            return None
+        return changed(args), {key: changed(value) for key, value in kwargs.items()}
+
+    with contextlib.ExitStack() as undo:
+        for name in blocks:
+            undo.callback(model.get_submodule(name).register_forward_pre_hook(hook, with_kwargs=True).remove)
+        yield

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from vitcam.recording import onednn as fast
 from vitcam.recording.attention import Attention, AttentionCall, with_head_dimension
-from vitcam.recording.blocks import Tokens, block_input
+from vitcam.recording.blocks import Tokens, block_input, changed_arguments
 from vitcam.recording.gradients import Gradient, gradients
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import Layout
@@ -170,35 +169,15 @@ class _Answer(torch.autograd.Function):
         return flat.reshape(*gradient.shape[:-1], -1), None, None
 
 
-@contextlib.contextmanager
-def prefix_arguments(model: nn.Module, layout: Layout) -> Iterator[None]:
+def prefix_arguments(model: nn.Module, layout: Layout) -> AbstractContextManager[None]:
     """Cuts what the blocks are given besides the tokens, such as a rotary embedding, to the prefix tokens' rows.
 
     An argument with a row per token keeps those of the prefix tokens; one with a row per patch keeps none.
     """
     kept = {layout.tokens: layout.grid.prefix, layout.grid.tokens: 0}
 
-    def cut(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return (
-                value[..., : kept[value.shape[-2]], :]
-                if value.dim() > 1 and value.shape[-2] in kept
-                else value
-            )
-        if type(value) in (tuple, list):
-            return type(value)(cut(part) for part in value)
-        return value
+    def cut(value: Tensor) -> Tensor:
+        has_rows = value.dim() > 1 and value.shape[-2] in kept
+        return value[..., : kept[value.shape[-2]], :] if has_rows else value
 
-    here = threading.get_ident()
-
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return (
-            None
-            if threading.get_ident() != here
-            else (cut(args), {key: cut(value) for key, value in kwargs.items()})
-        )
-
-    with contextlib.ExitStack() as undo:
-        for name in layout.blocks:
-            undo.callback(model.get_submodule(name).register_forward_pre_hook(hook, with_kwargs=True).remove)
-        yield
+    return changed_arguments(model, layout.blocks, cut)
