@@ -140,6 +140,7 @@ def _of_heads(
 METHOD = Method(
     compute=agcam,
     needs=lambda options: Need.SKIP_GRADIENT if options["skip_path"] else Need.GRADIENT,
+    kind="attention",
     summary="positive gradients along the skip connections × sigmoid of the attention scores, all layers",
     passes="forward, replay of the class token",
     paper="arXiv 2402.04563",

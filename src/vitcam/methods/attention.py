@@ -144,6 +144,7 @@ def _fusion(heads: str | Sequence[int], count: int) -> Fuse:
 METHOD = Method(
     compute=attention,
     needs=lambda options: Need.MAPS,
+    kind="attention",
     summary="the class token's attention in one layer, mean over heads; or a patch's, or some heads'",
     passes="forward",
     paper="",

@@ -112,6 +112,7 @@ def patch_relevance(
 METHOD = Method(
     compute=attnlrp,
     needs=lambda options: Need.NOTHING,
+    kind="gradients",
     summary="relevance by the rules of AttnLRP at the pixels, summed over each patch",
     passes="forward and backward by rules",
     paper="arXiv 2402.05602",

@@ -88,6 +88,7 @@ def _carried(
 METHOD = Method(
     compute=bt,
     needs=lambda options: Need.GRADIENT,
+    kind="attention",
     summary="attention carried down, weighted by head, times the last layer's integrated gradient",
     passes="forward, backward, and steps × forward",
     paper="Chen et al., TMLR 2023",

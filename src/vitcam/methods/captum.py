@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError, ModelError
-from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.method import Kind, Method, TokenMap
 from vitcam.methods.options import at_least as at_least_cells
 from vitcam.methods.passes import check_row_by_row, content_of
 from vitcam.methods.pixels import means_over_patches, patch_numbers
@@ -274,11 +274,17 @@ def _deviation(noise: float, image: Image) -> float:
 
 
 def _method(
-    attribution: str, attribute: Callable[..., Image], summary: str, paper: str, adds_up: bool = False
+    attribution: str,
+    attribute: Callable[..., Image],
+    summary: str,
+    paper: str,
+    kind: Kind = "gradients",
+    adds_up: bool = False,
 ) -> CaptumMethod:
     return CaptumMethod(
         compute=partial(patch_means, attribute=attribute),
         needs=lambda options: Need.NOTHING,
+        kind=kind,
         summary=f"{summary} (needs captum)",
         passes="passes of its own, image by image",
         paper=paper,
@@ -313,12 +319,14 @@ METHODS = (
         feature_ablation,
         "fall of the score when a patch is set to zero",
         "arXiv 1311.2901",
+        "masked passes",
     ),
     _method(
         "ShapleyValueSampling",
         shapley_value_sampling,
         "mean rise of the score when a patch joins a random set of others",
         "doi 10.1016/j.cor.2008.04.004",
+        "masked passes",
         adds_up=True,
     ),
     _method(
@@ -326,11 +334,13 @@ METHODS = (
         kernel_shap,
         "Shapley values of cells of patches by a weighted regression",
         "arXiv 1705.07874",
+        "masked passes",
     ),
     _method(
         "Lime",
         lime,
         "a ridge regression of the score on which cells of patches are there",
         "arXiv 1602.04938",
+        "masked passes",
     ),
 )

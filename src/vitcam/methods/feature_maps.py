@@ -48,6 +48,7 @@ def feature_method(
             "compute": compute,
             "needs": lambda options: Need.NOTHING,
             "features": needs or (lambda options: FeatureNeed(options["layer"], options["at"])),
+            "kind": "feature maps",
             "summary": summary,
             "passes": "forward, backward",
             "paper": paper,

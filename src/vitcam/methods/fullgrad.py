@@ -61,6 +61,7 @@ def fullgrad(recording: Recording, *, every_block: bool = True, rules: str = "pl
 METHOD = Method(
     compute=fullgrad,
     needs=lambda options: Need.TOKENS | Need.BIASES,
+    kind="gradients",
     summary="the tokens that enter each block × their gradient, and biases × theirs",
     passes="forward, forward and backward by rules",
     paper="arXiv 2411.16760",

@@ -64,6 +64,7 @@ def gae(recording: Recording, *, start_layer: int = 0, rules: str = "plain") -> 
 METHOD = Method(
     compute=gae,
     needs=lambda options: Need.GRADIENT,
+    kind="attention",
     summary="attention × its positive gradient, multiplied up over the layers with skip connections",
     passes="forward, backward",
     paper="arXiv 2103.15679",

@@ -60,6 +60,7 @@ def gradsam(recording: Recording, *, rows: str = "all", rules: str = "plain") ->
 METHOD = Method(
     compute=gradsam,
     needs=lambda options: Need.GRADIENT,
+    kind="attention",
     summary="attention × its positive gradient, mean over all layers, heads and query rows",
     passes="forward, backward",
     paper="arXiv 2204.11073",

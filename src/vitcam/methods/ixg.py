@@ -90,6 +90,7 @@ def tokens_of(method: str, recording: Recording) -> TokenGradients:
 METHOD = Method(
     compute=ixg,
     needs=lambda options: Need.TOKENS,
+    kind="gradients",
     summary="the tokens between two blocks × their gradient",
     passes="forward, backward",
     paper="arXiv 1605.01713",

@@ -74,6 +74,7 @@ def legrad(recording: Recording, *, pooling: str = "mean", layers: str | Sequenc
 METHOD = Method(
     compute=legrad,
     needs=lambda options: _POOLINGS.get(options["pooling"], Need.NOTHING),
+    kind="attention",
     summary="positive gradients of each layer's own score with respect to its attention, summed over layers",
     passes="forward, local backward per layer",
     paper="arXiv 2404.03214",

@@ -245,6 +245,7 @@ def _row_times_map(part: LayerRelevance, row: Tensor) -> Tensor:
 METHOD = Method(
     compute=lrp,
     needs=lambda options: Need.NOTHING,
+    kind="attention",
     summary="attention × its relevance × its gradient, multiplied up over the layers",
     passes="forward in float64 and two backward by rules",
     paper="arXiv 2012.09838",

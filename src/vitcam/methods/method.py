@@ -31,6 +31,19 @@ class Sampled(NamedTuple):
     errors: TokenMap
 
 
+Kind = Literal["attention", "feature maps", "gradients", "masked passes", "controls", "yours"]
+
+KINDS: dict[Kind, str] = {
+    "attention": "From attention, and mostly the gradient that comes back to it",
+    "feature maps": "From the channels of one layer's tokens (the CAM family)",
+    "gradients": "From gradients, or relevance, at tokens or pixels",
+    "masked passes": "From what the model says when parts of the image are missing",
+    "controls": "From nothing of the model: controls",
+    "yours": "Of other packages, or your own",
+}
+"""What a map may be made from, in the order in which methods are listed."""
+
+
 @dataclass(frozen=True)
 class Method:
     """One explanation method.
@@ -42,6 +55,7 @@ class Method:
         summary: what the map is, in one line.
         passes: what runs of the model it takes; methods that are compared share them.
         paper: where it is from.
+        kind: what it is made from, one of ``KINDS``.
         class_specific: whether two classes of one image get different maps.
         plain_vit_only: whether it needs attention layers that all see the same tokens, so that it isn't
             defined for hierarchical models such as Swin.
@@ -69,6 +83,7 @@ class Method:
     summary: str
     passes: str
     paper: str
+    kind: Kind = "yours"
     class_specific: bool = True
     plain_vit_only: bool = True
     one_stream_only: bool = False

@@ -96,6 +96,7 @@ def _starts(length: int, size: int, stride: int) -> list[int]:
 METHOD = Method(
     compute=occlusion,
     needs=lambda options: Need.NOTHING,
+    kind="masked passes",
     summary="fall of the score when a window of patches is covered",
     passes="a forward for each window",
     paper="arXiv 1311.2901",

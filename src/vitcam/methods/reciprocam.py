@@ -102,6 +102,7 @@ def _near(length: int) -> Float[Tensor, "length length"]:
 METHOD = Method(
     compute=reciprocam,
     needs=lambda options: Need.NOTHING,
+    kind="masked passes",
     summary="the score from the tokens around one patch at a time, in the last block",
     passes="forward, and the last block for each patch",
     paper="arXiv 2310.02588",

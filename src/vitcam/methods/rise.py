@@ -156,6 +156,7 @@ def cells_of(grid: PatchGrid, cells: int) -> Int[Tensor, " patches"]:
 METHOD = Method(
     compute=rise,
     needs=lambda options: Need.NOTHING,
+    kind="masked passes",
     summary="scores of randomly masked images, weighed by what they show",
     passes="budget × forward",
     paper="arXiv 1806.07421",

@@ -96,6 +96,7 @@ def _without_lowest(
 METHOD = Method(
     compute=rollout,
     needs=lambda options: Need.MAPS,
+    kind="attention",
     summary="attention of all layers multiplied up, with skip connections",
     passes="forward",
     paper="arXiv 2005.00928",

@@ -112,6 +112,7 @@ METHOD = Method(
     compute=scorecam,
     needs=lambda options: Need.NOTHING,
     features=lambda options: _NORM,
+    kind="feature maps",
     summary="channels of the last block's first norm, weighted by the score of the image seen through them",
     passes="a forward for each channel",
     paper="arXiv 1910.01279",

@@ -113,6 +113,7 @@ def _rises(
 METHOD = Method(
     compute=shapley,
     needs=lambda options: Need.NOTHING,
+    kind="masked passes",
     summary="mean rise of the score when a cell of patches joins those before it in random orders",
     passes="budget × forward",
     paper="doi 10.1016/j.cor.2008.04.004",

@@ -109,6 +109,7 @@ def _last_layer(recording: Recording, share: float) -> tuple[Attention, list[Ten
 METHOD = Method(
     compute=tam,
     needs=lambda options: Need.MAPS,
+    kind="attention",
     summary="attention carried down as a Markov chain, times the last layer's integrated gradient",
     passes="forward, and steps × forward",
     paper="Yuan et al., NeurIPS 2021 XAI4Debugging",

@@ -140,6 +140,7 @@ def _means(
 METHOD = Method(
     compute=tis,
     needs=lambda options: Need.NOTHING,
+    kind="masked passes",
     summary="mean score from half of the tokens, over the masks that keep a patch",
     passes="budget × half a forward",
     paper="Englebert et al., ICCVW 2023",
