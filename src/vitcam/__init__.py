@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vitcam.errors import VitcamError
+    from vitcam.errors import VitcamError, VitcamWarning
     from vitcam.explaining import (
         Decomposition,
         Explanation,
@@ -37,6 +37,7 @@ __all__ = [
     "PatchGrid",
     "Preprocessing",
     "VitcamError",
+    "VitcamWarning",
     "__version__",
     "attention_heads",
     "compare",
@@ -70,5 +71,6 @@ __getattr__, __dir__ = lazy_names(
         "Box": "vitcam.types",
         "PatchGrid": "vitcam.types",
         "VitcamError": "vitcam.errors",
+        "VitcamWarning": "vitcam.errors",
     },
 )

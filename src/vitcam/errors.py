@@ -15,6 +15,17 @@ class VitcamError(Exception):
     """
 
 
+class VitcamWarning(UserWarning):
+    """Something that is right and may still mislead; the command line prints it as a note.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", vitcam.VitcamWarning)
+        ...     e = vitcam.explain(photo_model, photo, method="rise(budget=2)")
+    """
+
+
 class ImageError(VitcamError, ValueError):
     """An image can't be read, or an image tensor has the wrong shape, type or values.
 

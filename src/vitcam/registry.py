@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from vitcam.errors import VitcamError
+from vitcam.errors import VitcamError, VitcamWarning
 
 Entry = TypeVar("Entry")
 
@@ -183,7 +183,7 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
                     f"the {self._what} {point.name!r}{package} ({point.value}) can't be used: {_cause(error)}"
                 )
                 self.broken[point.name] = why
-                warnings.warn(f"{why}. It is left out", stacklevel=4)
+                warnings.warn(f"{why}. It is left out", VitcamWarning, stacklevel=4)
 
     def _imported(self, name: str, module: str, attribute: str) -> Any:
         try:

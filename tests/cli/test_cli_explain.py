@@ -243,3 +243,11 @@ def test_versus_and_score_that_can_not_be_meant(vitcam, photos, tmp_path, asked,
     result = vitcam("explain", photos / "cup.jpg", *asked, "--output", tmp_path)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_map_that_is_mostly_chance_is_a_note(vitcam, photos, tmp_path):
+    asked = ["explain", photos / "cat.jpg", "--method", "rise(budget=2)", "--output", tmp_path / "out"]
+    result = vitcam(*asked)
+    assert result.exit_code == 0
+    (note,) = [line for line in result.stderr.splitlines() if "Warning" in line or "Note" in line]
+    assert note.startswith("Note: rise(budget=2) needs more samples")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -19,9 +20,9 @@ from vitcam.cli.export import export
 from vitcam.cli.methods import methods
 from vitcam.cli.models import models
 from vitcam.cli.report import report
-from vitcam.cli.terminal import complain
+from vitcam.cli.terminal import complain, stderr
 from vitcam.cli.train_head import train_head
-from vitcam.errors import MethodError, ModelError, TargetError, VitcamError
+from vitcam.errors import MethodError, ModelError, TargetError, VitcamError, VitcamWarning
 from vitcam.printable import one_line, printable
 
 NOT_AS_ASKED = (ModelError, MethodError, TargetError)
@@ -48,7 +49,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _printable_usage():
+            with _printable_usage(), _notes():
                 return super().invoke(ctx)
         except VitcamError as error:
             complain(str(error))
@@ -69,6 +70,22 @@ def _printable_usage() -> Iterator[None]:
         if hasattr(error, "format_message"):  # typer's own; the class isn't public
             error.message = printable(getattr(error, "message", ""))  # type: ignore[attr-defined]
         raise
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """What vitcam warns of is a line for people, and not one of Python."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, VitcamWarning):
+                stderr().print(f"Note: {message}", soft_wrap=True)
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 program = typer.Typer(

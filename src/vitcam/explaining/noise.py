@@ -8,6 +8,7 @@ import warnings
 from jaxtyping import Float
 from torch import Tensor
 
+from vitcam.errors import VitcamWarning
 from vitcam.explaining.explanation import Explanation
 
 TOO_NOISY = 0.5
@@ -60,5 +61,6 @@ def warn_of_noise(explanation: Explanation, budget: int | None) -> None:
         f"{explanation.method} needs more samples: the standard error of its maps is {share:.1f} of the spread of "
         f"their values, so that differences between patches are mostly chance. Give {advice}, or look at "
         "Explanation.errors",
+        VitcamWarning,
         stacklevel=4,
     )
