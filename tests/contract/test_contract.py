@@ -26,7 +26,7 @@ from vitcam.recording import Need, Score, record
 
 # One of captum's stands for all, and one of those that read a feature map: they meet the models at the same place,
 # and many runs of a model make them slow.
-OF_FEATURES = [name for name, method in METHODS.items() if method.features is not None]
+OF_FEATURES = [name for name, method in METHODS.items() if method.features and not method.many_passes]
 # Where a channel's activations nearly cancel, these two divide by what rounding leaves of them.
 LOOSE = {"xgradcam": 0.03, "gradcam++": 0.03}
 METHOD_NAMES = sorted(
