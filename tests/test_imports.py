@@ -208,3 +208,16 @@ def test_files_are_short():
         str(file.relative_to(SOURCE)): n for file in FILES if (n := len(file.read_text().splitlines())) > 350
     }
     assert not long, f"one idea per file; these have grown beyond that: {long}"
+
+
+def test_no_pass_of_a_users_model_is_in_inference_mode():
+    """What a model keeps of such a pass no gradient goes through: it could be neither trained nor explained."""
+    entered = [
+        f"{file.relative_to(SOURCE)}:{number}"
+        for file in FILES
+        if room_of(file) != "bench"  # which times it, on models of its own
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if "inference_mode()" in line and not line.lstrip().startswith((">>>", "..."))
+        if "torch.inference_mode(), so" not in line  # an error's text
+    ]
+    assert entered == []

@@ -93,7 +93,7 @@ def rank(loaded: LoadedModel, case: Case, picture: Image.Image) -> Ranking:
     if loaded.promptable and not case.prompts:
         return Ranking(case, True, (), (), ())
     named = classifier(loaded, case.prompts)
-    with torch.inference_mode():
+    with torch.no_grad():
         logits = logits_of(named.module(named.preprocess(picture)))[0].float()
     if not logits.isfinite().all():
         raise ModelError(

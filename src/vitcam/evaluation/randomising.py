@@ -115,7 +115,7 @@ def stages_of(
 
 def _layers_in_order(model: nn.Module, images: Tensor) -> Iterator[list[str]]:
     began: dict[str, int] = {}
-    with preserved(model), ExitStack() as hooks, torch.inference_mode(), fast_linear():
+    with preserved(model), ExitStack() as hooks, torch.no_grad(), fast_linear():
         for path, module in model.named_modules():
             hook = module.register_forward_pre_hook(partial(_note, began, path))
             hooks.callback(hook.remove)

@@ -277,7 +277,7 @@ def _logits(model: LoadedModel) -> int | None:
     from vitcam.recording import logits_of, preserved
 
     parameter = next(model.module.parameters())
-    with torch.inference_mode(), preserved(model.module):
+    with torch.no_grad(), preserved(model.module):
         return logits_of(model.module(parameter.new_zeros(1, 3, *model.preprocessing.size))).shape[1]
 
 

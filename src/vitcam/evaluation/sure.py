@@ -165,7 +165,7 @@ def _why_not(model: LoadedModel, size: tuple[int, int]) -> str:
     """Why a model takes no images of a size; "" if it does."""
     parameter = next(model.module.parameters())
     try:
-        with torch.inference_mode(), preserved(model.module):
+        with torch.no_grad(), preserved(model.module):
             model.module(parameter.new_zeros(1, 3, *size))
     except Exception as error:  # models refuse a size by any kind of error
         if is_out_of_memory(error):

@@ -245,7 +245,7 @@ def _compute_features(
     device = next(model.module.parameters()).device
     features, truth, unreadable = [], [], []
     done = 0
-    with torch.inference_mode(), feature_extractor(model, layer) as extract:
+    with torch.no_grad(), feature_extractor(model, layer) as extract:
         for batch in load_batches(photographs, batches, workers):
             items = [item for item in batch if isinstance(item, Item)]
             if items:

@@ -69,7 +69,7 @@ def find_classifier(model: LoadedModel) -> str:
         if isinstance(module, nn.Linear) and name
     ]
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             logits = _features(model.module, _blank(model))
     finally:
         for hook in hooks:
@@ -188,7 +188,7 @@ def _fits(model: LoadedModel, head: LinearHead) -> bool:
         layers = dict(model.module.named_modules())
         own = layers.get(head.layer)
         return isinstance(own, nn.Linear) and own.in_features == features
-    with torch.inference_mode():
+    with torch.no_grad():
         return _features(model.module, _blank(model)).shape[1] == features
 
 

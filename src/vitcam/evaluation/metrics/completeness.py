@@ -47,7 +47,7 @@ def completeness_error(
     image_of_map = images_of(images, sums[:, None, None], targets)
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
     given = torch.cat([images, torch.zeros_like(images[:1])]).to(dtype).split(batch_size)
-    with preserved(model), torch.inference_mode(), autocast(images.device, precision), fast_linear():
+    with preserved(model), torch.no_grad(), autocast(images.device, precision), fast_linear():
         logits = torch.cat([logits_of(model(part)).double() for part in given]).cpu().clone()
     start = of_targets(logits[-1:].expand(len(targets), -1), targets)
     return (sums.cpu().double() - (of_targets(logits[image_of_map], targets) - start)).abs()

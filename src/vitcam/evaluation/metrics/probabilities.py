@@ -91,14 +91,14 @@ def class_probabilities(
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
     batches = [range(first, min(first + batch_size, count)) for first in range(0, count, batch_size)]
     probabilities = []
-    with preserved(model), torch.inference_mode():
+    with preserved(model), torch.no_grad():
         for items in batches:
             images = images_of(items).to(dtype)
             with _arithmetic(images.device, precision):
                 logits = logits_of(model(images))
             probabilities.append(to_probabilities(logits.float(), multi_label))
-    # Out of inference mode, a copy is an ordinary tensor again; on the CPU, float64 works whatever the device.
-    return torch.cat(probabilities).cpu().clone()
+    # On the CPU, float64 works whatever the device.
+    return torch.cat(probabilities).cpu()
 
 
 def of_targets(
