@@ -134,6 +134,12 @@ class Score:
 
         Raises:
             TargetError: there aren't as many as targets, or one of them is its own target.
+
+        Example:
+            >>> score = Score(lambda logits: logits.argmax(1, True), versus=lambda logits: logits.argmin(1, True))
+            >>> logits = torch.tensor([[1.0, 3.0, 2.0]])
+            >>> score.against(logits, score.targets(logits, batch=1))
+            tensor([[0]])
         """
         if self.versus is None:
             return None
@@ -156,7 +162,13 @@ class Score:
     def settled(
         self, targets: Int[Tensor, "batch targets"], versus: Int[Tensor, "batch targets"] | None
     ) -> Score:
-        """The same score of the same classes, whatever the logits of another pass are."""
+        """The same score of the same classes, whatever the logits of another pass are.
+
+        Example:
+            >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+            >>> score.settled(torch.tensor([[2]]), None).targets(torch.tensor([[9.0, 0.0, 0.0]]), batch=1)
+            tensor([[2]])
+        """
         if self.function is not None:
             return self
         return replace(
