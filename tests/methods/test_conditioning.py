@@ -18,8 +18,12 @@ OPTIONS = {
     "captum:GradientShap": {"n_samples": 4},
     "captum:SmoothGrad": {"n_samples": 4},
 }
-# Two of captum's are the forward pass, hundreds of times; the controls don't look at the model.
-NAMES = sorted(METHODS.keys() - {"captum:FeatureAblation", "captum:ShapleyValueSampling", "random", "center"})
+# Those of many passes are the forward pass, hundreds of times; the controls don't look at the model.
+NAMES = sorted(
+    name
+    for name, method in METHODS.items()
+    if name in OPTIONS or not (method.many_passes or name in ("ablationcam", "random", "center"))
+)
 OWN_PRECISION = ("lrp", "attnlrp", "fullgrad")
 # In another precision they draw other numbers, so that they are held to single precision.
 DRAWING = ("captum:GradientShap", "captum:SmoothGrad")
