@@ -164,8 +164,8 @@ def compare(
 
     Args:
         methods: names, with options in brackets: ``["agcam", "attention(layer=5)"]``.
-        model, images, targets, versus, score, inputs, precision, batch_size, device, compile, grid, prefix,
-            first_block, progress: as for :func:`explain`.
+        model, images, targets, versus, score, inputs, precision: as for :func:`explain`.
+        batch_size, device, compile, grid, prefix, first_block, progress: likewise.
 
     Returns:
         From each method's canonical name to its explanation, in the order of ``methods``: a dictionary that draws
