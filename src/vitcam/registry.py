@@ -158,9 +158,9 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
 
     def nearest(self, name: str) -> str | None:
         """The name that a person would take it for: the same in other letters, or nearly the same."""
-        plain = {_plain(each): each for each in self}
-        near = difflib.get_close_matches(_plain(name), plain, n=1)
-        return plain[near[0]] if near else None
+        near = difflib.get_close_matches(_plain(name), map(_plain, self), n=1)
+        alike = [each for each in self if near and _plain(each) == near[0]]
+        return next(iter(difflib.get_close_matches(name.lower(), alike, n=1, cutoff=0)), None)
 
     def _look(self) -> None:
         """Loads what installed packages offer, each once."""
