@@ -18,11 +18,14 @@ OPTIONS = {
     "captum:GradientShap": {"n_samples": 4},
     "captum:SmoothGrad": {"n_samples": 4},
 }
-# Those of many passes are the forward pass, hundreds of times; the controls don't look at the model.
+# Those of many passes are the forward pass, hundreds of times; the controls don't look at the model. What these two
+# divide by can nearly cancel (docs/limits.md).
+ILL_CONDITIONED = ("gradcam++", "xgradcam")
 NAMES = sorted(
     name
     for name, method in METHODS.items()
-    if name in OPTIONS or not (method.many_passes or name in ("ablationcam", "random", "center"))
+    if name in OPTIONS
+    or not (method.many_passes or name in ("ablationcam", "random", "center", *ILL_CONDITIONED))
 )
 OWN_PRECISION = ("lrp", "attnlrp", "fullgrad")
 # In another precision they draw other numbers, so that they are held to single precision.

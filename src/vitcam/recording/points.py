@@ -120,15 +120,15 @@ def _blocks(model: nn.Module, layout: Layout) -> list[tuple[str, tuple[int, int]
     hierarchical model they are its stages, or the first of them. A block that makes several attention calls is one; a
     block that is called several times is several (a second image, layers that share weights).
     """
-    layers = [site for site in layout.layers if not site.pools]
-    same = {site.name: [each for each in layers if each.name == site.name] for site in layers}
+    # Calls that are no layers of the image, as of a reference that the model looks at besides, are counted too.
+    names = [site.name for site in layout.calls]
     found: dict[tuple[str, int], tuple[str, tuple[int, int] | None]] = {}
-    met: dict[str, int] = {}
-    for site in layers:
-        call = met.get(site.name, 0)
-        met[site.name] = call + 1
+    for place, site in enumerate(layout.calls):
+        if site.stream is None or site.pools:
+            continue
+        call = names[:place].count(site.name)
         if name := _block_around(model, site.name):
-            found.setdefault((name, call), (name, (call, len(same[site.name]))))
+            found.setdefault((name, call), (name, (call, names.count(site.name))))
     blocks = list(found.values())
     if layout.behind is not None and (name := _block_around(model, layout.behind)):
         blocks = [each for each in blocks if each[0] != name]
