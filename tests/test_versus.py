@@ -22,11 +22,16 @@ from vitcam.photos import photo_path
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 # One of captum's stands for all. random's noise belongs to a class, finercam has a score of its own, lrp refuses.
 METHOD_NAMES = [
-    name
-    for name, method in METHODS.items()
-    if method.class_specific
-    and name not in ("random", "finercam", "lrp")
-    and (not name.startswith("captum:") or name == "captum:Saliency")
+    *(
+        name
+        for name, method in METHODS.items()
+        if method.class_specific
+        and name not in ("random", "finercam", "lrp")
+        and (not method.many_passes or name in ("occlusion", "reciprocam", "scorecam", "tam", "bt"))
+        and (not name.startswith("captum:") or name == "captum:Saliency")
+    ),
+    "rise(budget=8, output='logit')",
+    "shapley(budget=62)",
 ]
 
 
@@ -62,6 +67,12 @@ def test_is_the_map_of_the_score_that_it_says(pool):
             torch.testing.assert_close(
                 ours[name].heatmaps, by_hand[name].heatmaps, rtol=1e-3, atol=1e-4 * scale, msg=name
             )
+
+
+def test_what_is_scored_is_said_once():
+    text = "output='probability' says how a class is scored, as versus= and score= do: give output='logit'"
+    with pytest.raises(MethodError, match=re.escape(text)):
+        vitcam.explain(model_of("class"), IMAGES, "rise(budget=8)", targets=1, versus=2)
 
 
 def test_each_image_has_its_own():

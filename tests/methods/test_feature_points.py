@@ -174,16 +174,16 @@ def test_smoothing_of_images_that_patches_do_not_cover():
 
 
 def test_methods_of_a_layer_share_its_gradient(monkeypatch):
-    from vitcam.recording import recorder
+    from vitcam.recording import token_gradients
 
     calls = []
-    original = recorder.backward
+    original = token_gradients.backward
 
     def counted(*args, **kwargs):
         calls.append(args)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(recorder, "backward", counted)
+    monkeypatch.setattr(token_gradients, "backward", counted)
     model = perturbed(HomemadeViT())
     vitcam.explain(model, IMAGES, "gradcam", targets=1)
     calls.clear()

@@ -155,8 +155,8 @@ def many_passes(recording: Recording, output: str = "logit") -> Iterator[Passes]
     one_of("a method of many passes", "output", output, ("logit", "probability"))
     if output == "probability" and (recording.versus is not None or recording.score.scale is not None):
         raise MethodError(
-            "output='probability' and versus= or score= both say how a class is scored: leave out the first; "
-            "score='probability' goes together with versus="
+            "output='probability' says how a class is scored, as versus= and score= do: give output='logit', and "
+            "score='probability' if probabilities are meant"
         )
     with recording.resumed() as model, torch.no_grad(), fast_linear():
         check_row_by_row(recording, model)
