@@ -30,6 +30,7 @@ from vitcam.evaluation.measures import measures_of
 from vitcam.evaluation.store import RunFolder
 from vitcam.methods import METHODS
 from vitcam.models import LoadedModel
+from vitcam.report.agreement import rank_correlation
 
 PAGE = Path(__file__).parents[1] / "docs" / "judging-measures.md"
 MODEL = "embedded:photo"
@@ -174,12 +175,7 @@ def _share(rows: pl.DataFrame, number: Number, other: str) -> float:
 
 def agreement(values: Sequence[Sequence[float]]) -> np.ndarray:
     """Spearman's rank correlation of each two rows."""
-    return np.corrcoef(np.stack([_ranks(np.asarray(row)) for row in values]))
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """From 0, ties sharing their mean."""
-    return (values[:, None] > values).sum(1) + ((values[:, None] == values).sum(1) - 1) / 2
+    return np.array([[rank_correlation(row, other) for other in values] for row in values])
 
 
 def recommended(judged: Sequence[Judged], order: Sequence[str], correlations: np.ndarray) -> list[Judged]:

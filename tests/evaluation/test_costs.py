@@ -25,14 +25,14 @@ def run(data, output, **settings):
 @pytest.fixture
 def asked(monkeypatch):
     """The methods that were timed, each with the number of images, on a clock that each call sets on by 0.2 s."""
-    calls, real, now = [], measuring_costs.compare, [0.0]
+    calls, real, now = [], measuring_costs.compared, [0.0]
 
-    def compare(module, images, methods, **options):
+    def compared(module, images, methods, *options):
         calls.append((*methods, len(images)))
         now[0] += 0.2
-        return real(module, images, methods, **options)
+        return real(module, images, methods, *options)
 
-    monkeypatch.setattr(measuring_costs, "compare", compare)
+    monkeypatch.setattr(measuring_costs, "compared", compared)
     monkeypatch.setattr(measuring_costs.time, "perf_counter", lambda: now[0])
     return calls
 

@@ -108,6 +108,16 @@ def test_a_layer_gives_what_autocast_gives(packed, dtype, rows, bias, monkeypatc
             torch.testing.assert_close(each, expected, rtol=2e-2, atol=2e-2)
 
 
+def test_a_weight_of_one_row_that_is_no_matrix():
+    weight, input = nn.Parameter(torch.randn(8)), torch.randn(3, 8)
+    with torch.no_grad(), fast_linear():
+        assert F.linear(input, weight).shape == (3,)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = F.linear(input, weight)
+        with fast_linear():
+            assert F.linear(input, weight).equal(expected)
+
+
 def test_gradients_and_other_precisions_are_left_to_torch(monkeypatch):
     monkeypatch.setattr(onednn, "_lowered_linear", lambda *_: pytest.fail("it isn't for this"))
     layer, input = nn.Linear(8, 8), torch.randn(3, 8)

@@ -40,11 +40,11 @@ def compared(
 ) -> dict[str, Explanation]:
     """What methods say, by method; those that compute in a precision of their own do so, of the same classes."""
     own = in_full_precision(methods, precision)
-    found = dict(
-        compare(model, images, [each for each in methods if each not in own], targets, precision=precision)
-    )
+    others = [each for each in methods if each not in own]
+    found = dict(compare(model, images, others, targets, precision=precision)) if others else {}
     if own:
-        found |= compare(model, images, own, next(iter(found.values())).targets)
+        same = next((each.targets for each in found.values()), targets)
+        found |= compare(model, images, own, same)
     return {method: found[method] for method in methods}
 
 

@@ -176,3 +176,13 @@ def resolved(reference: Any) -> Any:
         return reference
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
+
+
+def is_control(method: str) -> bool:
+    """Whether a method, whatever its options, is a control.
+
+    Example:
+        >>> is_control("random(seed=1)"), is_control("agcam")
+        (True, False)
+    """
+    return method.split("(")[0] in CONTROLS

@@ -9,13 +9,10 @@ from typing import Any
 
 import torch
 
-from vitcam.evaluation.job import RunJob
+from vitcam.evaluation.job import RunJob, compared
 from vitcam.evaluation.loading import Item
 from vitcam.evaluation.plan import Plan
-from vitcam.evaluation.settings import in_full_precision
 from vitcam.evaluation.stored_rows import StoredRows
-from vitcam.explaining import compare
-from vitcam.recording import Precision
 
 ROUNDS = 5
 SHARE = 0.05
@@ -48,9 +45,7 @@ def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> 
     for turn in range(ROUNDS):
         for method, times in samples.items():
             start = time.perf_counter()
-            exact = bool(in_full_precision([method], job.settings.precision))
-            precision: Precision = "fp32" if exact else job.settings.precision
-            maps = compare(job.model.module, images, [method], precision=precision)
+            maps = compared(job.model.module, images, [method], None, job.settings.precision)
             maps[method].heatmaps.cpu()  # waits for the device
             times.append(1000 * (time.perf_counter() - start) / len(items))
         spent = time.perf_counter() - begun

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vitcam.evaluation.measure import CONTROLS, Number
+from vitcam.evaluation.measure import Number, is_control
 
 SAME = 0.99
 """The mean similarity from which on maps are called the same."""
@@ -29,7 +29,7 @@ def unmoved_sentences(means: Sequence[tuple[Number, Mapping[str, float]]]) -> li
             found.setdefault(number.unmoved, []).append(by_method)
     sentences = []
     for what, similarities in found.items():
-        methods = [name for name in similarities[0] if name.split("(")[0] not in CONTROLS]
+        methods = [name for name in similarities[0] if not is_control(name)]
         same = [name for name in methods if all(each.get(name, SAME) >= SAME for each in similarities)]
         if same:
             named = " and ".join(filter(None, (", ".join(same[:-1]), same[-1])))

@@ -49,7 +49,6 @@ __all__ = [
     "Sampled",
     "TokenMap",
     "canonical_name",
-    "compute_map",
     "compute_sampled",
     "find_method",
     "grid_of",
@@ -146,11 +145,6 @@ def obstacle_of(method: Method, layout: Layout) -> str:
         streams = f"it has {len(layout.streams)} streams of tokens of the image"
         return f"{streams} ({layout.obstacle})" if layout.obstacle else streams
     return ""
-
-
-def compute_map(method: Method, options: Mapping[str, Any], recording: Recording) -> TokenMap:
-    """The token map of a method; see :func:`compute_sampled`."""
-    return compute_sampled(method, options, recording)[0]
 
 
 def compute_sampled(

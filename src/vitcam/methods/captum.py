@@ -19,9 +19,8 @@ from vitcam.errors import MethodError, ModelError
 from vitcam.methods.method import Kind, Method, TokenMap
 from vitcam.methods.options import at_least as at_least_cells
 from vitcam.methods.passes import check_row_by_row, content_of
-from vitcam.methods.pixels import means_over_patches, patch_numbers
+from vitcam.methods.pixels import cells_of, means_over_patches, patch_numbers
 from vitcam.methods.relevance.precise import at_least
-from vitcam.methods.rise import cells_of
 from vitcam.recording import Need, Recording, fast_linear, refuse_in_place
 from vitcam.types import PatchGrid
 

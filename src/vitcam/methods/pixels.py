@@ -1,4 +1,4 @@
-"""From values at the pixels to one per patch."""
+"""Pixels, the patches that they are in, and the cells that patches are joined to."""
 
 from __future__ import annotations
 
@@ -49,3 +49,16 @@ def patch_numbers(grid: PatchGrid, size: tuple[int, int]) -> Int[Tensor, "1 1 he
     for number, (rows, columns) in enumerate(cells(grid, size)):
         laid[..., rows, columns] = number
     return laid
+
+
+def cells_of(grid: PatchGrid, cells: int) -> Int[Tensor, " patches"]:
+    """The number of the cell that each patch is in, of at most ``cells`` rows and columns of them.
+
+    Example:
+        >>> cells_of(PatchGrid(2, 4, prefix=1), 2).tolist()
+        [0, 0, 1, 1, 2, 2, 3, 3]
+    """
+    rows, columns = (
+        torch.arange(length) * min(cells, length) // length for length in (grid.height, grid.width)
+    )
+    return (rows[:, None] * min(cells, grid.width) + columns).flatten()

@@ -14,9 +14,8 @@ from vitcam.errors import MethodError
 from vitcam.methods.method import Method, Sampled
 from vitcam.methods.options import at_least, one_of
 from vitcam.methods.passes import REMOVALS, Passes, generator_of, many_passes
-from vitcam.methods.pixels import means_over_patches
+from vitcam.methods.pixels import cells_of, means_over_patches
 from vitcam.recording import Need, Recording
-from vitcam.types import PatchGrid
 
 
 def rise(
@@ -138,19 +137,6 @@ def _removed(
         some[empty] = torch.rand(int(empty.sum()), count, generator=draw) < keep
     kept: Bool[Tensor, "masks patches"] = some[:, number]
     return passes.without(index, kept, by), kept, keep / (1 - (1 - keep) ** count)
-
-
-def cells_of(grid: PatchGrid, cells: int) -> Int[Tensor, " patches"]:
-    """The number of the cell that each patch is in, of at most ``cells`` rows and columns of them.
-
-    Example:
-        >>> cells_of(PatchGrid(2, 4, prefix=1), 2).tolist()
-        [0, 0, 1, 1, 2, 2, 3, 3]
-    """
-    rows, columns = (
-        torch.arange(length) * min(cells, length) // length for length in (grid.height, grid.width)
-    )
-    return (rows[:, None] * min(cells, grid.width) + columns).flatten()
 
 
 METHOD = Method(

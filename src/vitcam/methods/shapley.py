@@ -12,7 +12,7 @@ from vitcam.errors import MethodError
 from vitcam.methods.method import Method, Sampled
 from vitcam.methods.options import at_least, one_of
 from vitcam.methods.passes import REMOVALS, generator_of, many_passes
-from vitcam.methods.rise import cells_of
+from vitcam.methods.pixels import cells_of
 from vitcam.recording import Need, Recording
 
 

@@ -306,10 +306,12 @@ def _last_layer_without(
     sites = iter(layout.calls)
 
     def attend(call: AttentionCall) -> Tensor:
-        site, output = next(sites), call.run()
-        if site.stream is not None and not site.pools:
-            outputs.append(with_head_dimension(call, 1).run())
-        return output
+        site = next(sites)
+        if site.stream is None or site.pools:
+            return call.run()
+        output = with_head_dimension(call, 1).run()
+        outputs.append(output)
+        return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
     with torch.no_grad(), without_tokens(model, layout, kept), intercept(attend, eager=layout.eager):
         model(image)

@@ -68,6 +68,16 @@ def find_blocks(model: nn.Module, stack: list[str]) -> tuple[str, ...]:
     return ()
 
 
+def norms_of(block: nn.Module) -> dict[str, nn.Module]:
+    """The normalisation layers in a block, by their paths in it."""
+    return {
+        path: module
+        for path, module in block.named_modules()
+        # A spectral or weight norm normalises weights: it is no layer.
+        if "norm" in type(module).__name__.lower() and "parametrizations" not in path.split(".")
+    }
+
+
 @contextlib.contextmanager
 def block_input(
     model: nn.Module,

@@ -55,9 +55,7 @@ def fast_linear() -> AbstractContextManager[object]:
     return _FastLinear()
 
 
-def linear(
-    input: Float[Tensor, "*batch inputs"], weight: Tensor, bias: Tensor | None = None
-) -> Float[Tensor, "*batch outputs"]:
+def linear_layer(input: Float[Tensor, "*batch inputs"], weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """One linear layer as :func:`fast_linear` computes it."""
     if _helps_linear(input, weight, bias):
         return _frozen_linear(input, weight, bias)
@@ -82,7 +80,7 @@ class _FastLinear(TorchFunctionMode):
     ) -> Any:
         keywords = dict(kwargs or {})
         if function is _linear:
-            return linear(*args, **keywords)
+            return linear_layer(*args, **keywords)
         if function is F.multi_head_attention_forward:
             with self:
                 return multi_head_attention(*args, **keywords)
@@ -94,14 +92,19 @@ def _helps_linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
         type(input) is Tensor
         and type(weight) in (Tensor, torch.nn.Parameter)
         and input.dim() > 1
+        and weight.dim() == 2
         and input.dtype == weight.dtype == torch.float32
         and input.device.type == "cpu"
-        and not (torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (weight, bias)))
+        and not _gradients_go_to(weight, bias)
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled
         and _LINEAR_AVAILABLE
         and (torch.compiler.is_compiling() or not torch._C._functorch.is_functorch_wrapped_tensor(input))
     )
+
+
+def _gradients_go_to(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 
 def _onednn_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -158,12 +161,11 @@ def _can_be_lowered(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and type(input) is Tensor
         and type(weight) is torch.nn.Parameter
         and weight.dtype == torch.float32
+        and weight.dim() == 2
         and weight.device.type == input.device.type == "cpu"
         and input.dtype in (torch.float32, torch.get_autocast_dtype("cpu"))
         and torch.get_autocast_dtype("cpu") in _LOWERED
-        and not (
-            torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (input, weight, bias))
-        )
+        and not _gradients_go_to(input, weight, bias)
         and not torch.compiler.is_compiling()
         and not torch._C._functorch.is_functorch_wrapped_tensor(input)
     )
@@ -224,7 +226,7 @@ def _helps_attention(call: AttentionCall) -> bool:
         and torch.backends.mkldnn.enabled
         and all(type(x) is Tensor and x.dtype == torch.bfloat16 and x.device.type == "cpu" for x in tensors)
         and all(x.dim() == 4 and x.shape[:2] == call.query.shape[:2] for x in tensors)
-        and not (torch.is_grad_enabled() and any(x.requires_grad for x in tensors))
+        and not _gradients_go_to(*tensors)
         and call.mask is None
         and not call.is_causal
     )

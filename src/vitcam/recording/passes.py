@@ -17,7 +17,7 @@ from vitcam.recording.attention import Attention, AttentionCall, among_all_token
 from vitcam.recording.blocks import module_stack
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import CallSite, Layout
-from vitcam.recording.onednn import fast_attention, fast_linear, linear
+from vitcam.recording.onednn import fast_attention, fast_linear, linear_layer
 from vitcam.recording.points import Point
 from vitcam.recording.rules import RuledPass, Rules
 from vitcam.recording.tokens import TokenPlaces
@@ -51,7 +51,7 @@ def plain_pass(
     images: Float[Tensor, "batch channels height width"],
     layout: Layout,
     keep: Callable[[Attention], Attention] = lambda layer: layer,
-    linear: Linear = linear,
+    linear: Linear = linear_layer,
 ) -> Pass:
     """A forward pass without gradients, unless a hook puts in a tensor that requires one.
 
@@ -65,7 +65,7 @@ def tracked_pass(
     model: nn.Module,
     images: Float[Tensor, "batch channels height width"],
     layout: Layout,
-    linear: Linear = linear,
+    linear: Linear = linear_layer,
     only_outside: Collection[str] = (),
     rules: Rules | None = None,
 ) -> Pass:
@@ -115,7 +115,11 @@ def unrecorded_pass(
         # A copy where a gradient needs it, since models write over what they are given.
         return output.clone() if output.requires_grad else output
 
-    with torch.enable_grad(), _by(rules, images) as ruled, intercept(attend, linear=_seen(linear, rules)):
+    with (
+        torch.enable_grad(),
+        _by(rules, images) as ruled,
+        intercept(attend, linear=_seen(linear_layer, rules)),
+    ):
         output = model(images)
         if ruled is not None:
             ruled.check(output)
@@ -142,7 +146,7 @@ def _run(
     layout: Layout,
     attend: Callable[[AttentionCall, CallSite], Tensor],
     keep: Callable[[Attention], Attention] = lambda layer: layer,
-    linear: Linear = linear,
+    linear: Linear = linear_layer,
     only_outside: Collection[str] = (),
     rules: Rules | None = None,
 ) -> Pass:

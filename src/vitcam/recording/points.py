@@ -10,6 +10,7 @@ from typing import TypeVar
 from torch import nn
 
 from vitcam.errors import MethodError
+from vitcam.recording.blocks import norms_of
 from vitcam.recording.layout import Layout
 
 Seen = TypeVar("Seen")
@@ -150,12 +151,7 @@ def _block_around(model: nn.Module, name: str) -> str:
 
 def _norms(name: str, block: nn.Module, attention: Sequence[str] | None) -> list[nn.Module]:
     """The norms of a block; where modules of attention are given, those without norms inside of them or it."""
-    # A spectral or weight norm normalises weights: it is no layer.
-    norms = {
-        path: module
-        for path, module in block.named_modules()
-        if "norm" in type(module).__name__.lower() and "parametrizations" not in path.split(".")
-    }
+    norms = norms_of(block)
     if attention is None:
         return list(norms.values())
     own = [path for path in norms if not any(f"{name}.{path}".startswith(f"{each}.") for each in attention)]

@@ -24,7 +24,7 @@ from vitcam.recording.gradients import Gradient, check_reached, gradients, layer
 from vitcam.recording.head import Head, heads_of
 from vitcam.recording.interception import Linear
 from vitcam.recording.layout import Overrides
-from vitcam.recording.onednn import linear
+from vitcam.recording.onednn import linear_layer
 from vitcam.recording.passes import Pass, detached_pass, plain_pass, tracked_pass, unrecorded_pass
 from vitcam.recording.points import Point
 from vitcam.recording.recording import Need, Recording
@@ -192,7 +192,7 @@ class _Recorder:
         with self._resumed(), given_to(self.model, self.facts.layout, self.inputs):
             return other.with_all_tokens()
 
-    def _forward(self, keep_rows: int | None = None, linear: Linear = linear) -> Pass:
+    def _forward(self, keep_rows: int | None = None, linear: Linear = linear_layer) -> Pass:
         """The ordinary forward pass, with what the needs ask for and no more."""
         if self.rules is None or (self.facts.layout.blocks and not self.facts.layout.obstacle):
             run = self._recorded_pass(self.images, keep_rows, linear)

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vitcam.recording import onednn as fast
 from vitcam.recording.attention import Attention, AttentionCall, with_head_dimension
 from vitcam.recording.blocks import Tokens, block_input, changed_arguments
 from vitcam.recording.gradients import Gradient, gradients
 from vitcam.recording.interception import Linear, intercept
 from vitcam.recording.layout import Layout
+from vitcam.recording.onednn import linear_layer
 from vitcam.recording.passes import Pass
 from vitcam.recording.score import Scorer
 
@@ -129,7 +129,7 @@ class LinearRows:
 
     def record(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """Computes a linear layer of the full pass."""
-        output = fast.linear(input, weight, bias)
+        output = linear_layer(input, weight, bias)
         prefix, tokens = self.layout.grid.prefix, self.layout.tokens
         rows = None
         if output.shape[:-1] == (self.batch, tokens):

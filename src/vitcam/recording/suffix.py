@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from vitcam.errors import ModelError
-from vitcam.recording.blocks import Tokens, block_input, recorded_blocks, recorded_input
+from vitcam.recording.blocks import Tokens, block_input, norms_of, recorded_blocks, recorded_input
 from vitcam.recording.layout import Image, Layout
 from vitcam.recording.onednn import fast_linear
 from vitcam.recording.preservation import replaced_forward
@@ -165,7 +165,6 @@ def _norms(model: nn.Module, block: str, told: Callable[[str, Tensor, Tensor], N
         return tell
 
     with contextlib.ExitStack() as undo:
-        for path, module in model.get_submodule(block).named_modules(prefix=block):
-            if "norm" in type(module).__name__.lower():
-                undo.callback(module.register_forward_hook(hook(path)).remove)
+        for path, module in norms_of(model.get_submodule(block)).items():
+            undo.callback(module.register_forward_hook(hook(f"{block}.{path}" if path else block)).remove)
         yield

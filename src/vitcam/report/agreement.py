@@ -10,8 +10,7 @@ from itertools import combinations, permutations
 import numpy as np
 from jaxtyping import Float
 
-from vitcam.evaluation.measure import Number, Task
-from vitcam.report.controls import is_control
+from vitcam.evaluation.measure import Number, Task, is_control
 from vitcam.report.tables import ScoreTable
 
 FEWEST = 3

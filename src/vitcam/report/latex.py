@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from vitcam.report.controls import is_control
+from vitcam.evaluation.measure import is_control
 from vitcam.report.figures import MINUS
 from vitcam.report.grids import Grid, TableCell, TableRow
 

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from vitcam.errors import ReportError
 from vitcam.evaluation.columns import main_number
-from vitcam.evaluation.measure import TASKS, Number, Task
+from vitcam.evaluation.measure import TASKS, Number, Task, is_control
 from vitcam.evaluation.statistics import RESAMPLES
 from vitcam.report import charts, figures
 from vitcam.report.about import COUNTS, facts, in_a_line
 from vitcam.report.agreement import agreements
 from vitcam.report.classes import FEWEST, ClassCard, by_class
-from vitcam.report.controls import is_control
 from vitcam.report.gallery import GalleryRow, gallery
 from vitcam.report.grids import Grid, all_means, measure_grid
 from vitcam.report.listing import side_by_side

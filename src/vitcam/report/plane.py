@@ -8,8 +8,8 @@ from math import ceil, floor, log10
 from statistics import median
 from typing import Any
 
+from vitcam.evaluation.measure import is_control
 from vitcam.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, ticks
-from vitcam.report.controls import is_control
 from vitcam.report.run import Run
 from vitcam.report.tables import Estimate, ScoreTable
 

@@ -11,6 +11,7 @@ from vitcam.bench.limits import IN_BF16, agcam_limits, bf16_limits, method_limit
 from vitcam.bench.measuring import Bench
 from vitcam.bench.results import Group
 from vitcam.bench.timing import Entry
+from vitcam.evaluation.metrics import similarity
 from vitcam.methods import METHODS, canonical_name, find_method
 from vitcam.recording import fast_linear, preserved
 
@@ -102,10 +103,7 @@ def rank_correlation(maps: Tensor, others: Tensor) -> float:
         >>> round(rank_correlation(rising, falling), 3)
         -1.0
     """
-    ranks = [each.flatten(2).argsort(-1).argsort(-1).double() for each in (maps, others)]
-    first, second = (each - each.mean(-1, keepdim=True) for each in ranks)
-    norms = first.norm(dim=-1) * second.norm(dim=-1)
-    return float(((first * second).sum(-1) / norms).mean())
+    return float(similarity.rank_correlation(maps.flatten(0, 1), others.flatten(0, 1)).mean())
 
 
 def _with_fast_linear(module: nn.Module, run: Callable[[], object]) -> Callable[[], object]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitcam.errors import ImageError
+from vitcam.methods.pixels import patch_numbers
+from vitcam.types import PatchGrid
 
 Grid = tuple[int, int]
 
@@ -19,9 +20,7 @@ def cells_of_pixels(grid: Grid, size: tuple[int, int]) -> Int[Tensor, " pixels"]
         >>> cells_of_pixels((1, 2), (2, 4)).tolist()
         [0, 0, 1, 1, 0, 0, 1, 1]
     """
-    rows, columns = grid
-    numbers = torch.arange(rows * columns, dtype=torch.float32).view(1, 1, rows, columns)
-    return F.interpolate(numbers, size=size, mode="nearest").long().flatten()
+    return patch_numbers(PatchGrid(*grid, prefix=0), size).flatten()
 
 
 def heat_of_cells(

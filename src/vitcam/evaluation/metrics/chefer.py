@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitcam.errors import MetricError
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.maps import images_of, pixel_maps
+from vitcam.evaluation.metrics.maps import extreme_pixels, images_of, pixel_maps
 from vitcam.evaluation.metrics.predicted import is_predicted
 from vitcam.evaluation.metrics.probabilities import (
     BATCH_SIZE,
@@ -98,7 +98,7 @@ def chefer_perturbation(
     maps = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).flatten(1).cpu()
     sizes = [int(maps.shape[1] * fraction) for fraction in fractions]
     removals = [
-        Removal(image, partial(_highest, values, size))
+        Removal(image, partial(extreme_pixels, values, size))
         for importance, image in zip(maps, image_of_map, strict=True)
         for values in (importance, -importance)
         for size in sizes
@@ -114,11 +114,6 @@ def chefer_perturbation(
     ).unflatten(0, (len(maps), 2, len(sizes)))
     hits = is_predicted(probabilities, labels, multi_label).float()
     return Hits(torch.tensor(fractions), hits[:, 0], hits[:, 1])
-
-
-def _highest(values: Float[Tensor, " pixels"], count: int) -> Bool[Tensor, " pixels"]:
-    chosen = values.topk(count, sorted=False).indices
-    return torch.zeros(len(values), dtype=torch.bool).index_fill_(0, chosen, True)
 
 
 def measured(case: PerturbationCase) -> Numbers:

@@ -22,9 +22,8 @@ def positive_inside(
 
     L is upsampled to the mask (bilinear) and not scaled: zero is zero, and what speaks against the class counts
     nowhere.
-    With a tile of a mosaic of different classes as region it is the localization score of the grid pointing game,
-    with
-    the two tiles of the target class it is Focus, where by chance it is 1/grid² and 1/2. 0 for a map without positive
+    With a tile of a mosaic of different classes as region it is the localization score of the grid pointing game;
+    with the two tiles of the target class it is Focus. By chance it is 1/grid² and 1/2. 0 for a map without positive
     values.
 
     Source: Böhle et al. 2021, arXiv 2104.00032, in the form of Rao et al. 2022, arXiv 2205.10435, which upsamples

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vitcam import heatmap
@@ -52,6 +52,19 @@ def pixel_ranks(maps: Float[Tensor, "batch height width"]) -> Int[Tensor, "batch
     order = maps.flatten(1).sort(dim=1, descending=True, stable=True).indices
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
+
+
+def extreme_pixels(
+    values: Float[Tensor, " pixels"], count: int, largest: bool = True
+) -> Bool[Tensor, " pixels"]:
+    """The ``count`` largest or smallest values; which of equal ones, ``torch.topk`` decides.
+
+    Example:
+        >>> extreme_pixels(torch.tensor([0.1, 0.9, 0.5]), 2).tolist()
+        [False, True, True]
+    """
+    chosen = values.topk(count, largest=largest, sorted=False).indices
+    return torch.zeros(len(values), dtype=torch.bool).index_fill_(0, chosen, True)
 
 
 # Each a Box or four numbers, in a tuple, a list, an array or a tensor; which is checked below.

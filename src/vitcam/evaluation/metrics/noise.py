@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from vitcam.methods.passes import content_of
 
 
 def generators_of(images: Float[Tensor, "images 3 height width"], seed: int) -> list[torch.Generator]:
@@ -18,8 +18,7 @@ def generators_of(images: Float[Tensor, "images 3 height width"], seed: int) -> 
         >>> one.equal(other)
         True
     """
-    contents = [zlib.crc32(image.float().cpu().numpy().tobytes()) for image in images]
-    seeds = [int(np.random.SeedSequence([seed, content]).generate_state(1)[0]) for content in contents]
+    seeds = [int(np.random.SeedSequence([seed, content_of(image)]).generate_state(1)[0]) for image in images]
     return [torch.Generator().manual_seed(each) for each in seeds]
 
 

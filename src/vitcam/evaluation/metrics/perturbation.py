@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
-from vitcam.evaluation.metrics.maps import images_of, pixel_maps
+from vitcam.evaluation.metrics.maps import extreme_pixels, images_of, pixel_maps
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, Removal, of_targets, removal_probabilities
 from vitcam.recording import Precision
 
@@ -165,8 +165,7 @@ class _Extremes:
             return torch.zeros_like(importance, dtype=torch.bool)
         if not self._alike[largest][row][step]:
             return importance >= last if largest else importance <= last
-        chosen = importance.cpu().topk(self._sizes[step], largest=largest, sorted=False).indices
-        return torch.zeros(len(importance), dtype=torch.bool).index_fill_(0, chosen, True)
+        return extreme_pixels(importance.cpu(), self._sizes[step], largest)
 
 
 def curves_of(case: PerturbationCase) -> Curves:

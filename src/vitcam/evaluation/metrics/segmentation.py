@@ -19,18 +19,15 @@ def segmentation_scores(
     """What the segmentation test of arXiv 2012.09838 adds up, to the letter of its authors' code.
 
     L is upsampled bilinearly and min-maxed; pixels strictly above its mean are the object, the others background. Of
-    all
-    images together, intersections I and unions U of both classes c are added up before they are divided, and so are
-    right pixels and all pixels: mIoU = ½ Σ_c ΣI_c / ΣU_c, pixel accuracy = Σ(I_0 + I_1) / ΣN
+    all images together, intersections I and unions U of both classes c are added up before they are divided, and so
+    are right pixels and all pixels: mIoU = ½ Σ_c ΣI_c / ΣU_c, pixel accuracy = Σ(I_0 + I_1) / ΣN
     (``vitcam.evaluation.together``). Means over images are:
 
     - mAP: the average precision Σ_n (R_n − R_{n−1}) P_n of the 2N scores L and 1 − L against object and background,
-      all
-      distinct scores as thresholds;
+      all distinct scores as thresholds;
     - mF1: the mean over the image's *rows of pixels* of 2·TP/(2·TP + FP + FN), 0 in rows where map and mask are
-      empty. The
-      authors' function takes the rows of one image for a batch of images, and their published numbers are so; the F1
-      of whole images is ``mask_dice``.
+      empty. The authors' function takes the rows of one image for a batch of images, and their published numbers are
+      so; the F1 of whole images is ``mask_dice``.
 
     A constant map is background everywhere and scores 0 for both classes alike, as theirs does.
 

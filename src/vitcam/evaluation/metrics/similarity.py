@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from vitcam.evaluation.metrics.correlation import correlation as pearson
 
 WINDOW = 7
 """Side of SSIM's windows, in pixels."""
@@ -59,18 +61,13 @@ def correlation(
         >>> correlation(maps, -maps).round()
         tensor([-1., -1.], dtype=torch.float64)
     """
-    one, other = (_centred(each.double().flatten(1)) for each in (maps, others))
-    lengths = one.norm(dim=1) * other.norm(dim=1)
-    both_constant = ~(one.any(1) | other.any(1))
-    found = (one * other).sum(1) / lengths.where(lengths > 0, 1.0)
-    return torch.where(both_constant, 1.0, found.clamp(-1, 1))
+    both_constant = _is_constant(maps) & _is_constant(others)
+    found = pearson(maps.flatten(1), others.flatten(1))
+    return torch.where(both_constant, 1.0, found)
 
 
-def _centred(values: Float[Tensor, "batch values"]) -> Float[Tensor, "batch values"]:
-    centred = values - values.mean(1, keepdim=True)
-    # the mean of equal values may miss them by a rounding, which would be a direction
-    constant = values.amax(1, keepdim=True) == values.amin(1, keepdim=True)
-    return centred.masked_fill(constant, 0.0)
+def _is_constant(maps: Float[Tensor, "batch rows columns"]) -> Bool[Tensor, " batch"]:
+    return maps.amax((1, 2)) == maps.amin((1, 2))
 
 
 def rank_correlation(
