@@ -98,6 +98,38 @@ def test_gradients_through_a_frozen_layer_twice(bias, tokens, products, computed
     assert [tensor.data_ptr() for tensor in kept] == [layer.weight.data_ptr()]
 
 
+@needs_both
+@pytest.mark.parametrize("reading", [[0], [0, 1], [48, 0], [7, 30]], ids=str)
+def test_gradients_of_some_tokens_alone(reading, computed):
+    layer = nn.Linear(24, 40).requires_grad_(False)
+    tokens = torch.randn(3, 50, 24, requires_grad=True)
+
+    def gradient() -> torch.Tensor:
+        return torch.autograd.grad(layer(tokens)[:, reading].tanh().square().sum(), tokens)[0]
+
+    expected = gradient()
+    with fast_linear():
+        got = gradient()
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+    assert not got[:, [token for token in range(50) if token not in reading]].any()
+    # Few rows are no longer multiplied as a convolution: the forward pass alone is counted.
+    assert computed == [tokens.shape]
+
+
+@needs_both
+def test_gradients_of_one_token_can_be_differentiated_by_every_token():
+    layer, tokens = nn.Linear(24, 40).requires_grad_(False), torch.randn(3, 50, 24, requires_grad=True)
+    given = torch.zeros(3, 50, 40).index_fill(1, torch.tensor([0]), 1.0).requires_grad_()
+
+    def derivative() -> torch.Tensor:
+        (first,) = torch.autograd.grad(layer(tokens), tokens, given, create_graph=True)
+        return torch.autograd.grad(first.sum(), given)[0]
+
+    expected = derivative()
+    with fast_linear():
+        torch.testing.assert_close(derivative(), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_leaves_gradients_of_weights_and_autocast_alone(computed):
     layer, tokens = nn.Linear(24, 40), torch.randn(3, 17, 24)
     with fast_linear():

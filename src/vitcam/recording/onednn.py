@@ -143,7 +143,22 @@ class _FrozenLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return transposed_linear(gradient, weight), None, None
+        return _some_rows(gradient, weight), None, None
+
+
+def _some_rows(gradient: Float[Tensor, "*batch outputs"], weight: Tensor) -> Float[Tensor, "*batch inputs"]:
+    """gradient · weight. In the block that the head reads from, often the class token alone has a gradient."""
+    last = gradient.select(-2, -1)
+    # Whoever differentiates the gradient needs the product of all rows.
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or last.any():
+        return transposed_linear(gradient, weight)
+    rows = gradient.flatten(0, -2)
+    (some,) = rows.any(dim=1).nonzero(as_tuple=True)
+    if 2 * len(some) > len(rows):
+        return transposed_linear(gradient, weight)
+    result = rows.new_zeros(len(rows), weight.shape[1])
+    result[some] = transposed_linear(rows[some], weight)
+    return result.view(*gradient.shape[:-1], -1)
 
 
 def _frozen_linear(
