@@ -47,8 +47,10 @@ def _timm(name: str, **options: Any) -> nn.Module:
     return timm.create_model(name, **options)
 
 
-def _torchvision_b16() -> nn.Module:
-    model = torchvision.models.vit_b_16(image_size=64)
+def _torchvision_deep() -> nn.Module:
+    model = torchvision.models.VisionTransformer(
+        64, 16, num_layers=12, num_heads=3, hidden_dim=96, mlp_dim=192
+    )
     nn.init.normal_(model.heads.head.weight, std=0.1)
     return model
 
@@ -58,7 +60,9 @@ _hf_dual = partial(hugging_face_dual, classes=9, initializer_range=0.1)
 
 
 def _open_clip() -> nn.Module:
-    return open_clip.create_model("ViT-B-32").visual
+    vision = {"layers": 3, "width": 96, "head_width": 32, "patch_size": 16, "image_size": 64}
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    return open_clip.CLIP(32, vision_cfg=vision, text_cfg=text).visual
 
 
 def _pooled(output: Any) -> torch.Tensor:
@@ -71,12 +75,12 @@ def _grid(side: int, prefix: int, width: int | None = None) -> PatchGrid:
 
 FAMILIES: dict[str, Family] = {
     "timm vit": Family(
-        partial(_timm, "vit_tiny_patch16_224", depth=4), 224, _grid(14, 1), CLASS_TOKEN, True, 4
+        partial(_timm, "vit_tiny_patch16_224", depth=4, img_size=160), 160, _grid(10, 1), CLASS_TOKEN, True, 4
     ),
     "timm deit distilled": Family(
-        partial(_timm, "deit_tiny_distilled_patch16_224", depth=4),
-        224,
-        _grid(14, 2),
+        partial(_timm, "deit_tiny_distilled_patch16_224", depth=4, img_size=112),
+        112,
+        _grid(7, 2),
         CLASS_AND_DISTILLATION,
         True,
         4,
@@ -127,9 +131,9 @@ FAMILIES: dict[str, Family] = {
         pooling_layers=1,
     ),
     "timm gap": Family(
-        partial(_timm, "vit_tiny_patch16_224", depth=4, class_token=False, global_pool="avg"),
-        224,
-        _grid(14, 0),
+        partial(_timm, "vit_tiny_patch16_224", depth=4, img_size=112, class_token=False, global_pool="avg"),
+        112,
+        _grid(7, 0),
         PATCHES,
         False,
         4,
@@ -142,9 +146,11 @@ FAMILIES: dict[str, Family] = {
         True,
         3,
     ),
-    "timm cait": Family(partial(_timm, "cait_xxs24_224", depth=4), 224, _grid(14, 1), CLASS_TOKEN, False, 2),
+    "timm cait": Family(
+        partial(_timm, "cait_xxs24_224", depth=4, img_size=112), 112, _grid(7, 1), CLASS_TOKEN, False, 2
+    ),
     "torchvision vit": Family(torchvision_vit, 64, _grid(4, 1), CLASS_TOKEN, True, 3),
-    "torchvision vit_b_16": Family(_torchvision_b16, 64, _grid(4, 1), CLASS_TOKEN, True, 12),
+    "torchvision vit, 12 layers": Family(_torchvision_deep, 64, _grid(4, 1), CLASS_TOKEN, True, 12),
     "hf vit": Family(
         partial(_hf, "ViTForImageClassification", "ViTConfig"), 64, _grid(4, 1), CLASS_TOKEN, True, 3
     ),
@@ -214,7 +220,7 @@ FAMILIES: dict[str, Family] = {
         _pooled,
         pooling_layers=1,
     ),
-    "open_clip": Family(_open_clip, 224, _grid(7, 1), CLASS_TOKEN, True, 12),
+    "open_clip": Family(_open_clip, 64, _grid(4, 1), CLASS_TOKEN, True, 3),
 }
 
 

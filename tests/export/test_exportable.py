@@ -26,7 +26,7 @@ UNSUITABLE = {
     "hf siglip vision": "there are no logits",
 }
 # Of a family's large and small models the small one is enough.
-SUITABLE = [name for name in FAMILIES if name not in {*UNSUITABLE, "torchvision vit_b_16"}]
+SUITABLE = [name for name in FAMILIES if name not in {*UNSUITABLE, "torchvision vit, 12 layers"}]
 
 
 def explaining(name, classes, method="agcam"):
