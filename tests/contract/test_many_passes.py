@@ -31,9 +31,9 @@ def methods_of(name):
     """All of them where a pass is cheap; else those that ask most of a model."""
     family = FAMILIES[name]
     if family.size == 224 or family.layers == 12:
-        return [DROPPING[0], "rise(budget=2, cells=2)", "grad-eclip", *PASSED_ON[:1]]
+        return [DROPPING[0], "rise(budget=2, cells=2)", "grad-eclip"]
     if family.size > 64:
-        return [DROPPING[0], *SCALED, "rise(budget=2, cells=2)", *RESUMING, "grad-eclip", *PASSED_ON[:2]]
+        return [DROPPING[0], *SCALED, "rise(budget=2, cells=2)", *RESUMING, "grad-eclip", *PASSED_ON[:1]]
     if not family.grid.prefix:  # nothing is left where all patches are hidden
         return [
             *ANYWHERE,

@@ -137,46 +137,55 @@ def transformation(before, after):
     return torch.diag(torch.stack([torch.tensor(c).exp() / total * length for c, length in weights]))
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_tokentm_equals_whole_matrices(case, skip):
+def tokentm_by_hand(case, target, skip):
     """With the skip connection, the arithmetic of the public re-implementation."""
-    targets = (2, 5)
-    ours = vitcam.explain(case.model, case.images, "tokentm", [list(targets)] * 2, skip=skip).heatmaps
-    for place, target in enumerate(targets):
-        layers = oracle.gradients(case.model, case.images, lambda y, t=target: y[:, t])
-        for i, image in enumerate(case.images):
-            with torch.no_grad():
-                steps = steps_of(case, image)
-            identity = torch.eye(len(case.read))
-            whole = alone = torch.diag(steps[0].before.norm(dim=1))
-            for step, layer in zip(steps, layers, strict=True):
-                of_attention = transformation(step.before, step.between if skip else step.passed)
-                added = step.after if skip else step.after - step.between
-                of_mlp = identity + transformation(step.between, added)
-                attended = layer.maps[i].detach().mean(0) @ of_attention
-                raised = layer.maps.grad[i].relu().mean(0)
-                whole = of_mlp @ (identity + attended * raised) @ whole
-                alone = of_mlp @ alone
-            row = case.read @ (whole if case.prefix else whole - alone)
-            close(ours[i, place].flatten(), row[case.prefix :])
-
-
-def test_bt_by_tokens_equals_whole_matrices(case):
-    """The authors' loop, from the first layer up."""
-    ours = vitcam.explain(case.model, case.images, "bt(kind='tokens', start_layer=1, steps=3)", [5, 5])
-    total, maps = 0, oracle.attention_maps(case.model, case.images)
-    for share in torch.linspace(0, 1, 3):
-        total = total + oracle.gradients(case.model, case.images * share, lambda y: y[:, 5])[-1].maps.grad
-    state = (total / 3).clamp(min=0).mean(1)
+    layers = oracle.gradients(case.model, case.images, lambda y: y[:, target])
+    found = []
     for i, image in enumerate(case.images):
         with torch.no_grad():
             steps = steps_of(case, image)
+        identity = torch.eye(len(case.read))
+        whole = alone = torch.diag(steps[0].before.norm(dim=1))
+        for step, layer in zip(steps, layers, strict=True):
+            of_attention = transformation(step.before, step.between if skip else step.passed)
+            added = step.after if skip else step.after - step.between
+            of_mlp = identity + transformation(step.between, added)
+            attended = layer.maps[i].detach().mean(0) @ of_attention
+            raised = layer.maps.grad[i].relu().mean(0)
+            whole = of_mlp @ (identity + attended * raised) @ whole
+            alone = of_mlp @ alone
+        found.append((case.read @ (whole if case.prefix else whole - alone))[case.prefix :])
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_tokentm_equals_whole_matrices(case, skip):
+    ours = vitcam.explain(case.model, case.images, "tokentm", [[2, 5]] * 2, skip=skip).heatmaps
+    for place, target in enumerate((2, 5)):
+        close(ours[:, place].flatten(1), tokentm_by_hand(case, target, skip))
+
+
+def bt_by_hand(case, target, first, steps):
+    """The authors' loop, from the first layer up."""
+    total, maps = 0, oracle.attention_maps(case.model, case.images)
+    for share in torch.linspace(0, 1, steps):
+        layers = oracle.gradients(case.model, case.images * share, lambda y: y[:, target])
+        total = total + layers[-1].maps.grad
+    state, found = (total / steps).clamp(min=0).mean(1), []
+    for i, image in enumerate(case.images):
+        with torch.no_grad():
+            parts = steps_of(case, image)
         product = torch.eye(len(case.read))
-        for step, layer in list(zip(steps, maps, strict=True))[1:]:
+        for step, layer in list(zip(parts, maps, strict=True))[first:]:
             order = torch.diag(step.passed.norm(dim=-1) / step.before.norm(dim=-1))
             product = product + layer[i] @ order @ product
-        expected = (case.read @ product.abs()) * (case.read @ state[i])
-        close(ours.heatmaps[i, 0].flatten(), expected[case.prefix :])
+        found.append(((case.read @ product.abs()) * (case.read @ state[i]))[case.prefix :])
+    return torch.stack(found)
+
+
+def test_bt_by_tokens_equals_whole_matrices(case):
+    ours = vitcam.explain(case.model, case.images, "bt(kind='tokens', start_layer=1, steps=3)", [5, 5])
+    close(ours.heatmaps[:, 0].flatten(1), bt_by_hand(case, 5, 1, 3))
 
 
 def eclipsed(case, image, target, similarity, layer=-1):
