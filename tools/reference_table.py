@@ -52,8 +52,8 @@ HEAD = """# Against references
 Each method's maps against those of its authors' code, or of another package; where there is none that could be
 installed, of the formula written out naively, on whole matrices and one pass at a time (in `tests/`, sharing no code
 with the package). Models are small and have random weights. *Difference* is the largest of any value, as a share of
-the largest value of the reference; *correlation* is the lowest of any map, rounded. Numbers are float32's unless a model
-is said to be float64.
+the largest value of the reference; *correlation* is the lowest of any map, rounded. Numbers are float32's unless a
+model is said to be float64.
 
 Made by `python tools/reference_table.py`. The tests hold each of them to bounds, on every family of models besides.
 
