@@ -15,6 +15,15 @@ from vitcam.render import Cell, panel
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 WIDTH = 1300
 METHODS = ["agcam", "lrp", "gae", "gradsam", "legrad", "gradcam", "attnlrp", "attention", "rollout"]
+FROM_ATTENTION = [
+    ["tokentm", "grad-eclip", "tam", "bt", "bt(kind='tokens')"],
+    ["gae(rules='libra')", "gradsam(rules='libra')", "ixg(rules='libra')", "fullgrad(rules='libra')"],
+]
+FROM_FEATURES = [
+    ["gradcam++", "xgradcam", "layercam", "hirescam"],
+    ["finercam", "ablationcam", "eigencam", "eigengradcam"],
+]
+FROM_PASSES = [["occlusion", "rise", "shapley", "tis"], ["scorecam", "reciprocam", "maskclip"]]
 CONTROLS = ["random", "center"]
 
 
@@ -23,6 +32,9 @@ def main() -> None:
     model = vitcam.load_model("embedded:photo")
     save("predicted", predicted(model))
     save("methods", methods(model, [METHODS[:5], [*METHODS[5:]]]))
+    save("methods-attention", methods(model, FROM_ATTENTION))
+    save("methods-features", methods(model, FROM_FEATURES))
+    save("methods-passes", methods(model, FROM_PASSES))
     save("controls", methods(model, [["agcam", *CONTROLS]]))
     save("layers", layers(model))
     save("boxes", boxes(model))

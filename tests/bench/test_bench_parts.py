@@ -71,6 +71,19 @@ def test_all_methods_are_all_at_every_batch(bench, monkeypatch):
         assert set(METHODS) <= {entry.name for entry in entries}
 
 
+def test_in_brief_those_of_many_passes_sample_less_and_once(bench, monkeypatch):
+    names = []
+    monkeypatch.setattr(
+        "vitcam.bench.measuring.Bench.measure", lambda self, title, entries: names.append(entries) or ()
+    )
+    list(methods(bench(batches=(8, 1), methods=("brief",))))
+    of_8, of_1 = ({entry.name.partition("(")[0] for entry in entries} for entries in names)
+    assert set(METHODS) <= of_1
+    dear = {name for name, method in METHODS.items() if method.many_passes or name.startswith("captum:")}
+    assert of_1 - of_8 == dear
+    assert {"rise(budget=64)", "captum:Lime(n_samples=64)"} <= {entry.name for entry in names[1]}
+
+
 def test_the_denominator_is_the_fastest_way_and_both_are_shown():
     """On a clock: oneDNN takes half of what the model's own pass takes, or twice."""
     for other, way in ((1.0, "forward, oneDNN"), (4.0, "forward")):

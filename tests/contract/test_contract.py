@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 import vitcam
 from contract import oracle
-from contract.test_many_passes import MANY_PASSES
+from contract.test_many_passes import MANY_PASSES, PASSED_ON
 from families import (
     CLASS_AND_DISTILLATION,
     CLASS_AND_PATCHES,
@@ -33,7 +33,9 @@ METHOD_NAMES = sorted(
     name
     for name in METHODS
     if name in ("captum:Saliency", "gradcam")
-    or not (name.startswith("captum:") or name in OF_FEATURES or name in MANY_PASSES)
+    or not (
+        name.startswith("captum:") or name in OF_FEATURES or name in {*MANY_PASSES, *PASSED_ON, "grad-eclip"}
+    )
 )
 
 # Their rules meet every kind of model in tests/relevance/test_gradient_rules.py.

@@ -13,7 +13,7 @@ from vitcam.bench.measuring import Bench, Tell
 from vitcam.bench.parts.comparing import comparing
 from vitcam.bench.parts.evaluation import evaluation
 from vitcam.bench.parts.folder import folder
-from vitcam.bench.parts.methods import ALL, methods
+from vitcam.bench.parts.methods import ALL, BRIEF, methods
 from vitcam.bench.parts.peers import peers
 from vitcam.bench.parts.scaling import scaling
 from vitcam.bench.parts.start import start
@@ -54,7 +54,7 @@ def run_bench(settings: Settings, tell: Tell = lambda sentence: None) -> Iterato
         'forward'
     """
     for name in settings.methods:
-        if name != ALL:
+        if name not in (ALL, BRIEF):
             find_method(name)
     device = find_device("cpu" if settings.device is None else settings.device)
     bench = Bench(settings, this_machine(device, settings.threads), tell)

@@ -27,7 +27,8 @@ class Settings:
         batches: how many images go through the model at a time; each is measured.
         threads: that torch computes with.
         precision: of the forward passes.
-        methods: names; none means all, at the smallest batch only where one takes minutes; "all" at every batch.
+        methods: names; none means all, at the smallest batch only where one takes minutes; "all" at every batch;
+            "brief" at the smallest those of many passes too, which then sample less.
         repeats: rounds.
         parts: which parts, of ``PARTS``.
         device: such as "cuda"; None means the CPU.

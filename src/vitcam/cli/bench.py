@@ -61,7 +61,8 @@ def bench(
             "--method",
             metavar="NAME",
             show_default="all",
-            help="See `vitcam methods`; repeat it. `all`: captum's at every batch, too.",
+            help="See `vitcam methods`; repeat it. `all`: captum's at every batch, too. `brief`: those of many "
+            "passes at the smallest, with fewer samples.",
         ),
     ] = None,
     repeats: Annotated[

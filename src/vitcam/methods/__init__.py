@@ -23,10 +23,12 @@ from vitcam.methods import (
     fullgrad,
     gae,
     gradcam,
+    gradeclip,
     gradsam,
     ixg,
     legrad,
     lrp,
+    maskclip,
     occlusion,
     reciprocam,
     rise,
@@ -35,6 +37,7 @@ from vitcam.methods import (
     shapley,
     tam,
     tis,
+    tokentm,
 )
 from vitcam.methods.function import of_function
 from vitcam.methods.method import Method, Sampled, TokenMap
@@ -63,6 +66,8 @@ _OURS = (
     gae.METHOD,
     gradsam.METHOD,
     legrad.METHOD,
+    tokentm.METHOD,
+    gradeclip.METHOD,
     *gradcam.METHODS,
     *eigencam.METHODS,
     *finercam.METHODS,
@@ -72,6 +77,7 @@ _OURS = (
     attnlrp.METHOD,
     tam.METHOD,
     bt.METHOD,
+    maskclip.METHOD,
     reciprocam.METHOD,
     scorecam.METHOD,
     occlusion.METHOD,

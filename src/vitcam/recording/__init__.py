@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from vitcam.recording.rules import RuledPass, Rules
     from vitcam.recording.running import Precision, autocast, contiguous_gradient
     from vitcam.recording.score import Score, find_logits, logits_of
+    from vitcam.recording.steps import Step, each_step
     from vitcam.recording.suffix import Beginning, beginning, resumed_end
     from vitcam.recording.token_gradients import TokenGradients
+    from vitcam.recording.values import Leaving, last_tokens, read_by_head
 
 __all__ = [
     "Attention",
@@ -50,6 +52,7 @@ __all__ = [
     "Inputs",
     "LayerGradients",
     "Layout",
+    "Leaving",
     "Linear",
     "LinearRows",
     "Need",
@@ -60,6 +63,7 @@ __all__ = [
     "RuledPass",
     "Rules",
     "Score",
+    "Step",
     "TokenGradients",
     "attention_scores",
     "autocast",
@@ -67,16 +71,19 @@ __all__ = [
     "block_input",
     "cells",
     "contiguous_gradient",
+    "each_step",
     "facts_of",
     "fast_linear",
     "find_logits",
     "hidden_tokens",
     "intercept",
     "kept_tokens",
+    "last_tokens",
     "logits_of",
     "multi_head_attention",
     "prefix_arguments",
     "preserved",
+    "read_by_head",
     "record",
     "recorded_blocks",
     "refuse_in_place",
@@ -102,6 +109,7 @@ __getattr__, __dir__ = lazy_names(
         "Inputs": "vitcam.recording.binding",
         "LayerGradients": "vitcam.recording.gradients",
         "Layout": "vitcam.recording.layout",
+        "Leaving": "vitcam.recording.values",
         "Linear": "vitcam.recording.interception",
         "LinearRows": "vitcam.recording.replay",
         "Need": "vitcam.recording.recording",
@@ -112,6 +120,7 @@ __getattr__, __dir__ = lazy_names(
         "RuledPass": "vitcam.recording.rules",
         "Rules": "vitcam.recording.rules",
         "Score": "vitcam.recording.score",
+        "Step": "vitcam.recording.steps",
         "TokenGradients": "vitcam.recording.token_gradients",
         "attention_scores": "vitcam.recording.attention",
         "autocast": "vitcam.recording.running",
@@ -119,16 +128,19 @@ __getattr__, __dir__ = lazy_names(
         "block_input": "vitcam.recording.blocks",
         "cells": "vitcam.recording.layout",
         "contiguous_gradient": "vitcam.recording.running",
+        "each_step": "vitcam.recording.steps",
         "facts_of": "vitcam.recording.facts",
         "fast_linear": "vitcam.recording.onednn",
         "find_logits": "vitcam.recording.score",
         "hidden_tokens": "vitcam.recording.altered",
         "intercept": "vitcam.recording.interception",
         "kept_tokens": "vitcam.recording.altered",
+        "last_tokens": "vitcam.recording.values",
         "logits_of": "vitcam.recording.score",
         "multi_head_attention": "vitcam.recording.interception",
         "prefix_arguments": "vitcam.recording.replay",
         "preserved": "vitcam.recording.preservation",
+        "read_by_head": "vitcam.recording.values",
         "record": "vitcam.recording.recorder",
         "recorded_blocks": "vitcam.recording.blocks",
         "refuse_in_place": "vitcam.recording.gradients",

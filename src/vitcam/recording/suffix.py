@@ -75,7 +75,9 @@ def beginning(model: nn.Module, image: Image, layout: Layout, block: int = -1) -
         recorded_input(
             model, name, 1, layout.tokens, lambda tokens: tokens, tokens_first=layout.tokens_first
         ) as entered,
-        _norms(model, name, lambda path, given, output: norms.append((path, given.clone(), output.clone()))),
+        watched_norms(
+            model, name, lambda path, given, output: norms.append((path, given.clone(), output.clone()))
+        ),
     ):
         output = model(image)
     if not entered or len(returned) != block:
@@ -152,7 +154,9 @@ def _batch_first(tokens: Tensor, layout: Layout) -> Tensor:
 
 
 @contextlib.contextmanager
-def _norms(model: nn.Module, block: str, told: Callable[[str, Tensor, Tensor], None]) -> Iterator[None]:
+def watched_norms(
+    model: nn.Module, block: str, told: Callable[[str, Tensor, Tensor], None]
+) -> Iterator[None]:
     """Tells of each norm that runs in a block: its name, what it was given and what it gave."""
     here = threading.get_ident()
 

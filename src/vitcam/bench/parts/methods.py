@@ -18,6 +18,17 @@ from vitcam.recording import fast_linear, preserved
 FORWARD = "forward"
 ALL = "all"
 """In place of methods' names: every one at every batch."""
+BRIEF = "brief"
+"""In place of methods' names: every one, those that sample with few samples, which their rows name."""
+_FEWER = {
+    "rise": "budget=64",
+    "shapley": "budget=64",
+    "tis": "budget=64",
+    "scorecam": "budget=64",
+    "captum:KernelShap": "n_samples=64",
+    "captum:Lime": "n_samples=64",
+    "captum:ShapleyValueSampling": "n_samples=1",
+}
 
 
 def forward_entries(bench: Bench, images: Tensor) -> list[Entry]:
@@ -35,11 +46,11 @@ def methods(bench: Bench) -> Iterator[Group]:
     """One group per batch.
 
     Methods that run the model hundreds of times take minutes: they are measured if they are asked for, by name or by
-    "all". captum's others take one image at a time whatever the batch: likewise, or at the smallest batch only.
+    "all". captum's others take one image at a time whatever the batch: likewise, or at the smallest batch only. So do
+    those of many passes when it is asked for "brief", and they sample less.
     """
-    named = METHODS if ALL in bench.settings.methods else bench.settings.methods
-    asked = [canonical_name(*find_method(name)) for name in named]
     for batch in dict.fromkeys(bench.settings.batches):
+        asked = [canonical_name(*find_method(name)) for name in _named(bench, batch)]
         everything = [
             name
             for name, method in METHODS.items()
@@ -48,6 +59,21 @@ def methods(bench: Bench) -> Iterator[Group]:
         title = f"Methods, batch {batch}, {bench.settings.precision}"
         entries = method_entries(bench, batch, asked or everything)
         yield Group("methods", title, bench.measure(title, entries))
+
+
+def _named(bench: Bench, batch: int) -> list[str]:
+    """The methods that are asked for at a batch; none where it is left to us."""
+    given = bench.settings.methods
+    if ALL in given:
+        return list(METHODS)
+    if BRIEF not in given:
+        return list(given)
+    smallest = batch == min(bench.settings.batches)
+    return [
+        f"{name}({_FEWER[name]})" if name in _FEWER else name
+        for name, method in METHODS.items()
+        if smallest or not (method.many_passes or _of_captum(name))
+    ]
 
 
 def method_entries(bench: Bench, batch: int, names: list[str]) -> list[Entry]:
