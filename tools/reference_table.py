@@ -144,7 +144,7 @@ def torchcam() -> Iterator[Pair]:
     """LeGrad of the package torchcam, which takes the mean over layers."""
     from torchcam.methods import LeGrad
 
-    for name in ("torchvision vit", "torchvision vit_b_16"):
+    for name in ("torchvision vit", "torchvision vit, 12 layers"):
         model, images = copy.deepcopy(model_of(name)).eval(), images_of(name, 2)
         layers = list(model.encoder.layers)
         with LeGrad(model, layers) as extractor:
