@@ -65,6 +65,15 @@ def agcam(
     return total[:, patches]
 
 
+def tempercam(model, images, score, block_layers, patches, power=0.7, positive=False, layers=slice(None)):
+    """Σ over layers, heads and query rows of ∂y/∂A · A^power, attention inputs detached."""
+    total = 0
+    for layer in gradients(model, images, score, block_layers)[layers]:
+        weight = layer.maps.grad.relu() if positive else layer.maps.grad
+        total = total + torch.einsum("bhij,bhij->bj", weight, layer.maps.detach() ** power)
+    return total[:, patches]
+
+
 def gradients(model, images, score, detach_first=None):
     """The attention layers that a score depends on, with the gradients of their maps."""
     layers: list[Layer] = []

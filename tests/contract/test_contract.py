@@ -141,7 +141,7 @@ def test_two_targets_give_two_maps(name, method):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_agcam_replay_equals_all_tokens_equals_oracle(name):
+def test_agcam_and_tempercam_replay_equals_all_tokens_equals_oracle(name):
     family, model, images = FAMILIES[name], by_hand(name), images_of(name)
     target = family.target or (lambda output: getattr(output, "logits", output)[:, :2])
     method, _ = find_method("agcam")
@@ -151,11 +151,19 @@ def test_agcam_replay_equals_all_tokens_equals_oracle(name):
     assert not every.replayed
     block_layers = family.layers - (family.head == POOLING)
     for index in range(2):
-        expected = oracle.agcam(
-            model, images, lambda output, t=index: target(output)[:, t], block_layers, family.grid.patches
+        given = (
+            model,
+            images,
+            lambda output, t=index: target(output)[:, t],
+            block_layers,
+            family.grid.patches,
         )
+        expected = oracle.agcam(*given)
         assert close(method.compute(replayed)[:, index], expected)
         assert close(method.compute(every)[:, index], expected)
+        expected = oracle.tempercam(*given)
+        assert close(METHODS["tempercam"].compute(replayed)[:, index], expected)
+        assert close(METHODS["tempercam"].compute(every)[:, index], expected)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

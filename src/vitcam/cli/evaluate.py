@@ -180,7 +180,7 @@ def evaluate(
     from vitcam.evaluation import evaluate as run
 
     console = stderr()
-    with _progress(console) as show, _interruptible(console):
+    with progress_bars(console) as show, resumable(console):
         summary = run(
             task.value,
             data,
@@ -222,7 +222,8 @@ def evaluate(
 
 
 @contextmanager
-def _interruptible(console: Console) -> Iterator[None]:
+def resumable(console: Console) -> Iterator[None]:
+    """What is said when a run is interrupted."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # Ctrl-C, or SIGTERM
@@ -235,7 +236,7 @@ class _Show(Protocol):
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[_Show]:
+def progress_bars(console: Console) -> Iterator[_Show]:
     """A bar per task on stderr with images/s and the time left; where nobody watches, nothing."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars

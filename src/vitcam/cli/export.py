@@ -33,7 +33,7 @@ def export(
         str,
         typer.Option(
             metavar="NAME",
-            help="agcam, rollout or attention. Options in brackets: \"agcam(layers='last:4')\".",
+            help="agcam, tempercam, rollout or attention. Options in brackets: \"agcam(layers='last:4')\".",
         ),
     ] = "agcam",
     classes: Annotated[

@@ -20,6 +20,7 @@ from vitcam.cli.export import export
 from vitcam.cli.methods import methods
 from vitcam.cli.models import models
 from vitcam.cli.report import report
+from vitcam.cli.reproduce import reproduce
 from vitcam.cli.terminal import complain, stderr
 from vitcam.cli.train_head import train_head
 from vitcam.errors import MethodError, ModelError, TargetError, VitcamError, VitcamWarning
@@ -98,6 +99,7 @@ program = typer.Typer(
 program.command(no_args_is_help=True)(explain)
 program.command(no_args_is_help=True)(evaluate)
 program.command(no_args_is_help=True)(report)
+program.command(no_args_is_help=True)(reproduce)
 program.command(no_args_is_help=True)(train_head)
 program.command(no_args_is_help=True)(export)
 program.command()(bench)

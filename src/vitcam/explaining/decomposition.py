@@ -1,9 +1,11 @@
-"""Takes AGCAM's map apart into the layers and heads that it is the sum of."""
+"""Takes a map apart into the layers and heads that it is the sum of: AGCAM's, or tempercam's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,17 +17,21 @@ from vitcam.explaining.batches import AnyModel, for_each_batch
 from vitcam.explaining.inputs import Images, count, listed
 from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
+from vitcam.methods import find_method
 from vitcam.methods.agcam import agcam_by_head
+from vitcam.methods.tempercam import tempercam_by_head
 from vitcam.recording import Need, Precision, Recording
+
+_BY_HEAD: dict[str, Callable[..., Tensor]] = {"agcam": agcam_by_head, "tempercam": tempercam_by_head}
 
 
 @dataclass(frozen=True)
 class Decomposition:
-    """AGCAM's map of every head of every layer.
+    """The map of every head of every layer.
 
     Attributes:
-        maps: (batch, targets, layers, heads, h, w) float32 ≥ 0 on the patch grid, in units of the score. Their
-            sum over layers and heads is the map of ``agcam``.
+        maps: (batch, targets, layers, heads, h, w) float32 on the patch grid; of ``agcam`` ≥ 0, in units of the score.
+            Their sum over layers and heads is the map of the method.
         targets: (batch, targets) class indices; -1 where a function gave the score.
         layers: the names of the attention layers, as in ``model.named_modules()``.
         region: (top, left, bottom, right), the part of the image that the patches cover, in pixels of the model's
@@ -46,12 +52,12 @@ class Decomposition:
 
     @property
     def shares(self) -> Float[Tensor, "batch targets layers heads"]:
-        """How much of the map each head of each layer makes up: sums over patches, 1 in total per map."""
-        sums = self.maps.sum(dim=(-2, -1))
+        """How much of the map each head of each layer makes up: sums of magnitudes over patches, 1 in total per map."""
+        sums = self.maps.abs().sum(dim=(-2, -1))
         return sums / sums.sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(sums.dtype).tiny)
 
     def total(self, keep: Bool[Tensor, "layers heads"] | None = None) -> Float[Tensor, "batch targets h w"]:
-        """The map that some of the heads add up to; all of them if ``keep`` is None, which is ``agcam``.
+        """The map that some of the heads add up to; all of them if ``keep`` is None, which is the method's.
 
         Args:
             keep: true for the heads that take part.
@@ -80,31 +86,34 @@ def decompose(
     model: AnyModel,
     images: Images,
     targets: Targets = None,
+    method: str = "agcam",
     *,
     inputs: MoreInputs = None,
     precision: Precision = "fp32",
     device: str | torch.device | None = None,
 ) -> Decomposition:
-    """Which layers and heads AGCAM's map comes from.
+    """Which layers and heads a map comes from.
 
     Takes as long as ``explain``, but all images go through the model at once, and for each of their targets
     layers × heads maps are kept.
 
     Args:
         model, images, targets, inputs, precision, device: as for :func:`vitcam.explain`.
+        method: "agcam", or "tempercam", which may have ``power`` and ``positive`` in brackets.
 
     Raises:
-        MethodError: the model is no plain ViT, or its layers have different numbers of heads.
+        MethodError: it is another method or has other options; the model is no plain ViT, or its layers have different numbers of heads.
         ImageError, TargetError, ModelError: as for :func:`vitcam.explain`.
 
     Example:
         >>> vitcam.decompose(model, images).maps.shape
         torch.Size([8, 1, 12, 12, 14, 14])
     """
+    by_head = _by_head(method)
     if not isinstance(images, Mapping):
         images = listed(images)  # once: what is in a folder may change
     (decomposition,) = for_each_batch(
-        _decomposition,
+        partial(_decomposition, by_head),
         model,
         images,
         targets,
@@ -117,9 +126,23 @@ def decompose(
     return decomposition
 
 
-def _decomposition(recording: Recording, *_: object) -> Decomposition:
+def _by_head(method: str) -> Callable[[Recording], Tensor]:
+    """From a recording to a method's map of every head."""
+    found, options = find_method(method)
+    changed = {name: value for name, value in options.items() if value != found.options[name]}
+    compute = _BY_HEAD.get(found.name)
+    allowed = () if compute is None else inspect.signature(compute).parameters
+    if compute is None or not changed.keys() <= set(allowed):
+        raise MethodError(
+            f"{method!r} can't be taken apart. What can: agcam, and tempercam (options: power, positive). "
+            "Which layers and heads take part is said afterwards, by `total(keep)`"
+        )
+    return partial(compute, **changed)
+
+
+def _decomposition(by_head: Callable[[Recording], Tensor], recording: Recording, *_: object) -> Decomposition:
     return Decomposition(
-        maps=to_grid(agcam_by_head(recording), recording.layout.grid),
+        maps=to_grid(by_head(recording), recording.layout.grid),
         targets=recording.targets,
         layers=tuple(layer.name for layer in recording.layers),
         region=recording.layout.grid.region,

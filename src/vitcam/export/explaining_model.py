@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
-from vitcam.export.maps import EXPORTABLE, FORWARD_ONLY, Layer, agcam
+from vitcam.export.maps import EXPORTABLE, FORWARD_ONLY, WITH_GRADIENTS, Layer
 from vitcam.methods.options import chosen_layers
 from vitcam.recording import (
     AttentionCall,
@@ -67,10 +67,10 @@ class ExplainingModel(nn.Module):
                 found = FORWARD_ONLY[self.method](layers, self.facts.head_rows, **self.options)
                 found = found.expand(-1, targets.shape[1], -1)
         else:
-            logits, targets, found = self._agcam(images)
+            logits, targets, found = self._with_gradients(images)
         return logits, targets, found[..., grid.patches].unflatten(2, (grid.height, grid.width))
 
-    def _agcam(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _with_gradients(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         inputs: list[Tensor] = []
         layout = self.facts.layout
 
@@ -94,8 +94,11 @@ class ExplainingModel(nn.Module):
         gradients = self._gradients(images, inputs[0], layers, linears, targets)
         # A trace keeps of the gradients those that are used.
         options = {**self.options}
-        chosen = chosen_layers("agcam", options.pop("layers", "all"), len(layers))
-        found = agcam([layers[index] for index in chosen], [gradients[index] for index in chosen], **options)
+        chosen = chosen_layers(self.method, options.pop("layers", "all"), len(layers))
+        compute = WITH_GRADIENTS[self.method]
+        found = compute(
+            [layers[index] for index in chosen], [gradients[index] for index in chosen], **options
+        )
         return logits, targets, found
 
     def _pass(self, images: Tensor, linear: Linear = F.linear) -> tuple[Tensor, list[Layer]]:

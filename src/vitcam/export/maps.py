@@ -12,6 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from vitcam.methods.tempercam import POWER
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -48,13 +50,33 @@ def agcam(
     normalization: str = "sigmoid",
     positive: bool = True,
 ) -> Tensor:
-    """Σ over layers, heads and query rows of ReLU(⟨g_i, v_j⟩) · sigmoid(S_ij): see ``vitcam.methods.agcam``.
+    """Σ of ReLU(⟨g_i, v_j⟩) · sigmoid(S_ij): see ``vitcam.methods.agcam`` and ``sum_of_heads``."""
+    return sum_of_heads(layers, gradients, _SIMILARITIES[normalization], positive)
+
+
+def tempercam(
+    layers: Sequence[Layer], gradients: Sequence[Tensor], power: float = POWER, positive: bool = False
+) -> Tensor:
+    """Σ of ⟨g_i, v_j⟩ · A_ij^power: see ``vitcam.methods.tempercam`` and ``sum_of_heads``."""
+    return sum_of_heads(
+        layers, gradients, lambda layer, rows: layer.probabilities[:, :, :rows].pow(power), positive
+    )
+
+
+def sum_of_heads(
+    layers: Sequence[Layer],
+    gradients: Sequence[Tensor],
+    similarity_of: Callable[[Layer, int], Tensor],
+    positive: bool,
+) -> Tensor:
+    """Σ over layers, heads and query rows of ⟨g_i, v_j⟩ · similarity_ij.
 
     Args:
         layers: that take part.
         gradients: per layer g = ∂y/∂O along the skip connections, (batch, targets, heads, rows, dim), of the
             first query rows; all others are zero.
-        normalization, positive: the method's options.
+        similarity_of: of a layer's first so many query rows.
+        positive: whether negative gradients are left out.
 
     Returns:
         (batch, targets, tokens).
@@ -64,7 +86,7 @@ def agcam(
         targets, rows = gradient.shape[1], gradient.shape[3]
         of_heads = gradient.transpose(1, 2).flatten(2, 3)  # one product for all targets
         weight = (of_heads @ layer.value.transpose(-2, -1)).unflatten(2, (targets, rows))
-        similarity = _SIMILARITIES[normalization](layer, rows)[:, :, None]
+        similarity = similarity_of(layer, rows)[:, :, None]
         parts.append(((weight.relu() if positive else weight) * similarity).sum(dim=(1, 3)))
     return torch.stack(parts).sum(dim=0) if len(parts) > 1 else parts[0]
 
@@ -86,8 +108,11 @@ def rollout(layers: Sequence[Layer], head_rows: Tensor, head_fusion: str = "mean
 
 FORWARD_ONLY: dict[str, Callable[..., Tensor]] = {"attention": attention, "rollout": rollout}
 
+WITH_GRADIENTS: dict[str, Callable[..., Tensor]] = {"agcam": agcam, "tempercam": tempercam}
+
 EXPORTABLE = {
     "agcam": ("layers", "normalization", "positive"),
+    "tempercam": ("layers", "power", "positive"),
     "attention": ("layer",),
     "rollout": ("head_fusion",),
 }

@@ -36,6 +36,7 @@ from vitcam.methods import (
     scorecam,
     shapley,
     tam,
+    tempercam,
     tis,
     tokentm,
 )
@@ -60,6 +61,7 @@ __all__ = [
 
 _OURS = (
     agcam.METHOD,
+    tempercam.METHOD,
     attention.METHOD,
     rollout.METHOD,
     lrp.METHOD,

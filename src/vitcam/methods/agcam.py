@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vitcam.errors import MethodError
+from vitcam.methods.head_sums import Similarity, maps_by_head, sum_of_heads
 from vitcam.methods.method import Method, TokenMap
-from vitcam.methods.options import chosen_layers, one_of
-from vitcam.recording import Attention, Need, Recording
+from vitcam.methods.options import one_of
+from vitcam.recording import Need, Recording
 
-_NORMALIZATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+_NORMALIZATIONS: dict[str, Similarity] = {
     "sigmoid": torch.sigmoid,
     "softmax": partial(torch.softmax, dim=-1),
     "none": Tensor.float,
@@ -65,15 +65,10 @@ def agcam(
         torch.Size([8, 1, 14, 14])
     """
     one_of("agcam", "normalization", normalization, _NORMALIZATIONS)
-    normalize = _NORMALIZATIONS[normalization]
     gradients = recording.skip_gradients if skip_path else recording.gradients
     assert gradients is not None
-    grid, (batch, targets) = recording.layout.grid, recording.targets.shape
-    total = torch.zeros(batch, targets, grid.tokens, device=recording.targets.device)
-    for index in chosen_layers("agcam", layers, len(recording.layers)):
-        of_heads = _of_heads(recording.layers[index], gradients[index], grid.patches, normalize, positive)
-        total += of_heads.sum(dim=2)
-    return total
+    similarity = _NORMALIZATIONS[normalization]
+    return sum_of_heads(recording, gradients, similarity, positive=positive, method="agcam", layers=layers)
 
 
 def agcam_by_head(recording: Recording) -> Float[Tensor, "batch targets layers heads patches"]:
@@ -97,44 +92,7 @@ def agcam_by_head(recording: Recording) -> Float[Tensor, "batch targets layers h
         >>> agcam_by_head(recording).sum(dim=(2, 3)).allclose(agcam(recording))
         True
     """
-    model = type(recording.model).__name__
-    if recording.layout.obstacle:
-        raise MethodError(f"AGCAM isn't defined for {model}: {recording.layout.obstacle}")
-    if len(recording.layout.streams) > 1:
-        raise MethodError(
-            f"AGCAM's map of {model} can't be taken apart: it adds up over {len(recording.layout.streams)} streams "
-            "of tokens of the image. vitcam.explain gives the whole map"
-        )
-    assert recording.skip_gradients is not None
-    pairs = list(zip(recording.layers, recording.skip_gradients, strict=True))
-    heads = {gradient.shape[2] for _, gradient in pairs}
-    if len(heads) != 1:
-        raise MethodError(
-            f"{model} has layers with {', '.join(map(str, sorted(heads)))} heads, so "
-            "its map can't be laid out by layer and head. agcam itself works: it sums over all of them"
-        )
-    maps = [_of_heads(*pair, recording.layout.grid.patches, torch.sigmoid, positive=True) for pair in pairs]
-    return torch.stack(maps, dim=2)
-
-
-def _of_heads(
-    layer: Attention,
-    gradient: Tensor,
-    patches: slice | list[int],
-    normalize: Callable[[Tensor], Tensor],
-    positive: bool,
-) -> Float[Tensor, "batch targets heads patches"]:
-    """Σ_queries ReLU(∂y/∂A_ij) · normalized S_ij, of each head of one layer."""
-    maps = []
-    for rows in layer.row_chunks(gradient.shape[-2], copies=gradient.shape[1]):
-        similarity = normalize(layer.scores(rows).float())
-        of_targets = []
-        for target in range(gradient.shape[1]):
-            weight = layer.map_gradient(gradient[:, target, :, rows])
-            product = (weight.relu_() if positive else weight) * similarity
-            of_targets.append(product.sum(dim=2)[..., patches])
-        maps.append(torch.stack(of_targets, dim=1))
-    return torch.stack(maps).sum(dim=0) if len(maps) > 1 else maps[0]
+    return maps_by_head(recording, torch.sigmoid, positive=True, method="AGCAM")
 
 
 METHOD = Method(
