@@ -9,6 +9,7 @@ None has a parameter that is fitted: powers and shares are a few round numbers, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -93,7 +94,7 @@ class Candidate:
         maps = []
         for target in range(recording.targets.shape[1]):
             total = torch.zeros(())
-            for index in range(count - max(1, round(count * self.share)), count):
+            for index in range(count - math.ceil(count * self.share), count):
                 seen = Seen(recording.layers[index], gradients[index][:, target])
                 added = self.after(self.of_layer(seen).sum(dim=(1, 2)))
                 total = total + added * ((index + 1) / count if self.rising else 1)

@@ -1,9 +1,11 @@
-"""Tries maps at AGCAM's price: chooses on some photographs, reports on others. See docs/better-map.md.
+"""Tries maps at AGCAM's price: one is chosen on some photographs, and reported on others. See docs/better-map.md.
 
-``python tools/search_maps.py measure --data tiny-imagenet:DIR --set select --output FOLDER [--model SPEC] [--seconds N]``
-measures every candidate of ``map_candidates`` on one set, a file per candidate; repeated, it goes on.
-``python tools/search_maps.py tables --output FOLDER`` prints the tables.
-``python tools/search_maps.py heads --data …  --output FOLDER`` trains the heads of the cut models (``--model cut:3``).
+Every candidate of ``map_candidates`` is measured on one set, a file per candidate; repeated, a command goes on::
+
+    python tools/search_maps.py perturb --data tiny-imagenet:DIR --set select --output FOLDER [--seconds N]
+    python tools/search_maps.py locate --data tiny-imagenet:DIR --set select --output FOLDER
+    python tools/search_maps.py heads --data tiny-imagenet:DIR --output FOLDER       (of cut models: --model cut:3)
+    python tools/search_maps.py tables --output FOLDER
 """
 
 from __future__ import annotations
@@ -20,23 +22,25 @@ import torch
 from torch import Tensor, nn
 
 import vitcam
-from map_candidates import CANDIDATES
 from vitcam.evaluation import open_dataset, perturbation_curves
 from vitcam.evaluation.datasets import Dataset, match_classes
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.metrics.localization import localization_sweep
 from vitcam.evaluation.metrics.pointing import pointing_game
 from vitcam.evaluation.protocol import protocol_preprocessing
+from vitcam.evaluation.statistics import bootstrap_interval, paired_difference
 from vitcam.evaluation.train_head import train_head
 from vitcam.methods import METHODS
 from vitcam.models import LoadedModel
 
-SETS = {"select": slice(0, 300), "report": slice(300, 600)}
+SETS = {"select": slice(0, 300), "report": slice(300, None)}
 """Of the photographs whose class the embedded model knows, in an order drawn once: a map is chosen on the one, and
-reported on the other. Heads of cut models are trained on all but the latter."""
-PERTURBED = {"select": 64, "report": 128}
+reported on the other. Heads of cut models are trained on all but the first ``SHARED`` of the latter."""
+SHARED = 300
+PERTURBED = {"select": 64, "report": 96}
 """How many of them the perturbation test is made on: it takes 18 passes per map."""
 OTHERS = ("gae", "attnlrp", "gradsam", "center")
+COMPARED = ("agcam", "gae", "attnlrp")
 THRESHOLDS = tuple(step / 50 for step in range(50))
 BATCH = 16
 CUT = {"cut:3": (3, "token"), "cut:4": (4, "token"), "cut:5": (5, "token"), "averaged": (6, "avg")}
@@ -71,13 +75,14 @@ def open_model(spec: str, heads: Path) -> LoadedModel:
 
 
 def part(data: str, which: str) -> Dataset:
-    """The photographs of a set; "heads" is all that isn't reported on."""
+    """The photographs of a set, or those that heads are trained on."""
     whole, model = open_dataset(data), vitcam.load_model("embedded:photo")
     known = match_classes(whole.classes, model.class_names, model.wordnet_ids).model_indices
     fitting = [record for record in whole.records if known[record.label] is not None]
     order = np.random.default_rng(2402).permutation(len(fitting)).tolist()
     if which == "heads":
-        del order[SETS["report"]]
+        first = SETS["report"].start
+        del order[first : first + SHARED]
     chosen = order[SETS.get(which, slice(None))]
     return replace(whole, records=tuple(fitting[index] for index in chosen))
 
@@ -114,7 +119,7 @@ def batches(model: LoadedModel, dataset: Dataset, count: int) -> Iterator[tuple[
 
 
 def perturb(given: argparse.Namespace, names: Sequence[str]) -> None:
-    """The paper's perturbation test, one candidate after the other while there is time; one that is done has a file."""
+    """The paper's perturbation test, one candidate after the other while there is time."""
     begun = time.monotonic()
     todo = [name for name in names if not _file(given, "abpc", name).exists()]
     if not todo:
@@ -168,7 +173,7 @@ def _head(folder: Path, name: str) -> Path:
     return folder / f"{name.replace(':', '-')}.safetensors"
 
 
-def train_heads(given: argparse.Namespace) -> None:
+def train_heads(given: argparse.Namespace, names: Sequence[str]) -> None:
     """A head for each cut model, of the classes of the photographs of neither set."""
     dataset = part(given.data, "heads")
     for name in [given.model] if given.model in CUT else CUT:
@@ -176,10 +181,59 @@ def train_heads(given: argparse.Namespace) -> None:
         print(f"{name}: accuracy {trained.accuracy:.2f} on {trained.held_out} photographs held out")
 
 
+def tables(given: argparse.Namespace, names: Sequence[str]) -> None:
+    """A table for the model and the set: means with intervals, and paired differences from each of ``COMPARED``."""
+    intervals = "".join(f" ABPC − {name} | IoU − {name} |" for name in COMPARED)
+    print(f"| map | formula | ABPC | best IoU | pointing |{intervals}")
+    print("|---|---|--:|--:|--:|" + "--:|--:|" * len(COMPARED))
+    rows = sorted((row for name in names if (row := _row(given, name))), reverse=True)
+    print("\n".join(text for _, text in rows))
+
+
+def _row(given: argparse.Namespace, name: str) -> tuple[float, str] | None:
+    iou = _best(given, name)
+    if iou is None:
+        return None
+    abpc, pointing = _stored(given, "abpc", name), _stored(given, "pointing", name)
+    formula = CANDIDATES[name].formula if name in CANDIDATES else ""
+    cells = [name, formula, *(_mean(values) for values in (abpc, iou, pointing))]
+    for other in COMPARED:
+        cells += [_difference(abpc, _stored(given, "abpc", other)), _difference(iou, _best(given, other))]
+    total = float(iou.mean()) + (0 if abpc is None else float(abpc.mean()))
+    return total, f"| {' | '.join(cells)} |"
+
+
+def _best(given: argparse.Namespace, name: str) -> np.ndarray | None:
+    """The IoU of each photograph at the threshold that is best for all together."""
+    found = _stored(given, "iou", name)
+    return None if found is None else found[:, found.mean(axis=0).argmax()]
+
+
+def _stored(given: argparse.Namespace, what: str, name: str) -> np.ndarray | None:
+    file = _file(given, what, name)
+    return np.load(file) if file.exists() else None
+
+
+def _mean(values: np.ndarray | None) -> str:
+    if values is None:
+        return "–"
+    interval = bootstrap_interval(values)
+    return f"{float(interval.mean):.3f} ({float(interval.low):.3f} – {float(interval.high):.3f})"
+
+
+def _difference(values: np.ndarray | None, others: np.ndarray | None) -> str:
+    """With the interval and the p-value of the paired permutation test; "–" where there is nothing to compare."""
+    if values is None or others is None or np.array_equal(values, others):
+        return "–"
+    found = paired_difference(values, others)
+    mean, low, high = (float(end) for end in (found.interval.mean, found.interval.low, found.interval.high))
+    return f"{mean:+.3f} ({low:+.3f} – {high:+.3f}), p = {float(found.p_value):.2g}"
+
+
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("command", choices=["perturb", "locate", "heads"])
-    parser.add_argument("--data", required=True, help="KIND:DIR")
+    parser.add_argument("command", choices=["perturb", "locate", "heads", "tables"])
+    parser.add_argument("--data", help="KIND:DIR")
     parser.add_argument("--set", choices=list(SETS), default="select")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", default="embedded:photo")
@@ -190,10 +244,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--precision", default="fp32")
     given = parser.parse_args(arguments)
     names = given.method or [*CANDIDATES, *OTHERS]
-    if given.command == "heads":
-        train_heads(given)
-    else:
-        {"perturb": perturb, "locate": locate}[given.command](given, names)
+    commands = {"perturb": perturb, "locate": locate, "heads": train_heads, "tables": tables}
+    commands[given.command](given, names)
 
 
 if __name__ == "__main__":

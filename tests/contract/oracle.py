@@ -65,10 +65,10 @@ def agcam(
     return total[:, patches]
 
 
-def tempercam(model, images, score, block_layers, patches, power=0.7, positive=False, layers=slice(None)):
-    """Σ over layers, heads and query rows of ∂y/∂A · A^power, attention inputs detached."""
-    total = 0
-    for layer in gradients(model, images, score, block_layers)[layers]:
+def tempercam(model, images, score, block_layers, patches, power=0.5, positive=True, layers=None):
+    """Σ over heads, query rows and the upper half of the layers of ReLU(∂y/∂A) · A^power, inputs detached."""
+    total, recorded = 0, gradients(model, images, score, block_layers)
+    for layer in recorded[slice(len(recorded) // 2, None) if layers is None else layers]:
         weight = layer.maps.grad.relu() if positive else layer.maps.grad
         total = total + torch.einsum("bhij,bhij->bj", weight, layer.maps.detach() ** power)
     return total[:, patches]

@@ -64,7 +64,7 @@ def test_methods_without_gradients_answer_as_explain_does(name, method):
         "agcam(normalization='softmax')",
         "agcam(normalization='none', positive=False)",
         "tempercam",
-        "tempercam(layers='last:2', power=0.5, positive=True)",
+        "tempercam(layers='first:3', power=1, positive=False)",
         "rollout(head_fusion='max')",
         "rollout(head_fusion='min')",
         "attention(layer=0)",
@@ -97,7 +97,8 @@ def refuse(error, match, model=None, path="m.onnx", **options):
 def test_what_is_asked_for_is_checked_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     known = (
-        r"What can: agcam \(options: layers, normalization, positive\); tempercam \(options: layers, power, positive\); "
+        r"What can: agcam \(options: layers, normalization, positive\); "
+        r"tempercam \(options: layers, power, positive\); "
         r"attention \(options: layer\); "
         r"rollout \(options: head_fusion\)"
     )

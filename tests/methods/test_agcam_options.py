@@ -80,7 +80,8 @@ def test_defaults_are_the_paper():
         ({"positive": 1}, "agcam takes True or False as positive"),
         (
             {"layers": "last:5"},
-            r"layers='last:5'; give 'all', 'last:K' or 'first:K' with K from 1 to 4, or a list of layers from 0 to 3",
+            r"layers='last:5'; give 'all', 'last:K' or 'first:K' with K from 1 to 4, 'last:half', or a list of "
+            "layers from 0 to 3",
         ),
         ({"layers": "last:0"}, "can't use layers='last:0'"),
         ({"layers": "middle"}, "can't use layers='middle'"),
@@ -102,6 +103,7 @@ def test_wrong_options(options, message):
         ("last:2", [2, 3]),
         ("first:3", [0, 1, 2]),
         ("last:4", [0, 1, 2, 3]),
+        ("last:half", [2, 3]),
         ([3, 0], [0, 3]),
         ((-1, 3, 1), [1, 3]),
     ],

@@ -16,9 +16,10 @@ from vitcam.recording import Need, Score, record
 @pytest.mark.parametrize(
     ("options", "by_hand"),
     [
-        ({"power": 0.5}, {"power": 0.5}),
-        ({"power": 1}, {"power": 1}),
-        ({"positive": True, "layers": "last:2"}, {"positive": True, "layers": slice(-2, None)}),
+        ({"power": 0.7}, {"power": 0.7}),
+        ({"power": 1, "positive": False}, {"power": 1, "positive": False}),
+        ({"layers": "all"}, {"layers": slice(None)}),
+        ({"positive": False, "layers": [0]}, {"positive": False, "layers": slice(1)}),
     ],
 )
 @pytest.mark.parametrize("name", ["timm vit", "timm siglip"])
@@ -59,7 +60,7 @@ def test_wrong_powers(power):
         vitcam.explain(model_of("timm vit"), images_of("timm vit", 1), "tempercam", power=power)
 
 
-@pytest.mark.parametrize("method", ["tempercam", "tempercam(power=0.5, positive=True)"])
+@pytest.mark.parametrize("method", ["tempercam", "tempercam(power=1, positive=False, layers='first:1')"])
 def test_parts_add_up_to_the_map(method):
     model, images = model_of("timm vit"), images_of("timm vit", 2)
     whole = vitcam.explain(model, images, method, targets=[[0, 1], [2, 3]])
@@ -67,9 +68,11 @@ def test_parts_add_up_to_the_map(method):
     torch.testing.assert_close(parts.total(), whole.heatmaps, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(parts.shares.sum(dim=(2, 3)), torch.ones(2, 2))
     assert (parts.shares >= 0).all()
+    without = [0, 1] if method == "tempercam" else [1, 2, 3]
+    assert not parts.maps[:, :, without].any()
 
 
-@pytest.mark.parametrize("method", ["rollout", "agcam(positive=False)", "tempercam(layers='last:1')"])
+@pytest.mark.parametrize("method", ["rollout", "agcam(positive=False)"])
 def test_other_maps_can_not_be_taken_apart(method):
     with pytest.raises(MethodError, match=r"can't be taken apart. What can: agcam, and tempercam"):
         vitcam.decompose(model_of("timm vit"), images_of("timm vit", 1), method=method)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vitcam.evaluation.datasets import Dataset, Sample, open_dataset
     from vitcam.evaluation.metrics.localization import localization_scores
     from vitcam.evaluation.metrics.perturbation import Curves, perturbation_curves
+    from vitcam.evaluation.reproducing import reproduce
     from vitcam.evaluation.runner import evaluate
     from vitcam.evaluation.task import Progress
 
@@ -27,6 +28,7 @@ __all__ = [
     "localization_scores",
     "open_dataset",
     "perturbation_curves",
+    "reproduce",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -41,5 +43,6 @@ __getattr__, __dir__ = lazy_names(
         "localization_scores": "vitcam.evaluation.metrics.localization",
         "open_dataset": "vitcam.evaluation.datasets",
         "perturbation_curves": "vitcam.evaluation.metrics.perturbation",
+        "reproduce": "vitcam.evaluation.reproducing",
     },
 )

@@ -11,6 +11,7 @@ from vitcam.errors import RunError
 from vitcam.evaluation.datasets.kinds import split_spec
 from vitcam.evaluation.measure import Protocol, Task
 from vitcam.evaluation.runner import evaluate
+from vitcam.models import LoadedModel
 
 Figures = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """By task, method and column, as in a run's ``summary.json``."""
@@ -88,7 +89,13 @@ def find_reproduction(name: str) -> Reproduction:
 
 
 def reproduce(
-    name: str, data: str, output: str | Path, *, model: str = "", more: Sequence[str] = (), **options: Any
+    name: str,
+    data: str,
+    output: str | Path,
+    *,
+    model: str | LoadedModel = "",
+    more: Sequence[str] = (),
+    **options: Any,
 ) -> dict[str, Any]:
     """Repeats a paper's evaluation on a dataset, as one resumable run: see :func:`evaluate`.
 
@@ -98,13 +105,13 @@ def reproduce(
         name: the paper's: "agcam".
         data: ``KIND:PATH``.
         output: the run's folder; the same call goes on with it.
-        model: "" for the paper's.
+        model: a specification, or a loaded model; "" for the paper's.
         more: methods besides the paper's.
         **options: of ``evaluate``, such as ``limit``, ``budget`` or ``device``.
 
     Raises:
-        RunError: there is no such paper, or its model for this dataset isn't one that anybody can load, so that one must
-            be given; and as ``evaluate``.
+        RunError: there is no such paper, or its model for this dataset isn't one that anybody can load, so that one
+            must be given; and as ``evaluate``.
         DatasetError, ModelError, MethodError: as from ``evaluate``.
 
     Example:
@@ -135,9 +142,7 @@ class Cell:
     theirs: float | None
 
 
-def laid_out(
-    name: str, summary: Figures, published: Figures | None = None
-) -> dict[Task, dict[str, dict[str, Cell]]]:
+def laid_out(name: str, summary: Figures, published: Any = None) -> dict[Task, dict[str, dict[str, Cell]]]:
     """A run's numbers in the layout of the paper's tables, the paper's own beside them.
 
     Args:
@@ -157,7 +162,7 @@ def laid_out(
         Cell(ours=0.25, interval=None, theirs=None)
     """
     paper = find_reproduction(name)
-    published = published or {}
+    published = {} if published is None else published
     check_published(paper, published)
     tables: dict[Task, dict[str, dict[str, Cell]]] = {}
     for table in paper.tables:

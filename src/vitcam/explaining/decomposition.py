@@ -30,8 +30,8 @@ class Decomposition:
     """The map of every head of every layer.
 
     Attributes:
-        maps: (batch, targets, layers, heads, h, w) float32 on the patch grid; of ``agcam`` ≥ 0, in units of the score.
-            Their sum over layers and heads is the map of the method.
+        maps: (batch, targets, layers, heads, h, w) float32 on the patch grid; ≥ 0 by default, of ``agcam`` in units
+            of the score. Their sum over layers and heads is the map of the method.
         targets: (batch, targets) class indices; -1 where a function gave the score.
         layers: the names of the attention layers, as in ``model.named_modules()``.
         region: (top, left, bottom, right), the part of the image that the patches cover, in pixels of the model's
@@ -52,7 +52,7 @@ class Decomposition:
 
     @property
     def shares(self) -> Float[Tensor, "batch targets layers heads"]:
-        """How much of the map each head of each layer makes up: sums of magnitudes over patches, 1 in total per map."""
+        """How much of the map each head of each layer makes up: sums of magnitudes, 1 in total per map."""
         sums = self.maps.abs().sum(dim=(-2, -1))
         return sums / sums.sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(sums.dtype).tiny)
 
@@ -99,10 +99,11 @@ def decompose(
 
     Args:
         model, images, targets, inputs, precision, device: as for :func:`vitcam.explain`.
-        method: "agcam", or "tempercam", which may have ``power`` and ``positive`` in brackets.
+        method: "agcam", or "tempercam", which may have options in brackets. Layers that take no part have maps of 0.
 
     Raises:
-        MethodError: it is another method or has other options; the model is no plain ViT, or its layers have different numbers of heads.
+        MethodError: it is another method or has other options; the model is no plain ViT, or its layers have
+            different numbers of heads.
         ImageError, TargetError, ModelError: as for :func:`vitcam.explain`.
 
     Example:
@@ -134,8 +135,8 @@ def _by_head(method: str) -> Callable[[Recording], Tensor]:
     allowed = () if compute is None else inspect.signature(compute).parameters
     if compute is None or not changed.keys() <= set(allowed):
         raise MethodError(
-            f"{method!r} can't be taken apart. What can: agcam, and tempercam (options: power, positive). "
-            "Which layers and heads take part is said afterwards, by `total(keep)`"
+            f"{method!r} can't be taken apart. What can: agcam, and tempercam (options: power, positive, layers). "
+            "Which layers and heads take part can be said afterwards, by `total(keep)`"
         )
     return partial(compute, **changed)
 

@@ -69,8 +69,8 @@ def export_onnx(
         model: a loaded model, or any ``nn.Module`` that returns logits, in fp32.
         path: the file, which ends in .onnx.
         method: "agcam", "tempercam", "rollout" or "attention", with options in brackets as in
-            "agcam(layers='last:4')": ``layers``, ``normalization`` and ``positive`` of agcam, ``layers``, ``power`` and
-            ``positive`` of tempercam, ``head_fusion`` of rollout, ``layer`` of attention.
+            "agcam(layers='last:4')": ``layers``, ``normalization`` and ``positive`` of agcam; ``layers``, ``power``
+            and ``positive`` of tempercam, ``head_fusion`` of rollout, ``layer`` of attention.
         classes: which are explained: "top1" (the predicted one), "top5" or "all".
         image_size: (height, width); None: as the loaded model wants it.
         verify: whether its answers are compared with PyTorch's.

@@ -55,9 +55,9 @@ def agcam(
 
 
 def tempercam(
-    layers: Sequence[Layer], gradients: Sequence[Tensor], power: float = POWER, positive: bool = False
+    layers: Sequence[Layer], gradients: Sequence[Tensor], power: float = POWER, positive: bool = True
 ) -> Tensor:
-    """Σ of ⟨g_i, v_j⟩ · A_ij^power: see ``vitcam.methods.tempercam`` and ``sum_of_heads``."""
+    """Σ of ReLU(⟨g_i, v_j⟩) · A_ij^power: see ``vitcam.methods.tempercam`` and ``sum_of_heads``."""
     return sum_of_heads(
         layers, gradients, lambda layer, rows: layer.probabilities[:, :, :rows].pow(power), positive
     )

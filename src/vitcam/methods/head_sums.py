@@ -48,9 +48,14 @@ def sum_of_heads(
 
 
 def maps_by_head(
-    recording: Recording, similarity: Similarity, *, positive: bool, method: str
+    recording: Recording,
+    similarity: Similarity,
+    *,
+    positive: bool,
+    method: str,
+    layers: str | Sequence[int] = "all",
 ) -> Float[Tensor, "batch targets layers heads patches"]:
-    """The same along the skip connections before the sum over layers and heads.
+    """The same along the skip connections before the sum over layers and heads; 0 for layers that take no part.
 
     Raises:
         MethodError: the model is no plain ViT, or its layers have different numbers of heads.
@@ -71,8 +76,13 @@ def maps_by_head(
             f"{model} has layers with {', '.join(map(str, sorted(heads)))} heads, so "
             f"its map can't be laid out by layer and head. {method} itself works: it sums over all of them"
         )
-    maps = [map_of_heads(*pair, recording.layout.grid.patches, similarity, positive) for pair in pairs]
-    return torch.stack(maps, dim=2)
+    chosen = chosen_layers(method, layers, len(pairs))
+    maps = {
+        index: map_of_heads(*pairs[index], recording.layout.grid.patches, similarity, positive)
+        for index in chosen
+    }
+    nothing = torch.zeros_like(maps[chosen[0]])
+    return torch.stack([maps.get(index, nothing) for index in range(len(pairs))], dim=2)
 
 
 def map_of_heads(

@@ -91,7 +91,8 @@ def chosen_layers(method: str, layers: str | Sequence[int], count: int) -> list[
 
     Args:
         method: its name, for the message.
-        layers: "all", "last:K", "first:K", or indices, of which negative ones count from the last.
+        layers: "all", "last:K", "first:K", "last:half" (rounded up), or indices, of which negative ones count
+            from the last.
         count: how many layers there are.
 
     Raises:
@@ -103,6 +104,8 @@ def chosen_layers(method: str, layers: str | Sequence[int], count: int) -> list[
     """
     if layers == "all":
         return list(range(count))
+    if layers == "last:half":
+        return list(range(count // 2, count))
     if isinstance(layers, str):
         match = re.fullmatch(r"(first|last):([1-9]\d*)", layers)
         if match and int(match[2]) <= count:
@@ -111,6 +114,6 @@ def chosen_layers(method: str, layers: str | Sequence[int], count: int) -> list[
     elif layers and all(type(index) is int and -count <= index < count for index in layers):
         return sorted({index % count for index in layers})
     raise MethodError(
-        f"{method} can't use layers={layers!r}; give 'all', 'last:K' or 'first:K' with K from 1 to {count}, or a "
-        f"list of layers from 0 to {count - 1} (negative: from the last)"
+        f"{method} can't use layers={layers!r}; give 'all', 'last:K' or 'first:K' with K from 1 to {count}, "
+        f"'last:half', or a list of layers from 0 to {count - 1} (negative: from the last)"
     )

@@ -13,41 +13,46 @@ from vitcam.methods.head_sums import Similarity, maps_by_head, sum_of_heads
 from vitcam.methods.method import Method, TokenMap
 from vitcam.recording import Need, Recording
 
-POWER = 0.7
+POWER = 0.5
 
 
 def tempercam(
-    recording: Recording, *, power: float = POWER, positive: bool = False, layers: str | Sequence[int] = "all"
+    recording: Recording,
+    *,
+    power: float = POWER,
+    positive: bool = True,
+    layers: str | Sequence[int] = "last:half",
 ) -> TokenMap:
-    """What each patch adds to the score through attention, with attention tempered so that it covers whole objects.
+    """What each patch adds to the score through attention, tempered so that whole objects are covered.
 
     For a target's logit y and patch j::
 
-        map_j = Σ_layers Σ_heads Σ_queries  ∂y/∂A_ij · A_ij^p,        p = 0.7
+        map_j = Σ_layers Σ_heads Σ_queries  ReLU(∂y/∂A_ij) · A_ij^p,        p = 1/2, the upper half of the layers
 
-    with A = softmax(S), and ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩ along the skip connections, as in :func:`agcam`. At p = 1 a
-    term is what head and layer add to the score by reading patch j: since O = A v, the terms of a row sum to
-    ⟨∂y/∂O_i, O_i⟩. A softmax gives nearly all of that to a few peaks; its p-th power is, but for a factor of each row, the
-    softmax at temperature 1/p. AGCAM's sigmoid goes further, and forgets how a patch stands to the others of its row.
+    with A = softmax(S), and ∂y/∂A_ij = ⟨∂y/∂O_i, v_j⟩ along the skip connections, as in :func:`agcam`. At p = 1 and
+    without the ReLU a term is what head and layer add to the score by reading patch j: since O = A v, the terms of a
+    row sum to ⟨∂y/∂O_i, O_i⟩. A softmax gives nearly all of that to a few peaks. Its p-th power is, but for a factor
+    of each row, the softmax at temperature 1/p: it keeps the order within a row and narrows the gaps. AGCAM's sigmoid
+    goes further: it looks at each score alone, and forgets how a patch stands to the others of its row.
 
-    Source: vitcam; see docs/better-map.md for how the power was chosen, on what, and where the map is worse.
+    Source: vitcam's own. docs/better-map.md says how it was chosen and where it is worse.
 
-    Rows that take part, models without a class token: as in :func:`agcam`, at the same cost.
+    Rows that take part, models without a class token, and cost: as :func:`agcam`.
 
     Args:
         recording: with the gradient along the skip connections.
         power: p. 1 is the contribution itself; the smaller, the wider the map.
-        positive: True leaves out what speaks against the class (ReLU of the gradient).
-        layers: which layers take part: "all", "last:K", "first:K" or a list of indices.
+        positive: False keeps what speaks against the class (no ReLU).
+        layers: which layers take part: "last:half", "all", "last:K", "first:K" or a list of indices.
 
     Raises:
         MethodError: the power isn't above 0 and at most 1, or there are no such layers.
 
     Returns:
-        (batch, targets, patches), of either sign, in units of the score if p = 1.
+        (batch, targets, patches), ≥ 0 by default; in units of the score if p = 1.
 
     Example:
-        >>> vitcam.explain(model, images, method="tempercam(power=0.5)").heatmaps.shape
+        >>> vitcam.explain(model, images, method="tempercam(power=0.7)").heatmaps.shape
         torch.Size([8, 1, 14, 14])
     """
     assert recording.skip_gradients is not None
@@ -62,19 +67,23 @@ def tempercam(
 
 
 def tempercam_by_head(
-    recording: Recording, *, power: float = POWER, positive: bool = False
+    recording: Recording,
+    *,
+    power: float = POWER,
+    positive: bool = True,
+    layers: str | Sequence[int] = "last:half",
 ) -> Float[Tensor, "batch targets layers heads patches"]:
-    """The map before its sum, as :func:`agcam_by_head` is that of AGCAM.
+    """The map before its sum, as :func:`agcam_by_head` is that of AGCAM; 0 for layers that take no part.
 
     Args:
         recording: with the gradient along the skip connections.
-        power, positive: as for :func:`tempercam`.
+        power, positive, layers: as for :func:`tempercam`.
 
     Raises:
-        MethodError: the power is none, the model is no plain ViT, or its layers have different numbers of heads.
+        MethodError: an option is wrong, the model is no plain ViT, or its layers have different numbers of heads.
 
     Returns:
-        (batch, targets, layers, heads, patches), of either sign.
+        (batch, targets, layers, heads, patches), ≥ 0 by default.
 
     Example:
         >>> from vitcam.recording import Need, Score, record
@@ -82,7 +91,7 @@ def tempercam_by_head(
         >>> tempercam_by_head(recording).sum(dim=(2, 3)).allclose(tempercam(recording), atol=1e-5)
         True
     """
-    return maps_by_head(recording, _similarity(power), positive=positive, method="tempercam")
+    return maps_by_head(recording, _similarity(power), positive=positive, method="tempercam", layers=layers)
 
 
 def tempered(scores: Float[Tensor, "*rows keys"], power: float) -> Float[Tensor, "*rows keys"]:
@@ -106,7 +115,7 @@ METHOD = Method(
     compute=tempercam,
     needs=lambda options: Need.SKIP_GRADIENT,
     kind="attention",
-    summary="gradients along the skip connections × attention to the power 0.7, all layers",
+    summary="positive gradients along the skip connections × the root of attention, upper half of the layers",
     passes="forward, replay of the class token",
     paper="vitcam",
 )
