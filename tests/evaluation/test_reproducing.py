@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from vitcam.cli.program import program
 from vitcam.evaluation import RunError, evaluate
-from vitcam.evaluation.reproducing import Cell, laid_out, reproduce
+from vitcam.evaluation.reproducing import Reproduced, laid_out, reproduce
 from vitcam.models import SOURCES
 
 OURS = {
@@ -58,9 +58,9 @@ def test_figures_stand_beside_what_was_measured():
     assert list(tables) == ["localization"]
     assert list(rows) == ["lrp", "agcam", "random"]
     assert [rows[name]["IoU"] for name in rows] == [
-        Cell(None, None, 0.2),
-        Cell(0.5, (0.4, 0.6), 0.3),
-        Cell(0.1, None, None),
+        Reproduced(None, None, 0.2),
+        Reproduced(0.5, (0.4, 0.6), 0.3),
+        Reproduced(0.1, None, None),
     ]
 
 

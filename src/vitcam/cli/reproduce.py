@@ -25,7 +25,7 @@ from vitcam.cli.terminal import stderr, stdout
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vitcam.evaluation.reproducing import Cell
+    from vitcam.evaluation.reproducing import Reproduced
 
 
 def reproduce(
@@ -128,7 +128,7 @@ def _read(file: Path) -> Any:
 
 
 def _print_table(
-    console: Console, title: str, rows: Mapping[str, Mapping[str, Cell]], with_theirs: bool
+    console: Console, title: str, rows: Mapping[str, Mapping[str, Reproduced]], with_theirs: bool
 ) -> None:
     from rich import box
     from rich.table import Table

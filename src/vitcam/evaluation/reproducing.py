@@ -134,7 +134,7 @@ def reproduce(
 
 
 @dataclass(frozen=True)
-class Cell:
+class Reproduced:
     """One number of a table: what was measured, its interval, and what the paper has; None where there is none."""
 
     ours: float | None
@@ -142,7 +142,9 @@ class Cell:
     theirs: float | None
 
 
-def laid_out(name: str, summary: Figures, published: Any = None) -> dict[Task, dict[str, dict[str, Cell]]]:
+def laid_out(
+    name: str, summary: Figures, published: Any = None
+) -> dict[Task, dict[str, dict[str, Reproduced]]]:
     """A run's numbers in the layout of the paper's tables, the paper's own beside them.
 
     Args:
@@ -159,12 +161,12 @@ def laid_out(name: str, summary: Figures, published: Any = None) -> dict[Task, d
     Example:
         >>> found = laid_out("agcam", {"perturbation": {"agcam": {"abpc": 0.25}}})
         >>> found["perturbation"]["agcam"]["ABPC ↑"]
-        Cell(ours=0.25, interval=None, theirs=None)
+        Reproduced(ours=0.25, interval=None, theirs=None)
     """
     paper = find_reproduction(name)
     published = {} if published is None else published
     check_published(paper, published)
-    tables: dict[Task, dict[str, dict[str, Cell]]] = {}
+    tables: dict[Task, dict[str, dict[str, Reproduced]]] = {}
     for table in paper.tables:
         ours, theirs = summary.get(table.task, {}), published.get(table.task, {})
         methods = [each for each in (*paper.methods, *ours, *theirs) if each in ours or each in theirs]
@@ -179,9 +181,11 @@ def laid_out(name: str, summary: Figures, published: Any = None) -> dict[Task, d
     return tables
 
 
-def _cell(ours: Mapping[str, Any], theirs: Mapping[str, Any], key: str) -> Cell:
+def _cell(ours: Mapping[str, Any], theirs: Mapping[str, Any], key: str) -> Reproduced:
     interval = ours.get("intervals", {}).get(key)
-    return Cell(ours.get(key), None if interval is None else (interval[0], interval[1]), theirs.get(key))
+    return Reproduced(
+        ours.get(key), None if interval is None else (interval[0], interval[1]), theirs.get(key)
+    )
 
 
 def check_published(paper: Reproduction, published: Any) -> None:
