@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from map_candidates import CANDIDATES
 from torch import Tensor, nn
 
 import vitcam
@@ -183,9 +184,10 @@ def train_heads(given: argparse.Namespace, names: Sequence[str]) -> None:
 
 def tables(given: argparse.Namespace, names: Sequence[str]) -> None:
     """A table for the model and the set: means with intervals, and paired differences from each of ``COMPARED``."""
-    intervals = "".join(f" ABPC − {name} | IoU − {name} |" for name in COMPARED)
+    against = given.against or COMPARED
+    intervals = "".join(f" ABPC − {name} | IoU − {name} |" for name in against)
     print(f"| map | formula | ABPC | best IoU | pointing |{intervals}")
-    print("|---|---|--:|--:|--:|" + "--:|--:|" * len(COMPARED))
+    print("|---|---|--:|--:|--:|" + "--:|--:|" * len(against))
     rows = sorted((row for name in names if (row := _row(given, name))), reverse=True)
     print("\n".join(text for _, text in rows))
 
@@ -197,7 +199,7 @@ def _row(given: argparse.Namespace, name: str) -> tuple[float, str] | None:
     abpc, pointing = _stored(given, "abpc", name), _stored(given, "pointing", name)
     formula = CANDIDATES[name].formula if name in CANDIDATES else ""
     cells = [name, formula, *(_mean(values) for values in (abpc, iou, pointing))]
-    for other in COMPARED:
+    for other in given.against or COMPARED:
         cells += [_difference(abpc, _stored(given, "abpc", other)), _difference(iou, _best(given, other))]
     total = float(iou.mean()) + (0 if abpc is None else float(abpc.mean()))
     return total, f"| {' | '.join(cells)} |"
@@ -238,6 +240,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", default="embedded:photo")
     parser.add_argument("--method", action="append", help="all candidates if none is given; repeat it")
+    parser.add_argument("--against", action="append", help="what tables compare with; repeat it")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--perturbed", type=int, help="photographs of the perturbation test")
     parser.add_argument("--located", type=int, help="photographs of localization")
