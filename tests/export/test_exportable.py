@@ -84,7 +84,11 @@ def test_other_families_are_refused_with_the_reason(name):
 
 def test_the_mean_of_what_other_tokens_say_is_gone_back_through_only_where_it_is_read():
     """A class-token head takes one row of each layer; a head that averages takes them all."""
-    for name, rows in (("timm vit", 1), ("timm dinov2 registers", 5), ("timm gap", 196)):
+    for name, rows in (
+        ("timm vit", 1),
+        ("timm dinov2 registers", 5),
+        ("timm gap", FAMILIES["timm gap"].grid.tokens),
+    ):
         known = structure(model_of(name), images_of(name, 1), "top1")
         assert ExplainingModel(model_of(name), known, "agcam", {}, choice_of("top1")).rows == rows
 
