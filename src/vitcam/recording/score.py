@@ -52,7 +52,8 @@ def logits_of(output: Any) -> Float[Tensor, "batch classes"]:
     raise ModelError(
         f"the model returned {_describe(output)}, in which there are no logits of shape (batch, classes). "
         "Use a model with a classification head, or pass `targets` as a function from the model's output "
-        "to one score per image, for example targets=lambda output: output.pooler_output[:, 0]."
+        "to one score per image, for example targets=lambda output: output.pooler_output[:, 0], or another kind of "
+        "answer: vitcam.similar_to(…), vitcam.value(…), vitcam.detections(…), vitcam.region(…)"
     )
 
 
