@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vitcam.answers import detections, region, similar_to, value
+    from vitcam.answers import detections, matching, region, similar_to, value
     from vitcam.errors import VitcamError, VitcamWarning
     from vitcam.explaining import (
         Decomposition,
@@ -49,6 +49,7 @@ __all__ = [
     "inspect",
     "load",
     "load_model",
+    "matching",
     "region",
     "similar_to",
     "value",
@@ -62,6 +63,7 @@ __getattr__, __dir__ = lazy_names(
         "compare": "vitcam.explaining",
         "decompose": "vitcam.explaining",
         "detections": "vitcam.answers",
+        "matching": "vitcam.answers",
         "region": "vitcam.answers",
         "similar_to": "vitcam.answers",
         "value": "vitcam.answers",

@@ -138,6 +138,12 @@ def test_a_box_is_in_pixels_of_what_the_model_saw():
     assert found.value == pytest.approx(0.6)
 
 
+def test_what_is_no_match():
+    model, ids = models.clip(), models.text_inputs(3)
+    refused("2 images and 3 texts", model, vitcam.matching(), inputs=ids)
+    refused("needs logits_per_image", models.timm_backbone(), vitcam.matching())
+
+
 def test_what_is_no_region():
     model = models.dense()
     with pytest.raises(TargetError, match="one of point=, box= and mask="):

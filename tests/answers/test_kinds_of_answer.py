@@ -87,6 +87,20 @@ CASES = {
         slice(1, 17),
         models.text_inputs(2),
     ),
+    "CLIPModel": Case(
+        models.clip,
+        lambda rows: vitcam.matching(),
+        lambda model, rows: lambda output: output.logits_per_image.diagonal(),
+        slice(1, 17),
+        models.text_inputs(2),
+    ),
+    "SiglipModel": Case(
+        models.siglip,
+        lambda rows: vitcam.matching(),
+        lambda model, rows: lambda output: output.logits_per_image.diagonal(),
+        slice(0, 16),
+        models.text_inputs(2),
+    ),
     "DPTForSemanticSegmentation": Case(
         models.dpt,
         lambda rows: vitcam.region(2, box=Box(8, 16, 24, 32)),
@@ -150,6 +164,31 @@ def naive_gradsam(forward, images, score):
 
 def close(one, other):
     torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5 * float(other.detach().abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("build", "targets", "inputs"),
+    [
+        (models.detr, vitcam.detections(1, query=2), {}),
+        (models.segformer, vitcam.region(1, box=Box(8, 0, 24, 16)), {}),
+        (models.blip_matching, vitcam.matching(), models.text_inputs(2)),
+    ],
+)
+def test_where_tokens_cant_be_followed_attention_is_refused_and_pixels_are_explained(build, targets, inputs):
+    model, images = build(), models.noise(2)
+    with pytest.raises(MethodError, match=r"gae isn't defined for .* Methods that work on it: .*occlusion"):
+        vitcam.explain(model, images, "gae", targets, inputs=inputs)
+    e = vitcam.explain(model, images, "occlusion(size=1)", targets, inputs=inputs)
+    assert e.heatmaps.flatten(2).std(dim=2).min() > 0
+    painted = images[1:].clone()
+    cell = models.SIDE // e.heatmaps.shape[-1]
+    painted[:, :, cell : 2 * cell, 3 * cell : 4 * cell] = 0
+    rows = {name: value[1:] for name, value in inputs.items()}
+    as_it_is, without = (
+        vitcam.explain(model, some, "random", targets, inputs=rows).answered[0][0].value
+        for some in (images[1:], painted)
+    )
+    assert float(e.heatmaps[1, 0, 1, 3]) == pytest.approx(as_it_is - without, rel=1e-2, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["YolosForObjectDetection", "timm backbone"])
