@@ -25,9 +25,9 @@ def matching() -> AnswerKind:
         TargetError: when it is explained: the model gives no such score, or not as many texts as images.
 
     Example:
-        >>> both = {"input_ids": ids, "attention_mask": mask}  # doctest: +SKIP
-        >>> vitcam.explain(clip, pixels, "gae", vitcam.matching(), inputs=both).label()  # doctest: +SKIP
-        'match'
+        >>> output = {"itm_score": torch.tensor([[0.2, 1.3]])}  # of one image and one text: no match, match
+        >>> vitcam.matching().table(output)
+        tensor([[1.3000]])
     """
     return _Matching()
 
