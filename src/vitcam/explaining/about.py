@@ -83,8 +83,8 @@ def _index(names: tuple[str, ...], model: str, name: str) -> int:
 
 
 def _is_classifier(module: nn.Module, loaded: LoadedModel | None) -> bool:
-    """Whether it is known that a model gives logits: by its class names, or timm's own word."""
-    if loaded is not None and loaded.class_names:
+    """Whether it is known that a model gives logits: by its class names, its name, or timm's own word."""
+    if (loaded is not None and loaded.class_names) or "ForImageClassification" in type(module).__name__:
         return True
     classifier = getattr(module, "get_classifier", None)
     return callable(classifier) and isinstance(classifier(), nn.Linear)
