@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vitcam.answers import detections, matching, region, similar_to, value
     from vitcam.errors import VitcamError, VitcamWarning
     from vitcam.explaining import (
         Decomposition,
@@ -42,11 +43,16 @@ __all__ = [
     "attention_heads",
     "compare",
     "decompose",
+    "detections",
     "explain",
     "figure",
     "inspect",
     "load",
     "load_model",
+    "matching",
+    "region",
+    "similar_to",
+    "value",
     "wrap",
 ]
 
@@ -56,6 +62,11 @@ __getattr__, __dir__ = lazy_names(
         "attention_heads": "vitcam.explaining",
         "compare": "vitcam.explaining",
         "decompose": "vitcam.explaining",
+        "detections": "vitcam.answers",
+        "matching": "vitcam.answers",
+        "region": "vitcam.answers",
+        "similar_to": "vitcam.answers",
+        "value": "vitcam.answers",
         "Decomposition": "vitcam.explaining",
         "explain": "vitcam.explaining",
         "Explanation": "vitcam.explaining",

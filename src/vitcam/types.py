@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,25 @@ class Box:
 
     def __iter__(self):  # type: ignore[no-untyped-def]  # lets a Box be unpacked like a tuple
         return iter((self.left, self.top, self.right, self.bottom))
+
+
+class Answered(NamedTuple):
+    """What was explained, where that isn't the logit of a class: an object that was found, a similarity, a value.
+
+    Attributes:
+        label: what it is called.
+        note: how much of it there is, in words, such as "93 %".
+        value: the score.
+        class_index: of the class that it is of; -1 if it is of none.
+        box: (left, top, right, bottom), where in the image it is, in pixels of what the model saw; None if nowhere.
+
+    Example:
+        >>> Answered("cat, query 3", "93 %", 4.2, 1, (10.0, 20.0, 40.0, 60.0)).label
+        'cat, query 3'
+    """
+
+    label: str
+    note: str
+    value: float
+    class_index: int = -1
+    box: tuple[float, float, float, float] | None = None

@@ -21,13 +21,15 @@ def explicit_attention(layers: list[Layer], detach_first: int | None):
     fused, multi_head = F.scaled_dot_product_attention, F.multi_head_attention_forward
 
     def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-        assert not is_causal
         assert not enable_gqa
         if detach_first is not None and len(layers) < detach_first:
             q, k, v = q.detach(), k.detach(), v.detach()
         scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
         if attn_mask is not None:
             scores = scores + attn_mask
+        if is_causal:
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+            scores = scores.masked_fill(later, -torch.inf)
         maps = scores.softmax(-1)
         if not maps.requires_grad:
             maps.requires_grad_()

@@ -180,8 +180,8 @@ def test_a_model_without_its_image_processor_is_refused(tmp_path: Path) -> None:
 
 def test_a_backbone_is_not_given_a_random_head(tmp_path: Path) -> None:
     save_classifier(tmp_path)
-    transformers.ViTModel(transformers.ViTConfig(**SMALL)).save_pretrained(tmp_path)
-    refused(f"hf:{tmp_path}", r"saved from ViTModel, lack classifier\.bias, classifier\.weight, or")
+    transformers.ViTModel(transformers.ViTConfig(**SMALL), add_pooling_layer=False).save_pretrained(tmp_path)
+    refused(f"hf:{tmp_path}", r"saved from ViTModel, lack pooler\.dense\.bias, pooler\.dense\.weight, or")
 
 
 def test_half_a_dual_encoder_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from vitcam.answers import AnswerKind
 from vitcam.errors import TargetError
 from vitcam.explaining.targets import ClassIndex, Targets, most_probable, score_of
 from vitcam.probability import to_probabilities
@@ -18,6 +19,7 @@ from vitcam.recording import Score
 
 Versus = None | int | str | Sequence[Any] | Tensor | np.ndarray
 SCORES = ("logit", "probability")
+DIRECTIONS = {"up": 1, "down": -1}
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,22 @@ class Asked:
         versus: the classes whose scores are taken away; None if none are.
         score: what a class is scored by, one of ``SCORES``.
         multi_label: whether an image can have several classes, so that probabilities are sigmoids.
+        direction: "up", what makes the score larger, or "down", what makes it smaller.
     """
 
     targets: Targets = None
     versus: Versus = None
     score: str = "logit"
     multi_label: bool = False
+    direction: str = "up"
 
     def part(self, start: int, count: int, total: int) -> Asked:
         """That of some of the images."""
         return replace(
             self,
-            targets=_part(self.targets, start, count, total),
+            targets=self.targets.of_images(start, count)
+            if isinstance(self.targets, AnswerKind)
+            else _part(self.targets, start, count, total),
             versus=_part(self.versus, start, count, total),
         )
 
@@ -64,15 +70,17 @@ def score_of_asked(asked: Asked, batch: int, class_index: ClassIndex | None) -> 
     """
     if asked.score not in SCORES:
         raise TargetError(f"score must be 'logit' or 'probability', not {asked.score!r}")
-    score = score_of(asked.targets, batch, class_index)
+    if asked.direction not in DIRECTIONS:
+        raise TargetError(f"direction must be 'up' or 'down', not {asked.direction!r}")
+    score = replace(score_of(asked.targets, batch, class_index), sign=DIRECTIONS[asked.direction])
     is_plain = asked.versus is None and asked.score == "logit"
     if is_plain:
         return score
-    if score.function is not None:
+    if not score.of_logits:
         what = "versus=" if asked.versus is not None else f"score={asked.score!r}"
         raise TargetError(
-            f"`targets` is a function here, which says already what is explained, so that {what} has no meaning. "
-            "Give classes as targets, or let the function do it"
+            f"`targets` is {'a function' if score.function else 'no class'} here, which says already what is "
+            f"explained, so that {what} has no meaning. Give classes as targets, or a function that does it"
         )
     if asked.score == "probability":
         scale = partial(_probabilities, multi_label=asked.multi_label)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import nn
 
+from vitcam.answers import AnswerKind
 from vitcam.errors import ModelError, OneByOneError, TargetError
+from vitcam.explaining.about import about_model
 from vitcam.explaining.arguments import MoreInputs, inputs_of, unpacked
 from vitcam.explaining.asked import Asked, Versus, score_of_asked
 from vitcam.explaining.inputs import Batch, Images, batches, listed
 from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
+from vitcam.models.promptable import ImageTower
 from vitcam.progress import Watcher, watched
 from vitcam.recording import Inputs, Need, Recording, Score, record
 
@@ -38,6 +42,7 @@ def for_each_batch(
     progress: bool | Watcher = False,
     versus: Versus = None,
     score: str = "logit",
+    direction: str = "up",
     **options: Any,
 ) -> list[Result]:
     """What ``use`` makes of the recording of each batch.
@@ -48,7 +53,7 @@ def for_each_batch(
         needs: what to record.
         inputs: further arguments of the model's forward; see :func:`vitcam.explain`.
         only_first: whether nothing is made of more than the first batch.
-        progress, versus, score: see :func:`vitcam.explain`.
+        progress, versus, score, direction: see :func:`vitcam.explain`.
         **options: of :func:`vitcam.recording.record`.
 
     Raises:
@@ -73,12 +78,19 @@ def for_each_batch(
     images, name, came_along = unpacked(images)
     images = listed(images)
     total = len(images)
-    if loaded is not None and loaded.promptable and (_is_prompts(targets) or not loaded.class_names):
+    if loaded is not None and isinstance(targets, AnswerKind) and isinstance(module, ImageTower):
+        module = module.tower
+    elif loaded is not None and loaded.promptable and (_is_prompts(targets) or not loaded.class_names):
         loaded, targets, versus = _with_prompts(loaded, targets, versus, total)
         module = loaded.module
     class_index = None if loaded is None else loaded.class_index
     bound = inputs_of(module, name, [came_along, inputs or {}], total)
-    asked = Asked(targets, versus, score, multi_label=loaded is not None and loaded.multi_label)
+    asked = Asked(
+        targets, versus, score, multi_label=loaded is not None and loaded.multi_label, direction=direction
+    )
+    if isinstance(targets, AnswerKind):
+        about = about_model(module, loaded, images, batch_size, device, bound)
+        asked = replace(asked, targets=targets.prepared(about))
     score_of_asked(asked, total, class_index)  # what doesn't fit is said before any work is done
 
     results: list[Result] = []

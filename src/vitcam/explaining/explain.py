@@ -25,6 +25,7 @@ from vitcam.methods.gradient_rules import features_without_rules, needs_without_
 from vitcam.models.loaded import LoadedModel
 from vitcam.progress import Watcher
 from vitcam.recording import Overrides, Precision, Recording
+from vitcam.types import Answered
 
 
 class Comparison(dict[str, Explanation]):
@@ -60,6 +61,7 @@ def explain(
     *,
     versus: Versus = None,
     score: str = "logit",
+    direction: str = "up",
     inputs: MoreInputs = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
@@ -85,13 +87,16 @@ def explain(
         method: the name of a method, see ``vitcam.methods.METHODS``; options may stand in brackets.
         targets: what to explain: None (the predicted class of each image), a class index, a class name,
             ``"top5"``, a sequence, array or tensor (batch,) or (batch, targets), or a function from the model's
-            output to scores (batch,) or (batch, targets). For a CLIP model, text prompts.
+            output to scores (batch,) or (batch, targets). For a CLIP model, text prompts. Or an answer of another
+            kind than a class: :func:`vitcam.similar_to`, :func:`vitcam.value`, :func:`vitcam.detections`,
+            :func:`vitcam.region`, :func:`vitcam.matching`.
         versus: another class, of which the score is taken away, so that the map says why the one and not the other: a
             class index or name, a sequence or tensor of one for each image, or (batch, targets). For a CLIP model, a
             text prompt.
         score: what a class is scored by, and what is differentiated: its "logit"; or its "probability", the softmax
             of the logits, or their sigmoid where an image can have several classes or there is a single logit. Where
             the model is sure, probabilities hardly change, and their gradients may vanish.
+        direction: "up", what makes the score larger; or "down", what makes it smaller: the map of the negative score.
         inputs: further arguments of the model's forward, by name: text ids, a second picture, switches such as
             ``{"interpolate_pos_encoding": True}``. Tensors and lists with as many rows as there are images belong to
             them, row by row; anything else is passed as it is.
@@ -131,6 +136,7 @@ def explain(
         targets,
         versus=versus,
         score=score,
+        direction=direction,
         batch_size=batch_size,
         device=device,
         precision=precision,
@@ -150,6 +156,7 @@ def compare(
     *,
     versus: Versus = None,
     score: str = "logit",
+    direction: str = "up",
     inputs: MoreInputs = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
@@ -164,7 +171,7 @@ def compare(
 
     Args:
         methods: names, with options in brackets: ``["agcam", "attention(layer=5)"]``.
-        model, images, targets, versus, score, inputs, precision: as for :func:`explain`.
+        model, images, targets, versus, score, direction, inputs, precision: as for :func:`explain`.
         batch_size, device, compile, grid, prefix, first_block, progress: likewise.
 
     Returns:
@@ -194,6 +201,7 @@ def compare(
         targets,
         versus=versus,
         score=score,
+        direction=direction,
         batch_size=batch_size,
         device=device,
         precision=precision,
@@ -243,13 +251,20 @@ def _explanation(
     loaded: LoadedModel | None,
 ) -> Explanation:
     grid = grid_of(method, options, recording)
+    size = (batch.tensor.shape[-2], batch.tensor.shape[-1])
+    targets, logits = recording.targets, recording.logits
+    answered: tuple[tuple[Answered, ...], ...] = ()
+    if recording.table is not None and recording.score.described is not None:
+        answered = recording.score.described(recording.table, targets, size)
+        indices = [[each.class_index for each in row] for row in answered]
+        targets, logits = torch.tensor(indices, device=targets.device), None
     values, errors = compute_sampled(method, options, recording)
     return Explanation(
         heatmaps=to_grid(values.float(), grid),
-        targets=recording.targets,
-        logits=recording.logits,
+        targets=targets,
+        logits=logits,
         method=canonical_name(method, options),
-        image_size=(batch.tensor.shape[-2], batch.tensor.shape[-1]),
+        image_size=size,
         photographs=batch.photographs,
         class_names=loaded.class_names if loaded is not None else None,
         multi_label=loaded is not None and loaded.multi_label,
@@ -258,4 +273,6 @@ def _explanation(
         versus=recording.versus,
         score=recording.score.scale_name,
         errors=None if errors is None else to_grid(errors.float(), grid),
+        answered=answered,
+        direction="up" if recording.score.sign > 0 else "down",
     )

@@ -22,7 +22,7 @@ from vitcam.models.device import find_device
 from vitcam.probability import to_probabilities
 from vitcam.render.colors import DEFAULT_COLORMAP
 from vitcam.render.overlay import DEFAULT_OPACITY
-from vitcam.types import Box
+from vitcam.types import Answered, Box
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,6 +54,9 @@ class Explanation:
         names: per image the path of its file, "" where it came from none; () if nothing is known of any.
         versus: (batch, targets) int64, the classes whose scores were taken away from the targets'; None if none were.
         score: what a class was scored by, "logit" or "probability".
+        answered: per image and target what was explained, of targets that are no classes: a similarity, an object
+            that was found, a region; see :class:`vitcam.types.Answered`. () of classes and functions.
+        direction: "up", or "down" where what makes the score smaller was explained.
         errors: the standard error of each value of the heatmaps, of the same shape; None of methods that draw no
             samples.
 
@@ -81,6 +84,8 @@ class Explanation:
     versus: Int[Tensor, "batch targets"] | None = field(default=None, metadata=PER_IMAGE)
     score: str = "logit"
     errors: Float[Tensor, "batch targets h w"] | None = field(default=None, metadata=PER_IMAGE)
+    answered: tuple[tuple[Answered, ...], ...] = field(default=(), metadata=PER_IMAGE)
+    direction: str = "up"
 
     def __len__(self) -> int:
         """The number of images."""
@@ -110,7 +115,7 @@ class Explanation:
     def __repr__(self) -> str:
         images, targets, height, width = self.heatmaps.shape
         where = "" if self.heatmaps.device.type == "cpu" else f", on {self.heatmaps.device}"
-        scored = "" if self.score == "logit" else f", of a {self.score}"
+        scored = "" if self.score == "logit" or self.answered else f", of a {self.score}"
         versus = "" if self.versus is None else ", versus another class"
         counted = f"{_counted(images, 'image')} × {_counted(targets, 'target')}"
         return f"Explanation({self.method}, {counted}{versus}{scored}, maps of {height}×{width}{where})"
@@ -188,11 +193,28 @@ class Explanation:
         With ``versus`` it is both, as in "cat versus cup".
         """
         i, t = self._indices(i, t)
+        own = self._own_label(i, t)
+        if self.versus is not None:
+            own = f"{own} versus {self._class(int(self.versus[i, t]))}"
+        return own if self.direction == "up" else f"{own}, {self.direction}"
+
+    def _own_label(self, i: int, t: int) -> str:
+        if self.answered:
+            return self.answered[i][t].label
         target = int(self.targets[i, t])
-        if target < 0:
-            return f"score {t}"
-        own = self._class(target)
-        return own if self.versus is None else f"{own} versus {self._class(int(self.versus[i, t]))}"
+        return self._class(target) if target >= 0 else f"score {t}"
+
+    def places(self, i: int = 0, t: int = 0) -> list[Box]:
+        """Where in image ``i`` its target ``t`` is, in pixels of what the model saw: the box of an object that was
+        found, or around a region. Empty of what is nowhere in particular, such as a class.
+
+        Example:
+            >>> vitcam.explain(photo_model, photo).places()
+            []
+        """
+        i, t = self._indices(i, t)
+        box = self.answered[i][t].box if self.answered else None
+        return [] if box is None else [Box(*box)]
 
     def _class(self, index: int) -> str:
         return self.class_names[index] if self.class_names else f"class {index}"
@@ -257,11 +279,11 @@ class Explanation:
         maps = heatmap.upsample(one, size, self.region, self.image_size)
         heat = np.asarray(heatmap.normalize(maps)[0, 0].cpu())
         y, x = (there / here for there, here in zip(size, self.image_size, strict=True))
-        outlined = [
-            Box(x * left, y * top, x * right, y * bottom)
-            for left, top, right, bottom in self._chosen(boxes, i, t)
-        ]
-        return overlay(photograph, heat, opacity=opacity, colormap=colormap, boxes=outlined)
+        outlined, places = (
+            [Box(x * left, y * top, x * right, y * bottom) for left, top, right, bottom in some]
+            for some in (self._chosen(boxes, i, t), self.places(i, t))
+        )
+        return overlay(photograph, heat, opacity=opacity, colormap=colormap, boxes=outlined, places=places)
 
     def _chosen(self, boxes: bool | float | Sequence[Box], i: int, t: int) -> Sequence[Box]:
         if boxes is False:

@@ -231,6 +231,8 @@ def _rows(image: Methods, photo_label: str, threshold: bool | float, tile: int) 
 
 def _label(explanation: Explanation, t: int) -> tuple[str, str]:
     """The name of a class, and its probability, where there is one."""
+    if explanation.answered:
+        return explanation.label(0, t), explanation.answered[0][t].note
     target = int(explanation.targets[0, t])
     known = explanation.logits is not None and target >= 0
     return explanation.label(0, t), percent(float(explanation.probabilities[0, target])) if known else ""
@@ -239,4 +241,7 @@ def _label(explanation: Explanation, t: int) -> tuple[str, str]:
 def _cells(explanation: Explanation, threshold: bool | float) -> list[Cell]:
     maps = explanation.upsampled()[0].cpu().numpy()
     boxes = [()] * len(maps) if threshold is False else explanation.boxes(threshold)[0]
-    return [Cell(heat, boxes=found) for heat, found in zip(maps, boxes, strict=True)]
+    return [
+        Cell(heat, boxes=found, places=explanation.places(0, t))
+        for t, (heat, found) in enumerate(zip(maps, boxes, strict=True))
+    ]

@@ -60,6 +60,7 @@ def _drawn(shown: Shown) -> tuple[Image.Image, str]:
             heatmaps=each.heatmaps[:of_images, :of_targets],
             targets=each.targets[:of_images, :of_targets],
             versus=None if each.versus is None else each.versus[:of_images, :of_targets],
+            answered=tuple(row[:of_targets] for row in each.answered[:of_images]),
         )
         for name, each in by_name.items()
     }

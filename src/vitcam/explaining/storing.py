@@ -29,6 +29,7 @@ from vitcam.errors import StoredError
 from vitcam.explaining.explanation import Explanation
 from vitcam.images import Pictures
 from vitcam.render.overlay import on_white
+from vitcam.types import Answered
 from vitcam.writing import write_whole
 
 MANIFEST = "explanation.json"
@@ -99,6 +100,9 @@ def load(folder: str | os.PathLike[str]) -> Explanation:
             [_Stored(**each) for each in manifest["photographs"]],
         )
         values = {name: _as_tuples(value) for name, value in manifest["fields"].items()}
+        values["answered"] = tuple(
+            tuple(Answered(*each) for each in row) for row in values.get("answered", ())
+        )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoredError(f"{place / MANIFEST} is damaged ({error}): save the explanation again") from error
     for picture in pictures:

@@ -12,10 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from vitcam.answers import AnswerKind
 from vitcam.errors import ModelError, TargetError
 from vitcam.recording import Score, find_logits
 
-Targets = None | int | str | Sequence[Any] | Tensor | np.ndarray | Callable[[Any], Tensor]
+Targets = None | int | str | Sequence[Any] | Tensor | np.ndarray | Callable[[Any], Tensor] | AnswerKind
 ClassIndex = Callable[[str], int]
 
 
@@ -26,8 +27,9 @@ def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Sc
         targets: None (the predicted class of each image), a class index, a class name, ``"topK"`` (the K most
             probable classes; all of them, if there are fewer), a sequence, array or tensor (batch,) or
             (batch, targets) of indices or names, or a function from the model's output to scores (batch,) or
-            (batch, targets). For a single image a flat sequence names its classes. Labels of 0 and 1 with a column
-            per class are no indices, and refused.
+            (batch, targets); or a kind of answer, see :mod:`vitcam.answers`.
+            For a single image a flat sequence names its classes. Labels of 0 and 1 with a column per class are no
+            indices, and refused.
         batch: the number of images.
         class_index: from a class name to its index; None if the model has no class names.
 
@@ -39,6 +41,8 @@ def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Sc
         >>> score_of("top2", 1, None).choose(torch.tensor([[0.1, 3.0, 2.0]]))
         tensor([[1, 2]])
     """
+    if isinstance(targets, AnswerKind):
+        return targets.score()
     if callable(targets) and not isinstance(targets, Tensor):
         return Score(function=targets)
     if targets is None:

@@ -47,12 +47,12 @@ def attention(
     """
     chosen = _layer(recording, layer)
     row = _attended(recording, chosen, query, _fusion(heads, chosen.call.query.shape[1]))
-    return row[:, None].expand(-1, recording.targets.shape[1], -1)
+    return row.expand(-1, recording.targets.shape[1], -1)
 
 
 def attention_by_head(recording: Recording, layer: int, query: Query) -> Float[Tensor, "batch heads patches"]:
     """The row of every head of a layer, each by itself; as for :func:`attention`."""
-    return _attended(recording, _layer(recording, layer), query, lambda maps: maps)
+    return _attended(recording, _layer(recording, layer), query, lambda maps: maps)[:, 0]
 
 
 def _layer(recording: Recording, layer: int) -> Attention:
@@ -67,28 +67,33 @@ def _layer(recording: Recording, layer: int) -> Attention:
 
 def _attended(
     recording: Recording, layer: Attention, query: Query, fuse: Fuse
-) -> Float[Tensor, "batch *heads patches"]:
-    """The weighted mean of the rows of a query, heads fused row by row."""
+) -> Float[Tensor, "batch targets_or_1 *heads patches"]:
+    """The weighted mean of the rows of a query, heads fused row by row; one for all targets that read the same."""
     tokens = _weights(recording, layer, query)
-    weights = tokens[: layer.queries]
+    weights = tokens[..., : layer.queries]
     # Rows whose weight is zero aren't computed.
     parts = [
-        torch.einsum("r,...rk->...k", weights[rows], fuse(layer.probabilities(rows)))
+        torch.einsum("btr,b...rk->bt...k", weights[..., rows], fuse(layer.probabilities(rows)))
         for rows in layer.row_chunks()
-        if weights[rows].any()
+        if weights[..., rows].any()
     ]
     carried = sum(parts[1:], start=parts[0]) if parts else fuse(layer.probabilities(slice(0, 1))).sum(-2) * 0
+    if not parts:
+        carried = carried[:, None].repeat_interleave(weights.shape[1], dim=1)
     if not layer.pooling:  # tokens without a query in this layer (CaiT's patches) stay as they are
-        carried[..., layer.queries :] += tokens[layer.queries :]
+        left = tokens[..., layer.queries :]
+        carried[..., layer.queries :] += left[:, :, None] if carried.dim() == 4 else left
     return carried[..., recording.layout.grid.patches]
 
 
-def _weights(recording: Recording, layer: Attention, query: Query) -> Float[Tensor, " rows"]:
+def _weights(
+    recording: Recording, layer: Attention, query: Query
+) -> Float[Tensor, "batch targets_or_1 rows"]:
     """The share of each token, or of each query of an attention that pools the tokens, in what is asked for."""
     if query == "head":
         if layer.pooling:
-            return recording.head_rows.new_full((layer.queries,), 1 / layer.queries)
-        return recording.head_rows
+            return recording.images.new_full((len(recording.images), 1, layer.queries), 1 / layer.queries)
+        return recording.rows_read
     token = _token(recording, query)
     if layer.pooling or token >= layer.queries:
         what = (
@@ -100,8 +105,8 @@ def _weights(recording: Recording, layer: Attention, query: Query) -> Float[Tens
             f"attention has no query={query!r} in this layer, {layer.name or 'the model itself'}, which {what}. "
             "Give query='head' or another layer"
         )
-    weights = torch.zeros_like(recording.head_rows)
-    weights[token] = 1.0
+    weights = torch.zeros(len(recording.images), 1, recording.layout.tokens, device=recording.images.device)
+    weights[..., token] = 1.0
     return weights
 
 

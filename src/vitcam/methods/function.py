@@ -77,14 +77,15 @@ def maps_of(recording: Recording, explainer: Callable[..., Any], name: str, **op
         MethodError: the targets aren't classes alone, or the function doesn't give one map for each image.
         MapError: a map isn't finite.
     """
-    if (recording.targets < 0).any():
+    score = recording.score
+    if not score.of_logits:
         raise MethodError(
             f"{name} is a function of model, images and classes: it can't explain a function of the model's output"
         )
-    if recording.versus is not None or recording.score.scale is not None:
+    if score.versus is not None or score.scale is not None or score.sign < 0:
         raise MethodError(
-            f"{name} is a function of model, images and classes: how it scores a class is its own, so that versus= "
-            "and score= have no meaning for it"
+            f"{name} is a function of model, images and classes: how it scores a class is its own, so that versus=, "
+            "score= and direction= have no meaning for it"
         )
     maps = []
     with recording.resumed() as model, torch.enable_grad():

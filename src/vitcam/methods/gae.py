@@ -48,7 +48,7 @@ def gae(recording: Recording, *, start_layer: int = 0, rules: str = "plain") -> 
     assert recording.gradients is not None
     first = first_layer("gae", start_layer, len(recording.layers))
     pairs = list(zip(recording.layers, recording.gradients, strict=True))[first:]
-    start = recording.head_rows.expand(*recording.targets.shape, -1)
+    start = recording.rows_read.expand(*recording.targets.shape, -1)
     row = torch.zeros_like(start)  # of R − I; the I would drown it in rounding
     for layer, gradient in reversed(pairs):
         if layer.pooling:

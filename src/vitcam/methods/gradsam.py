@@ -48,7 +48,7 @@ def gradsam(recording: Recording, *, rows: str = "all", rules: str = "plain") ->
     def shares(layer: Attention) -> torch.Tensor:
         if rows == "head":
             return read_rows(recording, layer)
-        return recording.head_rows.new_full((*recording.targets.shape, layer.queries), 1 / layer.queries)
+        return recording.rows_read.new_full((*recording.targets.shape, layer.queries), 1 / layer.queries)
 
     maps = [
         through_positive(layer, gradient, shares(layer))

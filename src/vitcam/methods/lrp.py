@@ -93,9 +93,9 @@ def _rows(
 ) -> Float[Tensor, "batch targets tokens"]:
     layout, images = recording.layout, recording.images[some]
     is_read = [recording.pools or not call.pools for call in layout.layers[start_layer:]]
-    head_row = torch.ones(len(images), 1, dtype=PRECISION, device=images.device)
+    head_rows = torch.ones(len(images), 1, 1, dtype=PRECISION, device=images.device)
     if not recording.pools:
-        head_row = recording.head_rows.expand(len(images), -1).to(PRECISION)
+        head_rows = recording.rows_read[some].to(PRECISION)
     places = [place for place, call in enumerate(layout.calls) if call.stream is not None]
     traced = trace(model, images, CHEFER, places[start_layer], PRECISION)
     traced = replace(traced, attentions=tuple(traced.attentions[place] for place in places))
@@ -106,7 +106,8 @@ def _rows(
     for target in range(scores.shape[1]):
         layers = layer_relevances(traced, scores[:, target], start_layer)
         kept = [layer for layer, read in zip(layers, is_read, strict=True) if read]
-        rows.append(transformer_attribution(kept, head_row))
+        own = head_rows[:, target if head_rows.shape[1] > 1 else 0]
+        rows.append(transformer_attribution(kept, own))
     return torch.stack(rows, dim=1)
 
 

@@ -19,7 +19,6 @@ from vitcam.recording import (
     Recording,
     fast_linear,
     hidden_tokens,
-    logits_of,
     removable,
     tokens_of,
     without_tokens,
@@ -60,8 +59,8 @@ class Passes:
     def untouched(self) -> Float[Tensor, "batch targets"]:
         """The scores of the images as they are, from the recording where it has them."""
         recording = self.recording
-        if recording.logits is not None and recording.score.function is None:
-            return self._of_logits(recording.logits, slice(None))
+        if recording.logits is not None and recording.score.of_logits:
+            return self._of_table(recording.logits, slice(None))
         images = recording.images
         return torch.cat([self.of_images(i, 1, lambda _, i=i: images[i : i + 1]) for i in range(len(images))])  # type: ignore[misc]
 
@@ -129,13 +128,15 @@ class Passes:
         """The scores of copies of an image, from the model's output for them."""
         if self.recording.score.function is not None:
             return self.recording.scorer()(output).detach().float()
-        logits = logits_of(output).detach().float()
-        return self._of_logits(logits, slice(image, image + 1), len(logits))
+        table = self.recording.score.read(output).detach().float()
+        return self._of_table(table, slice(image, image + 1), len(table))
 
-    def _of_logits(self, logits: Tensor, rows: slice, copies: int = 1) -> Scores:
-        if not self.probability:
-            return self.recording.scorer(rows, copies)(logits)
+    def _of_table(self, logits: Tensor, rows: slice, copies: int = 1) -> Scores:
         targets = self.recording.targets[rows].repeat_interleave(copies, dim=0)
+        versus = self.recording.versus
+        versus = None if versus is None else versus[rows].repeat_interleave(copies, dim=0)
+        if not self.probability:
+            return self.recording.score.of_table(logits, targets, versus)
         return to_probabilities(logits, multi_label=False).gather(1, targets)
 
 
@@ -146,21 +147,23 @@ def many_passes(recording: Recording, output: str = "logit") -> Iterator[Passes]
     Args:
         recording: any.
         output: what of a class is followed, "logit" or "probability" (softmax over the classes; the sigmoid of a
-            single logit). What a function scores is followed as it is.
+            single logit). What a function or another kind of answer scores is followed as it is.
 
     Raises:
         MethodError: there is no such output.
         TargetError: a function that scores holds something of each image.
     """
     one_of("a method of many passes", "output", output, ("logit", "probability"))
-    if output == "probability" and (recording.versus is not None or recording.score.scale is not None):
+    score = recording.score
+    probability = output == "probability" and score.of_logits
+    if probability and (score.versus or score.scale or score.sign < 0):
         raise MethodError(
-            "output='probability' says how a class is scored, as versus= and score= do: give output='logit', and "
-            "score='probability' if probabilities are meant"
+            "output='probability' says how a class is scored, as versus=, score= and direction= do: give "
+            "output='logit', and score='probability' if probabilities are meant"
         )
     with recording.resumed() as model, torch.no_grad(), fast_linear():
         check_row_by_row(recording, model)
-        yield Passes(recording, model, output == "probability")
+        yield Passes(recording, model, probability)
 
 
 def check_row_by_row(recording: Recording, model: nn.Module) -> None:

@@ -58,22 +58,22 @@ def rollout(recording: Recording, *, head_fusion: str = "mean", discard_ratio: f
     if not 0 <= discard_ratio < 1:
         raise MethodError(f"rollout takes a discard_ratio from 0 to below 1, not {discard_ratio!r}")
     has_class_token = recording.layout.grid.prefix > 0
-    row = recording.head_rows.expand(recording.targets.shape[0], -1)
+    row = recording.rows_read
     for layer in reversed(recording.layers):
         fused = _fused(layer, head_fusion)
         if discard_ratio:
             fused = _without_lowest(fused, discard_ratio, keep_first=has_class_token and not layer.pooling)
         if layer.pooling:
-            row = fused.mean(dim=1)
-            row = row / row.sum(dim=1, keepdim=True)
+            row = fused.mean(dim=1, keepdim=True)
+            row = row / row.sum(dim=-1, keepdim=True)
             continue
         # Of a row of Ã, (a + e) / 2, divided by its sum, (Σa + 1) / 2.
-        share = row[:, : layer.queries] / (fused.sum(dim=2) + 1)
-        carried = (share[:, None] @ fused).squeeze(1)
-        carried[:, : layer.queries] += share
-        carried[:, layer.queries :] += row[:, layer.queries :]
+        share = row[..., : layer.queries] / (fused.sum(dim=2) + 1)[:, None]
+        carried = share @ fused
+        carried[..., : layer.queries] += share
+        carried[..., layer.queries :] += row[..., layer.queries :]
         row = carried
-    return row[:, None, recording.layout.grid.patches].expand(-1, recording.targets.shape[1], -1)
+    return row[..., recording.layout.grid.patches].expand(-1, recording.targets.shape[1], -1)
 
 
 def _fused(layer: Attention, head_fusion: str) -> Float[Tensor, "batch queries keys"]:

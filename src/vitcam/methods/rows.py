@@ -7,21 +7,19 @@ from torch import Tensor
 
 from vitcam.recording import Attention, Recording
 
-Row = Float[Tensor, "batch tokens"]
 TargetRows = Float[Tensor, "batch targets _tokens"]
 
 
-def through(layer: Attention, row: Row) -> Row:
+def through(layer: Attention, row: TargetRows) -> TargetRows:
     """row · mean_h A of one layer, in chunks of query rows.
 
     A layer with fewer queries than keys (CaiT's class attention) has rows for the first tokens only; the
     other tokens stay as they are.
     """
     carried = row.clone()
-    carried[:, : layer.queries] = 0
+    carried[..., : layer.queries] = 0
     for rows in layer.row_chunks():
-        maps = layer.probabilities(rows).mean(dim=1)
-        carried += (row[:, None, rows] @ maps).squeeze(1)
+        carried += row[..., rows] @ layer.probabilities(rows).mean(dim=1)
     return carried
 
 
@@ -33,8 +31,8 @@ def read_rows(recording: Recording, layer: Attention) -> TargetRows:
     """
     shape = (*recording.targets.shape, layer.queries)
     if layer.pooling:
-        return recording.head_rows.new_full(shape, 1 / layer.queries)
-    return recording.head_rows[: layer.queries].expand(shape)
+        return recording.rows_read.new_full(shape, 1 / layer.queries)
+    return recording.rows_read[..., : layer.queries].expand(shape)
 
 
 def through_positive(

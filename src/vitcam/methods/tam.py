@@ -54,13 +54,12 @@ def tam(recording: Recording, *, start_layer: int = 0, steps: int = 20) -> Token
     layers = recording.layers
     first = first_layer("tam", start_layer, len(layers))
     last = layers[-1]
-    if last.pooling:
-        row = last.probabilities().mean(dim=(1, 2))
-    else:
-        row = through(last, recording.head_rows.expand(len(recording.images), -1))
+    row = (
+        through(last, recording.rows_read) if not last.pooling else last.probabilities().mean((1, 2))[:, None]
+    )
     for layer in layers[first:-1][::-1]:
         row = row + through(layer, row)
-    maps = row[:, None] * integrated_gradient(recording, steps)
+    maps = row * integrated_gradient(recording, steps)
     return maps[..., recording.layout.grid.patches]
 
 

@@ -24,10 +24,14 @@ from vitcam.models.spec import Spec
 from vitcam.models.wrapping import Known
 
 _DUAL_ENCODERS = {"clip": transformers.CLIPModel, "siglip": transformers.SiglipModel}
+_HEADLESS = ("Model", "ModelWithProjection")
+_TASKS = ("ForObjectDetection", "ForSemanticSegmentation", "ForDepthEstimation", *_HEADLESS)
+"""How the classes of models are called whose answers aren't classes of images: see :mod:`vitcam.answers`."""
 
 
 def load_hf(spec: Spec, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    """``hf:ID`` or ``hf:/FOLDER``: a classifier as it is, or the image tower of CLIP or SigLIP.
+    """``hf:ID`` or ``hf:/FOLDER``: a classifier as it is, or the image tower of CLIP or SigLIP; a backbone, a detector
+    or a model of segmentation or depth as it was saved.
 
     What timm has saved there is loaded with timm.
     Code that comes with a model is never run, and safetensors are taken where there are any.
@@ -43,6 +47,8 @@ def load_hf(spec: Spec, *, pretrained: bool, num_classes: int | None) -> LoadedM
         dual = _DUAL_ENCODERS.get(config.model_type)
         if dual and "ForImageClassification" not in "".join(config.architectures or ()):
             return _dual_encoder(spec, config, dual, pretrained, num_classes)
+        if answering := _answering(config):
+            return _other(spec, config, answering, pretrained, num_classes)
         return _classifier(spec, config, pretrained, num_classes)
 
 
@@ -68,6 +74,26 @@ def _classifier(spec: Spec, config: Any, pretrained: bool, num_classes: int | No
         spec=str(spec),
         multi_label=_is_multi_label(config),
     )
+
+
+def _answering(config: Any) -> Any:
+    """The class that a checkpoint was saved from, if that is a model of images with another answer than classes."""
+    name = next(iter(config.architectures or ()), "")
+    kind = getattr(transformers, name, None)
+    return kind if name.endswith(_TASKS) and getattr(kind, "main_input_name", "") == "pixel_values" else None
+
+
+def _other(spec: Spec, config: Any, kind: Any, pretrained: bool, num_classes: int | None) -> LoadedModel:
+    if num_classes is not None:
+        raise ModelError(
+            f"Can't load {spec} with num_classes={num_classes}: it was saved as a {kind.__name__}, which is no image "
+            "classifier. Load it as it is; vitcam train-head puts a head on a backbone"
+        )
+    preprocessing = processor_preprocessing(spec, _processor(spec))
+    module = (_trained(spec, kind, config) if pretrained else kind(config)).eval()
+    is_headless = kind.__name__.endswith(_HEADLESS)
+    names = None if is_headless else _class_names(config)
+    return LoadedModel(module, preprocessing, class_names=names, spec=str(spec))
 
 
 def known_of_hf(model: Any, tokenizer: Any) -> Known:
@@ -170,7 +196,8 @@ def _trained(spec: Spec, kind: Any, config: Any) -> Any:
         more = f" and {len(random) - 3} more" if len(random) > 3 else ""
         raise ModelError(
             f"Can't load {spec}: its weights, saved from {saved}, lack {', '.join(random[:3])}{more}, or have "
-            f"them in another size. Expected an image classifier with its head, or a whole CLIP or SigLIP."
+            f"them in another size. Expected a model with all of its weights: a classifier with its head, a whole "
+            "CLIP or SigLIP."
         )
     return model.float()
 

@@ -134,8 +134,8 @@ def check_head(model: nn.Module, logits: Tensor, lineage: Lineage) -> None:
         raise ModelError(
             f"{type(model).__name__} has no classification head: its output of shape {tuple(logits.shape)} are the "
             "features of its last block, not logits of classes. Give it a head (timm: num_classes=…; Hugging Face: a "
-            "…ForImageClassification), or pass `targets` as a function from its output to one score per image, for "
-            "example targets=lambda features: features @ direction"
+            "…ForImageClassification); or say what to explain: targets=vitcam.similar_to(image), or a function from "
+            "its output to one score per image, for example targets=lambda features: features @ direction"
         )
 
 

@@ -186,7 +186,7 @@ def layer_gradients(
     if not layout.blocks or len({_shape(returned) for returned in run.blocks.values()}) != 1:
         return None
     last = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])
-    if not _same_logits(run, last):
+    if not _same_logits(run, last, scorer):
         return None
 
     def inside(name: str) -> tuple[Attention, ...]:
@@ -215,11 +215,11 @@ def _head_pass(model: nn.Module, images: Tensor, layout: Layout, returned: Any) 
         return tracked_pass(model, images, layout, only_outside=layout.blocks)
 
 
-def _same_logits(run: Pass, head: Pass) -> bool:
-    once, again = find_logits(run.output), find_logits(head.output)
+def _same_logits(run: Pass, head: Pass, scorer: Scorer) -> bool:
+    once, again, share = find_logits(run.output), find_logits(head.output), 1e-3
     if once is None or again is None:
-        return True  # a model without logits has nothing to compare by
-    tolerance = 1e-3 * float(once.detach().abs().max())
+        once, again, share = scorer(run.output), scorer(head.output), 1e-5
+    tolerance = share * float(once.detach().abs().max())
     return once.shape == again.shape and torch.allclose(once, again, rtol=0, atol=tolerance)
 
 

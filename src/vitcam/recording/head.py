@@ -26,11 +26,12 @@ class Head:
 
     Attributes:
         rows: (tokens,) the share of each token: equal among those that the head reads after the last block, 0
-            elsewhere. All 0 if the output depends on none of them.
+            elsewhere. All 0 if the output depends on none of them. Where scores of images, or of targets, read other
+            tokens, such as that of an object's query, (batch, targets, tokens).
         pools: whether it reads the tokens through an attention of its own.
     """
 
-    rows: Float[Tensor, " tokens"]
+    rows: Float[Tensor, "*each tokens"]
     pools: bool
 
 
@@ -44,22 +45,25 @@ def heads_of(model: nn.Module, images: Tensor, layout: Layout, run: Pass, scorer
         scorer: the scores.
     """
     reached = [
-        (layer, (gradient != 0).any(dim=-1).flatten(0, 2).any(dim=0))
+        (layer, (gradient != 0).any(dim=-1).any(dim=2))
         for layer, gradient in zip(run.layers, gradients(run, scorer), strict=True)
     ]
     heads = []
     for number, stream in enumerate(layout.streams):
         of_stream = [(layer, rows) for layer, rows in reached if layer.stream == number]
         last = [rows for layer, rows in of_stream if not layer.pooling][-1]
-        shares = torch.zeros(stream.tokens, device=last.device)
-        shares[: len(last)] = last.float()
+        each = last.new_zeros(*last.shape[:2], stream.tokens, dtype=torch.float32)
+        each[..., : last.shape[-1]] = last.float()
+        shares = each.amax(dim=(0, 1))
         pools = any(bool(rows.any()) for layer, rows in of_stream if layer.pooling)
         if not shares.any() and not pools:
             # The gradient is cut on the way, or the output depends on nothing: what is read shows without it, too.
             shares = _read_without_gradient(model, images, layout, number, scorer)
         elif not pools and _reads_others(model, images, layout, number, scorer, shares):
             shares[stream.grid.patches] = 1.0
-        heads.append(Head(shares / shares.sum().clamp_min(1e-12), pools))
+        elif not bool((each == shares).all()):
+            shares = each
+        heads.append(Head(shares / shares.sum(dim=-1, keepdim=True).clamp_min(1e-12), pools))
     return tuple(heads)
 
 

@@ -138,7 +138,11 @@ class _FrozenLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        return _onednn_linear(input, weight, bias)
+        output = _onednn_linear(input, weight, bias)
+        if torch.compiler.is_compiling() or not output._is_view():
+            return output
+        # No view, which models couldn't add to in place; of the same memory.
+        return output.new_empty(0).set_(output)  # type: ignore[no-any-return,call-overload]  # torch knows it
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:

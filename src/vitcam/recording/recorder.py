@@ -238,7 +238,7 @@ class _Recorder:
     ) -> tuple[Int[Tensor, "batch targets"], Int[Tensor, "batch targets"] | None, Scorer]:
         self.facts.confirm(run)
         logits = find_logits(run.output)
-        if self.facts.headless and self.score.choose is not None:
+        if self.facts.headless and self.score.of_logits:
             raise ModelError(self.facts.headless)
         if logits is not None and not logits.isfinite().all():
             bad = (~logits.isfinite()).any(dim=1).nonzero().flatten().tolist()
@@ -252,7 +252,7 @@ class _Recorder:
 
     def _same(self, run: Pass, replayed: Pass, scorer: Scorer) -> bool:
         logits, again = find_logits(run.output), find_logits(replayed.output)
-        if logits is None or again is None or self.score.function is not None:
+        if logits is None or again is None or not self.score.of_logits:
             logits = scorer(run.output)
             try:
                 again = scorer(replayed.output)
@@ -277,8 +277,9 @@ class _Recorder:
             for need, mean in ((Need.LAYER_GRADIENT, False), (Need.MEAN_LAYER_GRADIENT, True))
         )
         wanted = (bool(self.needs & need) for need in (Need.GRADIENT, Need.BIASES, _LAYERWISE))
+        classes = targets if self.score.of_logits else torch.full_like(targets, -1)
         ordinary, of_features, tokens = gradients_of_pass(
-            *(self.model, self.facts.layout, run, scorer, self.rules, self.features, targets, versus), *wanted
+            *(self.model, self.facts.layout, run, scorer, self.rules, self.features, classes, versus), *wanted
         )
         features = features_of(
             *(self.model, self.images, self.facts.layout, self.inputs, run, of_features, self.features)
@@ -320,6 +321,7 @@ class _Recorder:
             fused=self.fused,
             inputs=self.inputs,
             versus=versus,
+            table=None if self.score.described is None else self.score.read(run.output).detach().float(),
             again=partial(self.again, targets, versus),
         )
 

@@ -74,6 +74,8 @@ class Recording:
         fused: whether the model's switches between fused and written-out attention were set to fused.
         inputs: what the model was given besides the images.
         versus: (batch, targets), the classes whose scores are taken away from those of the targets; None if none are.
+        table: (batch, …), what stood in the place of logits, with ``targets`` as places in its rows laid flat; None
+            of classes.
         again: records feature maps of other images, as many, of the same classes.
         once_more: records the same images once more, for other needs, with gradients that come back by rules.
 
@@ -108,6 +110,7 @@ class Recording:
     fused: bool = True
     inputs: Inputs = NO_INPUTS
     versus: Int[Tensor, "batch targets"] | None = None
+    table: Float[Tensor, batch * columns] | None = None
     again: Callable[[Tensor, Sequence[FeatureNeed]], Recording] | None = None
 
     @property
@@ -163,7 +166,30 @@ class Recording:
         A model with a class token has a single 1, one that averages its patches 1/N for each.
 
         Raises:
+            ModelError: the output depends on no token, or scores of several images or targets on other ones.
+        """
+        rows = self.rows_read
+        if bool((rows != rows[:1, :1]).any()):
+            raise ModelError(
+                f"the scores of {type(self.model).__name__} that are explained read other tokens each, so that no "
+                "one row stands for its head. Explain one image and one target at a time"
+            )
+        return rows[0, 0]
+
+    @property
+    def rows_read(self) -> Float[Tensor, "batch targets_or_1 tokens"]:
+        """The share of each token in what the head reads for the score of each image and target; sums to 1.
+
+        There is one for all targets where they read the same.
+
+        Raises:
             ModelError: the output depends on no token.
+
+        Example:
+            >>> from vitcam.recording import Score, record
+            >>> score = Score(choose=lambda logits: logits.topk(5).indices)
+            >>> record(model, images, score, Need.MAPS).rows_read.shape
+            torch.Size([8, 1, 197])
         """
         rows, pools = self.heads[0].rows, self.heads[0].pools
         if not pools and not self.layout.obstacle and not rows.any():
@@ -171,7 +197,7 @@ class Recording:
                 f"which tokens the head of {type(self.model).__name__} reads couldn't be told: its output depends on "
                 "none of them. Is the head initialised with zeros?"
             )
-        return rows
+        return rows if rows.dim() == 3 else rows.expand(len(self.images), 1, -1)
 
     @property
     def pools(self) -> bool:

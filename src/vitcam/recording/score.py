@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from vitcam.errors import ModelError, TargetError
+from vitcam.types import Answered
 
 Scorer = Callable[[Any], Float[Tensor, "batch targets"]]
 
@@ -52,7 +52,8 @@ def logits_of(output: Any) -> Float[Tensor, "batch classes"]:
     raise ModelError(
         f"the model returned {_describe(output)}, in which there are no logits of shape (batch, classes). "
         "Use a model with a classification head, or pass `targets` as a function from the model's output "
-        "to one score per image, for example targets=lambda output: output.pooler_output[:, 0]."
+        "to one score per image, for example targets=lambda output: output.pooler_output[:, 0], or another kind of "
+        "answer: vitcam.similar_to(…), vitcam.value(…), vitcam.detections(…), vitcam.region(…)"
     )
 
 
@@ -98,6 +99,11 @@ class Score:
         scale: from the logits to the values of which a class's is its score, such as probabilities; None for the
             logits themselves.
         scale_name: what such a value is called.
+        read: from a model's output to the table (batch, …) that stands in the place of logits: what can be explained,
+            whose indices are places in a row laid flat. No entry of a row may depend on other images.
+        described: from such a table, the places explained and the size of the images to what these columns are,
+            per image and target; None of classes.
+        sign: 1, or -1 to explain what makes a score smaller.
 
     Example:
         >>> predicted = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
@@ -114,11 +120,19 @@ class Score:
     versus: Callable[[Float[Tensor, "batch classes"]], Int[Tensor, "batch _targets"]] | None = None
     scale: Callable[[Float[Tensor, "batch classes"]], Float[Tensor, "batch classes"]] | None = None
     scale_name: str = "logit"
+    read: Callable[[Any], Float[Tensor, batch * columns]] = logits_of
+    described: Callable[[Tensor, Tensor, tuple[int, int]], tuple[tuple[Answered, ...], ...]] | None = None
+    sign: int = 1
+
+    @property
+    def of_logits(self) -> bool:
+        """Whether it is of the logits of classes."""
+        return self.function is None and self.read is logits_of
 
     def targets(self, output: Any, batch: int) -> Int[Tensor, "batch targets"]:
-        """The class indices; -1 where a function gives the scores."""
+        """The class indices, or columns of another table; -1 where a function gives the scores."""
         if self.choose is not None:
-            return _no_inference(self.choose(logits_of(output)))
+            return _no_inference(self.choose(self.read(output)))
         scores = self.scorer(None)(output)
         if scores.shape[0] != batch:
             raise TargetError(
@@ -143,7 +157,7 @@ class Score:
         """
         if self.versus is None:
             return None
-        versus = _no_inference(self.versus(logits_of(output)))
+        versus = _no_inference(self.versus(self.read(output)))
         if versus.shape[1] not in (1, targets.shape[1]):
             raise TargetError(
                 f"versus names {versus.shape[1]} classes for an image, and there are {targets.shape[1]} targets: "
@@ -182,7 +196,7 @@ class Score:
             >>> Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True)).called(281)
             'the logit of class 281'
         """
-        if index < 0:
+        if index < 0 or not self.of_logits:
             return "the score that `targets` computes"
         return f"the {self.scale_name} of class {index}{', less that of another,' if self.versus else ''}"
 
@@ -197,7 +211,7 @@ class Score:
             True
         """
         logits = find_logits(output)
-        if self.function is None or output is logits:
+        if self.of_logits or output is logits:
             return False
         if logits is None:
             return True
@@ -213,9 +227,10 @@ class Score:
         if not lost[0] and isinstance(output, tuple | list | Mapping):
             return False  # nothing else is in it
         with torch.no_grad():
-            scores = self.scorer(None)(output)
+            read = self.read if self.function is None else self.scorer(None)
+            scores = read(output)
             try:
-                again = self.scorer(None)(rest)
+                again = read(rest)
             except Exception:  # what a function makes of NaN; it has read some
                 return True
         return not lost[0] or not torch.equal(scores, again)
@@ -240,8 +255,8 @@ class Score:
                 raise TargetError(
                     "this method takes the score of a class alone, so that it can't explain one class versus another"
                 )
-            return partial(_scores, targets=targets, versus=versus, scale=self.scale)
-        function = self.function
+            return lambda output: self.of_table(self.read(output), targets, versus)
+        function, sign = self.function, self.sign
 
         def scores(output: Any) -> Tensor:
             value = function(output)
@@ -255,22 +270,26 @@ class Score:
                 raise TargetError(
                     f"the `targets` function returned no scores: a tensor of {tuple(value.shape)}"
                 )
-            return value[:, None] if value.dim() == 1 else value
+            return sign * (value[:, None] if value.dim() == 1 else value)
 
         return scores
 
+    def of_table(
+        self,
+        table: Float[Tensor, batch * columns],
+        targets: Int[Tensor, "batch targets"],
+        versus: Int[Tensor, "batch targets"] | None,
+    ) -> Float[Tensor, "batch targets"]:
+        """s_t, or s_t − s_v, of the logits or what stands in their place; with the sign.
 
-def _scores(
-    output: Any,
-    targets: Int[Tensor, "batch targets"],
-    versus: Int[Tensor, "batch targets"] | None,
-    scale: Callable[[Tensor], Tensor] | None,
-) -> Float[Tensor, "batch targets"]:
-    """s_t, or s_t − s_v."""
-    logits = logits_of(output)
-    values = logits if scale is None else scale(logits)
-    scores = values.gather(1, targets)
-    return scores if versus is None else scores - values.gather(1, versus)
+        Example:
+            >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+            >>> score.of_table(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([[1, 0]]), None)
+            tensor([[3., 1.]])
+        """
+        values = table.flatten(1) if self.scale is None else self.scale(table)
+        scores = values.gather(1, targets)
+        return self.sign * (scores if versus is None else scores - values.gather(1, versus))
 
 
 def _no_inference(tensor: Tensor) -> Tensor:

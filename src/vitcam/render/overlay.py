@@ -11,7 +11,7 @@ from PIL import Image
 from vitcam.errors import VitcamError
 from vitcam.render.colors import DEFAULT_COLORMAP, color_table
 from vitcam.render.heat import checked_heat
-from vitcam.render.outline import draw_outlines
+from vitcam.render.outline import PLACE, draw_outlines
 from vitcam.types import Box
 
 DEFAULT_OPACITY = 0.75
@@ -31,6 +31,7 @@ def overlay(
     opacity: float = DEFAULT_OPACITY,
     colormap: str = DEFAULT_COLORMAP,
     boxes: Iterable[Box] = (),
+    places: Iterable[Box] = (),
 ) -> Image.Image:
     """Lay a heatmap over the photograph that it explains.
 
@@ -44,6 +45,7 @@ def overlay(
         opacity: of the colour at the hottest point, 0 to 1.
         colormap: one of ``vitcam.render.colors.COLORMAPS``.
         boxes: rectangles to outline, in pixels of ``heat``.
+        places: likewise, in another colour: where what is explained is.
 
     Returns:
         An RGB picture of the photograph's size.
@@ -65,7 +67,9 @@ def overlay(
     mask = hot.point([round(opacity * level) for level in range(256)])
     picture = Image.composite(colors, _dimmed(on_white(photo), hot), mask)
     height, width = values.shape
-    draw_outlines(picture, boxes, scale=(photo.width / width, photo.height / height))
+    scale = (photo.width / width, photo.height / height)
+    draw_outlines(picture, boxes, scale)
+    draw_outlines(picture, places, scale, color=PLACE)
     return picture
 
 

@@ -33,6 +33,7 @@ class Cell:
         heat: one map (height, width) with values in 0..1, of any size.
         label: what stands above it: the first line in bold, further ones in grey, as in ``"cat\\n25.1 %"``.
         boxes: rectangles to outline, in pixels of ``heat``.
+        places: likewise, in another colour: where what is explained is.
 
     Example:
         >>> Cell(np.eye(14), "cat\\n25.1 %").label
@@ -42,6 +43,7 @@ class Cell:
     heat: ArrayLike
     label: str = ""
     boxes: Sequence[Box] = ()
+    places: Sequence[Box] = ()
 
 
 def thumbnail(photo: Image.Image, tile: int = TILE) -> Image.Image:
@@ -126,7 +128,10 @@ def panel(
         of_photo = labelled[number] if labelled else "" if heads or number else above_all
         texts = _level([of_photo, *(cell.label for cell in row)])
         overlays = [
-            overlay(small, cell.heat, opacity=opacity, colormap=colormap, boxes=cell.boxes) for cell in row
+            overlay(
+                small, cell.heat, opacity=opacity, colormap=colormap, boxes=cell.boxes, places=cell.places
+            )
+            for cell in row
         ]
         rows.append([tiled(picture, text) for picture, text in zip([small, *overlays], texts, strict=True)])
     if row_labels:
