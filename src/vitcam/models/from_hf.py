@@ -30,8 +30,8 @@ _TASKS = ("ForObjectDetection", "ForSemanticSegmentation", "ForDepthEstimation",
 
 
 def load_hf(spec: Spec, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    """``hf:ID`` or ``hf:/FOLDER``: a classifier as it is, or the image tower of CLIP or SigLIP; a backbone, a detector
-    or a model of segmentation or depth as it was saved.
+    """``hf:ID`` or ``hf:/FOLDER``: a classifier as it is, or the image tower of CLIP or SigLIP; a backbone, a
+    detector or a model of segmentation or depth as it was saved.
 
     What timm has saved there is loaded with timm.
     Code that comes with a model is never run, and safetensors are taken where there are any.
