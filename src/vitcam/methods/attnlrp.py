@@ -69,7 +69,7 @@ def attnlrp(
 
 def input_relevance(
     traced: Trace, scores: Float[Tensor, " batch"]
-) -> Float[Tensor, "batch channels height width"]:
+) -> Float[Tensor, "batch channels *space"]:
     """The relevance of every input value for one score per image; of either sign.
 
     Args:
@@ -81,7 +81,7 @@ def input_relevance(
 
 
 def patch_relevance(
-    relevance: Float[Tensor, "batch channels height width"], grid: PatchGrid
+    relevance: Float[Tensor, "batch channels *space"], grid: PatchGrid
 ) -> Float[Tensor, "batch patches"]:
     """The relevance of each patch: the sum over its pixels and channels.
 
