@@ -149,14 +149,16 @@ def test_what_is_no_such_kind_is_an_error():
         vitcam.explain(model, torch.randn(CLIP), kind="film")
     with pytest.raises(ImageError, match="a sound must be \\(batch, time, bands\\); got"):
         vitcam.explain(model, torch.randn(CLIP), kind="sound")
+    clip = torch.randn(CLIP)
+    clip[1, 0, 0, 0, 0] = torch.nan
     with pytest.raises(ImageError, match="image 1 of the batch holds NaN"):
-        clip = torch.randn(CLIP)
-        clip[1, 0, 0, 0, 0] = torch.nan
         vitcam.explain(model, clip)
 
 
 def test_divided_attention_is_refused_with_the_reason():
-    with pytest.raises(VitcamError, match="agcam isn't defined for TimesformerForVideoClassification: its attention"):
+    with pytest.raises(
+        VitcamError, match="agcam isn't defined for TimesformerForVideoClassification: its attention"
+    ):
         vitcam.explain(timesformer().eval(), torch.randn(CLIP))
 
 
@@ -164,7 +166,9 @@ def test_divided_attention_is_refused_with_the_reason():
 def test_any_number_of_channels_has_a_picture(channels):
     import timm
 
-    model = timm.create_model("vit_tiny_patch16_224", in_chans=channels, img_size=32, depth=2, num_classes=3).eval()
+    model = timm.create_model(
+        "vit_tiny_patch16_224", in_chans=channels, img_size=32, depth=2, num_classes=3
+    ).eval()
     images = torch.randn(2, channels, 32, 32)
     e = vitcam.explain(model, images, targets=1)
     assert e.overlay().size == (32, 32)

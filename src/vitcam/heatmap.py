@@ -11,7 +11,7 @@ from vitcam.errors import ImageError, ModelError
 from vitcam.types import PatchGrid, sides
 
 
-def to_grid(token_map: Float[Tensor, "*batch tokens"], grid: PatchGrid) -> Float[Tensor, "..."]:
+def to_grid(token_map: Float[Tensor, "*batch tokens"], grid: PatchGrid) -> Float[Tensor, ...]:
     """Lay one value per patch token over the rows and columns of the patch grid.
 
     Args:
@@ -75,7 +75,9 @@ def upsample(
     named = "(height, width)" if axes == 2 else f"{axes} lengths, from the first axis of the map to the last,"
     given = size if isinstance(size, tuple | list) else ()
     if len(given) != axes or not all(hasattr(side, "__index__") and side >= 1 for side in given):
-        raise ImageError(f"A heatmap's size is {named} in pixels, all at least 1; got {size}.")
+        raise ImageError(
+            f"A heatmap's size is {named} in pixels, {'both' if axes == 2 else 'all'} at least 1; got {size}."
+        )
     if region is None:
         mode = "bilinear" if axes == 2 else "trilinear"
         return F.interpolate(heatmaps, size=size, mode=mode, align_corners=False)
@@ -103,7 +105,7 @@ def _weights(
     return weights.to(like), ((share < 0) | (share > 1)).to(like.device)
 
 
-def normalize(maps: Float[Tensor, "..."], axes: int = 2) -> Float[Tensor, "..."]:
+def normalize(maps: Float[Tensor, ...], axes: int = 2) -> Float[Tensor, ...]:
     """Bring each map to 0..1 on its own: (x − min) / (max − min) over its last dimensions.
 
     A constant map shows nothing, so it becomes zeros. Constant means: no larger differences than those that

@@ -117,7 +117,9 @@ def batches(
         step = batch_size or len(images)
         for start in range(0, len(images), step):
             part = images[start : start + step]
-            yield Batch(start, part, Pictures([partial(_drawn, kind, image, bands) for image in part]), kind=kind)
+            yield Batch(
+                start, part, Pictures([partial(_drawn, kind, image, bands) for image in part]), kind=kind
+            )
         return
     if loaded is None:
         raise ImageError(
@@ -157,7 +159,7 @@ def _seen_in_file(preprocessing: Preprocessing, file: str | Path | bytes) -> Ima
     return preprocessing.seen(open_image(file))
 
 
-def _drawn(kind: Kind, tensor: Float[Tensor, "channels *space"], bands: Bands) -> Image.Image:
+def _drawn(kind: Kind, tensor: Float[Tensor, channels * space], bands: Bands) -> Image.Image:
     """A picture of a normalised tensor."""
     return kind.picture(tensor.detach().float().cpu().numpy(), bands)
 
@@ -181,7 +183,9 @@ def _check_tensor(images: Tensor, axes: int = 2) -> None:
     if axes == 2 and images.dim() == 3:
         raise ImageError(f"images must be (batch, 3, height, width); got {shape}. Add a batch: images[None]")
     if axes > 2 and (images.dim() != axes + 2 or 0 in shape):
-        raise ImageError(f"an input of this kind must be a tensor of {axes + 2} axes that isn't empty; got {shape}")
+        raise ImageError(
+            f"an input of this kind must be a tensor of {axes + 2} axes that isn't empty; got {shape}"
+        )
     if axes == 2 and (images.dim() != 4 or 0 in shape):
         raise ImageError(f"images must be a non-empty tensor (batch, 3, height, width); got {shape}")
     if axes == 2 and shape[-1] == 3 and shape[1] != 3:

@@ -46,7 +46,12 @@ def _draw_axes(draw: ImageDraw.ImageDraw, size: tuple[int, int], bands: int, tim
         draw.line([(LEFT - 4, y), (LEFT - 1, y)], fill="black")
         anchor = "la" if n == 0 else "ra" if n == TICKS else "ma"
         draw.text((x, height + 4), str(round(times * n / TICKS)), fill="black", anchor=anchor)
-        draw.text((LEFT - 6, y), str(round(bands * n / TICKS)), fill="black", anchor="rd" if n == 0 else "rm" if n < TICKS else "ra")
+        draw.text(
+            (LEFT - 6, y),
+            str(round(bands * n / TICKS)),
+            fill="black",
+            anchor="rd" if n == 0 else "rm" if n < TICKS else "ra",
+        )
     draw.text((LEFT + width // 2, height + 16), "time in frames", fill="black", anchor="ma")
     draw.text((2, height + 16), "band", fill="black", anchor="la")
 

@@ -66,9 +66,7 @@ def _told_by_axes(module: nn.Module, given: Tensor) -> str:
         return "picture"
     channels = _channels_of(module)
     config = getattr(module, "config", None)
-    in_frames = given.shape[2] == channels and (
-        given.shape[1] != channels or hasattr(config, "num_frames")
-    )
+    in_frames = given.shape[2] == channels and (given.shape[1] != channels or hasattr(config, "num_frames"))
     return "video" if in_frames else "volume"
 
 

@@ -67,9 +67,7 @@ def attnlrp(
     return torch.stack(maps, dim=1)
 
 
-def input_relevance(
-    traced: Trace, scores: Float[Tensor, " batch"]
-) -> Float[Tensor, "batch channels *space"]:
+def input_relevance(traced: Trace, scores: Float[Tensor, " batch"]) -> Float[Tensor, "batch channels *space"]:
     """The relevance of every input value for one score per image; of either sign.
 
     Args:

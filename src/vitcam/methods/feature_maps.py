@@ -212,7 +212,10 @@ def augmented(
 
 
 def _mirrored(maps: TokenMap, grid: PatchGrid, recording: Recording, name: str) -> TokenMap:
-    if grid.region is not None and grid.region[len(grid.shape) - 1] + grid.region[-1] != recording.images.shape[-1]:
+    if (
+        grid.region is not None
+        and grid.region[len(grid.shape) - 1] + grid.region[-1] != recording.images.shape[-1]
+    ):
         raise MethodError(
             f"{name} isn't defined with smooth='aug' for {type(recording.model).__name__} on images of this size: "
             "its patches leave out an edge on one side, so that those of a mirrored image are other places. Choose "

@@ -12,7 +12,7 @@ from vitcam.types import PatchGrid
 
 
 def sums_over_patches(
-    pixels: Float[Tensor, "batch *space"], grid: PatchGrid
+    pixels: Float[Tensor, batch * space], grid: PatchGrid
 ) -> Float[Tensor, "batch patches"]:
     """The sum over the pixels of each patch."""
     if grid.region is None:
@@ -22,7 +22,7 @@ def sums_over_patches(
 
 
 def means_over_patches(
-    pixels: Float[Tensor, "batch *space"], grid: PatchGrid
+    pixels: Float[Tensor, batch * space], grid: PatchGrid
 ) -> Float[Tensor, "batch patches"]:
     """The mean over the pixels of each patch; 0 where it has none, outside of the image.
 

@@ -102,7 +102,7 @@ def _painted(
 
 def smooth_masks(
     size: tuple[int, ...], count: int, cells: int, keep: float, draw: torch.Generator
-) -> Callable[[slice], Float[Tensor, "some *space"]]:
+) -> Callable[[slice], Float[Tensor, some * space]]:
     """RISE's masks: random cells, enlarged bilinearly to a cell more than the image, and cut out at a random place.
 
     Example:

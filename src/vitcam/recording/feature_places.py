@@ -73,7 +73,9 @@ def _measured_places(model: nn.Module, image: Image, layout: Layout, point: Poin
         return FeaturePlaces(layout.grid if same else None)
     if len(shape) == 2:
         # Any token may be the only patch of an image, so that a single one confirms nothing.
-        grids = [grid for grid in even_grids(shape[0], size)[:3] if math.prod(grid) > 1 or layout.grid.tokens == 1]
+        grids = [
+            grid for grid in even_grids(shape[0], size)[:3] if math.prod(grid) > 1 or layout.grid.tokens == 1
+        ]
         candidates = [(grid, False) for grid in grids]
     elif len(shape) == len(size) + 1:
         either = [(tuple(shape[:-1]), False), (tuple(shape[1:]), True)]

@@ -45,7 +45,9 @@ def even_grids(tokens: int, size: Sides) -> list[Sides]:
     for patches in range(tokens, max(0, tokens - 17), -1):
         side = (math.prod(size) / patches) ** (1 / len(size))
         shape = tuple(round(length / side) for length in size)
-        if math.prod(shape) == patches and all(n * size[0] == shape[0] * length for n, length in zip(shape, size, strict=True)):
+        if math.prod(shape) == patches and all(
+            n * size[0] == shape[0] * length for n, length in zip(shape, size, strict=True)
+        ):
             fitting.append(shape)
     return fitting
 
@@ -75,7 +77,7 @@ def cells(grid: PatchGrid, size: Sides) -> list[tuple[slice, ...]]:
     return list(product(*map(cut, starts, stops, grid.shape, size)))
 
 
-def changed_copies(image: Image, masks: Bool[Tensor, "copies *space"]) -> Tensor:
+def changed_copies(image: Image, masks: Bool[Tensor, copies * space]) -> Tensor:
     """Copies of an image, the masked pixels of each changed, always in the same way."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(image.shape[1:], generator=generator).to(image)
@@ -144,7 +146,11 @@ class Overrides:
 
     def __post_init__(self) -> None:
         sides = (1, 1) if self.grid is None else self.grid
-        if not isinstance(sides, Sequence) or len(sides) not in (2, 3) or not all(isinstance(n, int) for n in sides):
+        if (
+            not isinstance(sides, Sequence)
+            or len(sides) not in (2, 3)
+            or not all(isinstance(n, int) for n in sides)
+        ):
             raise ModelError(
                 "grid must be two whole numbers, (rows, columns) of patches, of which a clip or volume has three; "
                 f"got {self.grid!r}"

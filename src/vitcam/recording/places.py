@@ -78,7 +78,7 @@ class _Probe:
         self.size = tuple(image.shape[2:])
         self._respond = respond
 
-    def changes(self, masks: Bool[Tensor, "copies *space"]) -> Float[Tensor, "copies tokens"]:
+    def changes(self, masks: Bool[Tensor, copies * space]) -> Float[Tensor, "copies tokens"]:
         """How much each token changes with the masked pixels."""
         parts = []
         for some in masks.split(COPIES - 1):

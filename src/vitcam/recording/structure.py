@@ -135,9 +135,7 @@ def _first_grid(
             return _as_given(wanted, overrides.prefix, scouted.tokens, size), True
         shape = (candidates or [(1,) * len(size)])[0]
         return laid(shape, max(0, scouted.tokens - math.prod(shape))), False
-    if (wanted or grid.shape) != grid.shape or (
-        overrides.prefix or grid.prefix
-    ) != grid.prefix:
+    if (wanted or grid.shape) != grid.shape or (overrides.prefix or grid.prefix) != grid.prefix:
         what = ", ".join(
             f"{name}={value}"
             for name, value in (("grid", wanted), ("prefix", overrides.prefix))
