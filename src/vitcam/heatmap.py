@@ -19,7 +19,7 @@ def to_grid(token_map: Float[Tensor, "*batch tokens"], grid: PatchGrid) -> Float
         grid: how the patches lie over the image.
 
     Returns:
-        The same values, as a view: row-major, (..., grid.height, grid.width), in front of which more axes stand where the grid has them.
+        The same values, as a view: row-major, (..., *grid.shape).
 
     Raises:
         ModelError: the number of values isn't the number of patches.

@@ -18,7 +18,7 @@ from vitcam.explaining.arguments import MoreInputs, inputs_of, unpacked
 from vitcam.explaining.asked import Asked, Versus, score_of_asked
 from vitcam.explaining.inputs import Batch, Images, batches, listed
 from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable
-from vitcam.inputs import PICTURE, Kind, arranged_as_picture, told
+from vitcam.inputs import PICTURE, InputKind, arranged_as_picture, told
 from vitcam.inputs.kind import Bands
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
@@ -118,9 +118,9 @@ def for_each_batch(
 
 
 class _Arrangement(NamedTuple):
-    """The kind of what is explained, and the order of the axes in which the model takes it; see :class:`Kind`."""
+    """The kind of what is explained, and the order of the axes in which the model takes it; see :class:`InputKind`."""
 
-    kind: Kind
+    kind: InputKind
     order: tuple[int, ...]
 
 

@@ -13,9 +13,10 @@ from vitcam.errors import MethodError
 from vitcam.explaining.arguments import MoreInputs
 from vitcam.explaining.asked import Versus
 from vitcam.explaining.batches import AnyModel, for_each_batch
-from vitcam.explaining.explanation import Explanation, join
+from vitcam.explaining.explanation import Explanation
 from vitcam.explaining.figures import figure
 from vitcam.explaining.inputs import Batch, Images
+from vitcam.explaining.joining import join
 from vitcam.explaining.noise import warn_of_noise
 from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets

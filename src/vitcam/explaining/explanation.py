@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -17,7 +16,6 @@ from torch import Tensor
 from vitcam import heatmap
 from vitcam.boxes import boxes_from_heatmap
 from vitcam.errors import NoSuchImageError, TargetError, VitcamError
-from vitcam.images import Pictures
 from vitcam.inputs import KINDS
 from vitcam.models.device import find_device
 from vitcam.probability import to_probabilities
@@ -106,9 +104,11 @@ class Explanation:
         """
         rows = which if isinstance(which, slice) else self._row(index(which))
         if rows.step is not None and rows.step < 0:  # which tensors don't take
+            from vitcam.explaining.joining import join
+
             numbers = list(range(len(self)))[rows]
             return join([self[number] for number in numbers]) if numbers else self[:0]
-        values = {name: getattr(self, name) for name in _names_per_image()}
+        values = {name: getattr(self, name) for name in names_per_image()}
         some: dict[str, Any] = {
             name: value if value is None else value[rows] for name, value in values.items()
         }
@@ -338,34 +338,9 @@ class Explanation:
         return i % batch, t % targets
 
 
-def join(parts: Sequence[Explanation]) -> Explanation:
-    """One explanation of all images of several, which are by one method and of one model.
-
-    Example:
-        >>> e = vitcam.explain(photo_model, [photo, photo_path("cat")])
-        >>> join([e[1], e[0]]).label(0)
-        'cat'
-    """
-    if len(parts) == 1:
-        return parts[0]
-    values = {name: _joined([getattr(part, name) for part in parts]) for name in _names_per_image()}
-    return replace(parts[0], **values)
-
-
-def _names_per_image() -> list[str]:
+def names_per_image() -> list[str]:
+    """The fields that have a row for each image."""
     return [each.name for each in fields(Explanation) if each.metadata == PER_IMAGE]
-
-
-def _joined(values: Sequence[Any]) -> Any:
-    """Of one field."""
-    first = values[0]
-    if first is None:
-        return None
-    if isinstance(first, Tensor):
-        return torch.cat(list(values))
-    if isinstance(first, tuple):
-        return tuple(chain.from_iterable(values))
-    return Pictures.chained(values)
 
 
 def _counted(number: int, thing: str) -> str:

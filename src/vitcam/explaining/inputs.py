@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vitcam.errors import ImageError
 from vitcam.images import ImageSource, Pictures, find_images, open_image
-from vitcam.inputs import PICTURE, Kind
+from vitcam.inputs import PICTURE, InputKind
 from vitcam.inputs.bands import chosen_bands
 from vitcam.inputs.kind import Bands
 from vitcam.models.loaded import LoadedModel
@@ -47,7 +47,7 @@ class Batch:
     tensor: Float[Tensor, "batch channels *space"]
     photographs: Sequence[Image.Image]
     names: tuple[str, ...] = ()
-    kind: Kind = PICTURE
+    kind: InputKind = PICTURE
 
 
 def listed(images: Any, axes: int = 2) -> Tensor | list[Any]:
@@ -90,7 +90,7 @@ def batches(
     images: Images,
     loaded: LoadedModel | None,
     batch_size: int | None,
-    kind: Kind = PICTURE,
+    kind: InputKind = PICTURE,
     bands: Bands = None,
 ) -> Generator[Batch, None, None]:
     """The images in batches; files are read a batch ahead.
@@ -159,7 +159,7 @@ def _seen_in_file(preprocessing: Preprocessing, file: str | Path | bytes) -> Ima
     return preprocessing.seen(open_image(file))
 
 
-def _drawn(kind: Kind, tensor: Float[Tensor, channels * space], bands: Bands) -> Image.Image:
+def _drawn(kind: InputKind, tensor: Float[Tensor, channels * space], bands: Bands) -> Image.Image:
     """A picture of a normalised tensor."""
     return kind.picture(tensor.detach().float().cpu().numpy(), bands)
 

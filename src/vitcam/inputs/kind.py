@@ -15,7 +15,7 @@ Bands = Sequence[int] | None
 
 
 @dataclass(frozen=True)
-class Kind:
+class InputKind:
     """A kind of input.
 
     Inside vitcam every input is (batch, channels, *axes), and every map (batch, targets, *axes of patches); what

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from vitcam.inputs.bands import rgb_view
-from vitcam.inputs.kind import Array, Bands, Kind
+from vitcam.inputs.kind import Array, Bands, InputKind
 from vitcam.inputs.sheets import as_image
 
 
@@ -14,7 +14,7 @@ def picture(values: Array, bands: Bands = None) -> Image.Image:
     return as_image(rgb_view(values, bands))
 
 
-PICTURE = Kind(
+PICTURE = InputKind(
     name="picture",
     axes=("height", "width"),
     shape="(batch, channels, height, width)",

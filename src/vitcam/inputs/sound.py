@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vitcam.inputs.kind import Array, Bands, Kind
+from vitcam.inputs.kind import Array, Bands, InputKind
 from vitcam.inputs.sheets import LEAST
 
 LEFT, BOTTOM = 44, 30
@@ -56,7 +56,7 @@ def _draw_axes(draw: ImageDraw.ImageDraw, size: tuple[int, int], bands: int, tim
     draw.text((2, height + 16), "band", fill="black", anchor="la")
 
 
-SOUND = Kind(
+SOUND = InputKind(
     name="sound",
     axes=("band", "time"),
     shape="(batch, time, bands)",

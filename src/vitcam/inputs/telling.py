@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from vitcam.errors import ImageError
 
 if TYPE_CHECKING:
-    from vitcam.inputs.kind import Kind
+    from vitcam.inputs.kind import InputKind
 
 
-def told(module: nn.Module, given: Tensor, asked: str | None) -> tuple[Kind, tuple[int, ...]]:
+def told(module: nn.Module, given: Tensor, asked: str | None) -> tuple[InputKind, tuple[int, ...]]:
     """The kind of a tensor that a model is given, and the order of the axes in it.
 
     Spectrograms are told by their three axes, and pictures by four. Of five, what the model's first convolution

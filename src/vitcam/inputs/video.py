@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from vitcam.inputs.bands import rgb_view
-from vitcam.inputs.kind import Array, Bands, Kind
+from vitcam.inputs.kind import Array, Bands, InputKind
 from vitcam.inputs.sheets import as_image, enlarged, in_rows, sheet, some_of
 
 FRAMES = 9
@@ -33,7 +33,7 @@ def frames(values: Array) -> list[Array]:
     return [enlarged(frame) for frame in np.moveaxis(values, -3, 0)]
 
 
-VIDEO = Kind(
+VIDEO = InputKind(
     name="video",
     axes=("frames", "height", "width"),
     shape="(batch, frames, channels, height, width), or with the channels in front of the frames",

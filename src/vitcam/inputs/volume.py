@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from vitcam.inputs.bands import rgb_view
-from vitcam.inputs.kind import Array, Bands, Kind
+from vitcam.inputs.kind import Array, Bands, InputKind
 from vitcam.inputs.sheets import as_image, enlarged, sheet, some_of
 
 SLICES = 4
@@ -30,7 +30,7 @@ def _laid(values: Array, fill: float) -> Array:
     return sheet(across, fill)
 
 
-VOLUME = Kind(
+VOLUME = InputKind(
     name="volume",
     axes=("planes", "height", "width"),
     shape="(batch, channels, planes, height, width)",

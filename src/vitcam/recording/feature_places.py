@@ -99,6 +99,6 @@ def _measured_places(model: nn.Module, image: Image, layout: Layout, point: Poin
 
 
 def _oblong(grid: Sides, size: Sides) -> float:
-    """How many times longer than wide, or wider than long, a patch is; of a clip, whose frames are few, in a frame."""
+    """How many times longer than wide, or wider than long, a patch is within a plane or frame."""
     lengths = [side / count for side, count in zip(size[-2:], grid[-2:], strict=True)]
     return max(lengths) / min(lengths)
