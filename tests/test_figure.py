@@ -19,7 +19,7 @@ from PIL import Image
 import vitcam
 from vitcam.errors import ImageError, VitcamError
 from vitcam.explaining import figures, notebook
-from vitcam.explaining.explanation import join
+from vitcam.explaining.joining import join
 from vitcam.photos import photo_path
 from vitcam.render import Cell, panel
 

@@ -8,10 +8,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vitcam.errors import ImageError, ModelError
-from vitcam.types import PatchGrid
+from vitcam.types import PatchGrid, sides
 
 
-def to_grid(token_map: Float[Tensor, "*batch tokens"], grid: PatchGrid) -> Float[Tensor, "*batch h w"]:
+def to_grid(token_map: Float[Tensor, "*batch tokens"], grid: PatchGrid) -> Float[Tensor, ...]:
     """Lay one value per patch token over the rows and columns of the patch grid.
 
     Args:
@@ -19,7 +19,7 @@ def to_grid(token_map: Float[Tensor, "*batch tokens"], grid: PatchGrid) -> Float
         grid: how the patches lie over the image.
 
     Returns:
-        The same values, as a view: row-major, (..., grid.height, grid.width).
+        The same values, as a view: row-major, (..., *grid.shape).
 
     Raises:
         ModelError: the number of values isn't the number of patches.
@@ -31,24 +31,26 @@ def to_grid(token_map: Float[Tensor, "*batch tokens"], grid: PatchGrid) -> Float
     tokens = token_map.shape[-1]
     if tokens != grid.tokens:
         raise ModelError(
-            f"A token map has {tokens} values, but the patch grid has {grid.height}×{grid.width} = "
+            f"A token map has {tokens} values, but the patch grid has {sides(grid.shape)} = "
             f"{grid.tokens} patches. Leave out the prefix tokens (there are {grid.prefix}), or give the "
             "grid that fits this model and input size."
         )
-    laid: Tensor = token_map.unflatten(-1, (grid.height, grid.width))
+    laid: Tensor = token_map.unflatten(-1, grid.shape)
     return laid
 
 
 def upsample(
-    heatmaps: Float[Tensor, "B T h w"],
-    size: tuple[int, int],
-    region: tuple[float, float, float, float] | None = None,
-    image_size: tuple[int, int] | None = None,
-) -> Float[Tensor, "B T H W"]:
+    heatmaps: Float[Tensor, "B T *grid"],
+    size: tuple[int, ...],
+    region: tuple[float, ...] | None = None,
+    image_size: tuple[int, ...] | None = None,
+) -> Float[Tensor, "B T *size"]:
     """Stretch heatmaps from the patch grid to pixels: bilinear, pixel centres aligned.
 
     The values between two patch centres are interpolated, those outside the outermost centres repeat the
     edge (``align_corners=False``), as AGCAM's authors do (arXiv 2402.04563).
+
+    Maps over three axes, of clips and volumes, are stretched in the same way along each of them (trilinear).
 
     Where the patches cover a part of the image only, the map is stretched over that part. Of the pixels outside of
     it the model saw nothing; they get the lowest value of their map, so that they are never hot.
@@ -69,19 +71,26 @@ def upsample(
         >>> upsample(torch.tensor([[[[5.0, 9.0]]]]), (1, 6), region=(0, 1, 1, 5)).tolist()
         [[[[5.0, 5.0, 6.0, 8.0, 9.0, 5.0]]]]
     """
-    sides = size if isinstance(size, tuple | list) else ()
-    if len(sides) != 2 or not all(hasattr(side, "__index__") and side >= 1 for side in sides):
-        raise ImageError(f"A heatmap's size is (height, width) in pixels, both at least 1; got {size}.")
+    axes = heatmaps.dim() - 2
+    named = "(height, width)" if axes == 2 else f"{axes} lengths, from the first axis of the map to the last,"
+    given = size if isinstance(size, tuple | list) else ()
+    if len(given) != axes or not all(hasattr(side, "__index__") and side >= 1 for side in given):
+        raise ImageError(
+            f"A heatmap's size is {named} in pixels, {'both' if axes == 2 else 'all'} at least 1; got {size}."
+        )
     if region is None:
-        return F.interpolate(heatmaps, size=size, mode="bilinear", align_corners=False)
-    top, left, bottom, right = region
-    if not (top < bottom and left < right):
+        mode = "bilinear" if axes == 2 else "trilinear"
+        return F.interpolate(heatmaps, size=size, mode=mode, align_corners=False)
+    sides = list(zip(region[:axes], region[axes:], strict=True))
+    if not all(start < stop for start, stop in sides):
         raise ImageError(f"A heatmap's region is (top, left, bottom, right) with pixels in it; got {region}.")
-    seen = image_size or size
-    rows, no_row = _weights(heatmaps, heatmaps.shape[-2], size[0], (top, bottom), seen[0])
-    columns, no_column = _weights(heatmaps, heatmaps.shape[-1], size[1], (left, right), seen[1])
-    placed = rows @ heatmaps @ columns.T
-    return torch.where(no_row[:, None] | no_column, placed.amin(dim=(-2, -1), keepdim=True), placed)
+    placed, outside = heatmaps, torch.zeros((), dtype=torch.bool, device=heatmaps.device)
+    for axis, (side, pixels, seen) in enumerate(zip(sides, size, image_size or size, strict=True)):
+        weights, nowhere = _weights(heatmaps, heatmaps.shape[2 + axis], pixels, side, seen)
+        placed = torch.tensordot(placed, weights, dims=([2 + axis], [1])).movedim(-1, 2 + axis)
+        outside = outside | nowhere.reshape(-1, *[1] * (axes - 1 - axis))
+    lowest = placed.amin(dim=tuple(range(2, 2 + axes)), keepdim=True)
+    return torch.where(outside, lowest, placed)
 
 
 def _weights(
@@ -96,14 +105,15 @@ def _weights(
     return weights.to(like), ((share < 0) | (share > 1)).to(like.device)
 
 
-def normalize(maps: Float[Tensor, "*batch H W"]) -> Float[Tensor, "*batch H W"]:
-    """Bring each map to 0..1 on its own: (x − min) / (max − min) over its last two dimensions.
+def normalize(maps: Float[Tensor, ...], axes: int = 2) -> Float[Tensor, ...]:
+    """Bring each map to 0..1 on its own: (x − min) / (max − min) over its last dimensions.
 
     A constant map shows nothing, so it becomes zeros. Constant means: no larger differences than those that
     rounding leaves when a constant is interpolated.
 
     Args:
         maps: any number of maps.
+        axes: how many dimensions a map has.
 
     Raises:
         ImageError: a map holds NaN or infinity.
@@ -121,8 +131,9 @@ def normalize(maps: Float[Tensor, "*batch H W"]) -> Float[Tensor, "*batch H W"]:
             "values are NaN or infinite. Look for NaN in the image or in the model's weights; in fp16 a "
             'score may have overflowed: try precision="fp32".'
         )
-    low = maps.amin((-2, -1), keepdim=True)
-    high = maps.amax((-2, -1), keepdim=True)
+    last = tuple(range(-axes, 0))
+    low = maps.amin(last, keepdim=True)
+    high = maps.amax(last, keepdim=True)
     rounding = 8 * torch.finfo(maps.dtype).eps * torch.maximum(low.abs(), high.abs())
     spread = high - low
     constant = spread <= rounding

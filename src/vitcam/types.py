@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """How a sequence of tokens lies over an image.
+    """How a sequence of tokens lies over an image, a clip or a volume.
 
     Token ``prefix + row * width + column`` is the patch at (row, column), unless ``order`` says otherwise; tokens
-    of no patch (class, distillation, registers) belong to no place in the image.
+    of no patch (class, distillation, registers) belong to no place in the image. Where there are more axes than two,
+    those in ``outer`` stand in front, and the last axis goes fastest, as in an array of the grid's ``shape``.
 
     Attributes:
         height: rows of patches.
@@ -20,34 +23,55 @@ class PatchGrid:
         order: the token of each patch, row by row; () where they follow one another, as above.
         region: (top, left, bottom, right), the part of the image that the patches cover, in pixels, where that
             isn't the whole of it: a model that crops its image, or whose patches leave a border out. It may reach
-            beyond the image, which a model has padded then.
+            beyond the image, which a model has padded then. With more axes: where the patches begin along each of
+            them, and then where they end.
+        outer: the numbers of patches along the axes in front of rows and columns: (times,) of a clip, (planes,) of
+            a volume; () of an image.
 
     Example:
         >>> PatchGrid(height=14, width=14, prefix=1).tokens
         196
         >>> PatchGrid(1, 2, prefix=0, order=(1, 0)).patches
         [1, 0]
+        >>> PatchGrid(14, 14, prefix=0, outer=(8,)).shape
+        (8, 14, 14)
     """
 
     height: int
     width: int
     prefix: int
     order: tuple[int, ...] = ()
-    region: tuple[float, float, float, float] | None = None
+    region: tuple[float, ...] | None = None
+    outer: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of patches along each axis."""
+        return (*self.outer, self.height, self.width)
 
     @property
     def tokens(self) -> int:
         """The number of patch tokens."""
-        return self.height * self.width
+        return math.prod(self.shape)
 
     @property
     def patches(self) -> slice | list[int]:
-        """Where the patch tokens stand in the sequence, row by row of the image: an index for tensors."""
+        """Where the patch tokens stand in the sequence, row by row: an index for tensors."""
         return list(self.order) if self.order else slice(self.prefix, self.prefix + self.tokens)
 
     def __str__(self) -> str:
         placed = " in an order of their own" if self.order else ""
-        return f"{self.height}×{self.width} patches{placed} after {self.prefix} prefix tokens"
+        return f"{sides(self.shape)} patches{placed} after {self.prefix} prefix tokens"
+
+
+def sides(lengths: Iterable[int]) -> str:
+    """The lengths of something's sides in words.
+
+    Example:
+        >>> sides((8, 14, 14))
+        '8×14×14'
+    """
+    return "×".join(map(str, lengths))
 
 
 @dataclass(frozen=True)

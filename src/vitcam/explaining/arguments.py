@@ -30,9 +30,10 @@ def unpacked(images: Any) -> tuple[Any, str | None, dict[str, Any]]:
     pictures = [
         name
         for name, value in images.items()
-        if isinstance(value, Tensor) and value.dim() == 4 and value.is_floating_point()
+        if isinstance(value, Tensor) and value.dim() in (4, 5) and value.is_floating_point()
     ]
-    name = "pixel_values" if "pixel_values" in images else pictures[0] if len(pictures) == 1 else None
+    usual = next((name for name in ("pixel_values", "input_values") if name in images), None)
+    name = usual if usual is not None else pictures[0] if len(pictures) == 1 else None
     if name is None:
         raise ImageError(
             "a dictionary of images must hold 'pixel_values', or exactly one float tensor (batch, 3, height, width); "

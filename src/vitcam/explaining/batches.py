@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vitcam.answers import AnswerKind
 from vitcam.errors import ModelError, OneByOneError, TargetError
@@ -18,6 +18,8 @@ from vitcam.explaining.arguments import MoreInputs, inputs_of, unpacked
 from vitcam.explaining.asked import Asked, Versus, score_of_asked
 from vitcam.explaining.inputs import Batch, Images, batches, listed
 from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable
+from vitcam.inputs import PICTURE, InputKind, arranged_as_picture, told
+from vitcam.inputs.kind import Bands
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.promptable import ImageTower
@@ -43,6 +45,8 @@ def for_each_batch(
     versus: Versus = None,
     score: str = "logit",
     direction: str = "up",
+    kind: str | None = None,
+    bands: Bands = None,
     **options: Any,
 ) -> list[Result]:
     """What ``use`` makes of the recording of each batch.
@@ -53,7 +57,7 @@ def for_each_batch(
         needs: what to record.
         inputs: further arguments of the model's forward; see :func:`vitcam.explain`.
         only_first: whether nothing is made of more than the first batch.
-        progress, versus, score, direction: see :func:`vitcam.explain`.
+        progress, versus, score, direction, kind, bands: see :func:`vitcam.explain`.
         **options: of :func:`vitcam.recording.record`.
 
     Raises:
@@ -76,7 +80,7 @@ def for_each_batch(
             "from a specification"
         )
     images, name, came_along = unpacked(images)
-    images = listed(images)
+    images, arrangement = _arranged(images, module, kind)
     total = len(images)
     if loaded is not None and isinstance(targets, AnswerKind) and isinstance(module, ImageTower):
         module = module.tower
@@ -84,7 +88,7 @@ def for_each_batch(
         loaded, targets, versus = _with_prompts(loaded, targets, versus, total)
         module = loaded.module
     class_index = None if loaded is None else loaded.class_index
-    bound = inputs_of(module, name, [came_along, inputs or {}], total)
+    bound = replace(inputs_of(module, name, [came_along, inputs or {}], total), axes=arrangement.order)
     asked = Asked(
         targets, versus, score, multi_label=loaded is not None and loaded.multi_label, direction=direction
     )
@@ -99,7 +103,7 @@ def for_each_batch(
         torch.inference_mode(False),
         torch.enable_grad(),
         on_device(module, device) as where,
-        closing(batches(images, loaded, batch_size)) as found,
+        closing(batches(images, loaded, batch_size, arrangement.kind, bands)) as found,
         watched(progress, "image") as tell,
     ):
         for batch in found:
@@ -111,6 +115,23 @@ def for_each_batch(
             if only_first:
                 break
     return results
+
+
+class _Arrangement(NamedTuple):
+    """The kind of what is explained, and the order of the axes in which the model takes it; see :class:`InputKind`."""
+
+    kind: InputKind
+    order: tuple[int, ...]
+
+
+def _arranged(images: Any, module: nn.Module, kind: str | None) -> tuple[Any, _Arrangement]:
+    """What is explained, a tensor with its axes as vitcam goes by them."""
+    if not isinstance(images, Tensor):
+        return listed(images), _Arrangement(PICTURE, ())
+    found = _Arrangement(*told(module, images, kind))
+    if found.kind is PICTURE:
+        return listed(images), found
+    return listed(arranged_as_picture(images, found.order), len(found.kind.axes)), found
 
 
 def any_targets(model: AnyModel) -> Targets:
@@ -144,6 +165,7 @@ def _recorded(
                 batch.tensor[index : index + 1],
                 batch.photographs[index : index + 1],
                 batch.names[index : index + 1],
+                batch.kind,
             )
             yield single, recorded(single)
 

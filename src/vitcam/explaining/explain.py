@@ -13,13 +13,15 @@ from vitcam.errors import MethodError
 from vitcam.explaining.arguments import MoreInputs
 from vitcam.explaining.asked import Versus
 from vitcam.explaining.batches import AnyModel, for_each_batch
-from vitcam.explaining.explanation import Explanation, join
+from vitcam.explaining.explanation import Explanation
 from vitcam.explaining.figures import figure
 from vitcam.explaining.inputs import Batch, Images
+from vitcam.explaining.joining import join
 from vitcam.explaining.noise import warn_of_noise
 from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
+from vitcam.inputs.kind import Bands
 from vitcam.methods import Method, canonical_name, compute_sampled, find_method, grid_of
 from vitcam.methods.gradient_rules import features_without_rules, needs_without_rules, recordings
 from vitcam.models.loaded import LoadedModel
@@ -67,9 +69,11 @@ def explain(
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     compile: bool = False,
-    grid: tuple[int, int] | None = None,
+    grid: tuple[int, ...] | None = None,
     prefix: int | None = None,
     first_block: str | None = None,
+    kind: str | None = None,
+    bands: Bands = None,
     progress: bool | Watcher = False,
     **options: Any,
 ) -> Explanation:
@@ -78,7 +82,8 @@ def explain(
     Args:
         model: a loaded model, or any ``nn.Module`` that returns logits (a tensor, something with ``logits``,
             or a tuple's first). It is left exactly as it was.
-        images: a normalised float tensor (batch, 3, height, width) of any size the model takes; or paths, open
+        images: a normalised float tensor (batch, channels, height, width) of any size the model takes, or of a clip,
+            sound or volume as the model takes it (see ``kind``); or paths, open
             files, their bytes, PIL images or arrays, one or a list, which a loaded model preprocesses itself. The
             path of a folder means all images in it and below it, a pattern (``"photos/*.jpg"``) its matches,
             sorted; ``Explanation.names`` says which image is which. A dictionary such as a Hugging
@@ -107,9 +112,12 @@ def explain(
             takes a minute. Same maps to rounding. Made for GPUs; on CPUs it doesn't help (measured: 17 % more time
             in fp32, the same in bf16). It is the forward pass of methods that send no gradient back through it
             which is compiled (``agcam`` with a class token, ``attention``, ``rollout``); others run as ever.
-        grid: (rows, columns) of patches, where what is found doesn't fit.
+        grid: (rows, columns) of patches, where what is found doesn't fit; of a clip or volume three numbers.
         prefix: the number of tokens in front of the first patch, likewise.
         first_block: the name of the first transformer block, likewise.
+        kind: of input, "picture", "video", "sound" or "volume"; None: told by the axes of a tensor and by the model.
+        bands: which channels of a tensor are shown as red, green and blue, one for all or three, counted from 0;
+            None: the first three, of 13 those of Sentinel-2.
         progress: True for a progress bar, in a notebook or on stderr; or a function that is called with how many
             images are done, and how many there are, after each batch.
         **options: the method's own, e.g. ``layer=5`` for ``attention``.
@@ -143,6 +151,8 @@ def explain(
         inputs=inputs,
         given=Overrides(grid, prefix, first_block),
         compile=compile,
+        kind=kind,
+        bands=bands,
         progress=progress,
     )
     return explanation
@@ -162,9 +172,11 @@ def compare(
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     compile: bool = False,
-    grid: tuple[int, int] | None = None,
+    grid: tuple[int, ...] | None = None,
     prefix: int | None = None,
     first_block: str | None = None,
+    kind: str | None = None,
+    bands: Bands = None,
     progress: bool | Watcher = False,
 ) -> Comparison:
     """Several methods on the same images; they share the forward pass and the gradients.
@@ -172,7 +184,7 @@ def compare(
     Args:
         methods: names, with options in brackets: ``["agcam", "attention(layer=5)"]``.
         model, images, targets, versus, score, direction, inputs, precision: as for :func:`explain`.
-        batch_size, device, compile, grid, prefix, first_block, progress: likewise.
+        batch_size, device, compile, grid, prefix, first_block, kind, bands, progress: likewise.
 
     Returns:
         From each method's canonical name to its explanation, in the order of ``methods``: a dictionary that draws
@@ -208,6 +220,8 @@ def compare(
         inputs=inputs,
         given=Overrides(grid, prefix, first_block),
         compile=compile,
+        kind=kind,
+        bands=bands,
         progress=progress,
     )
     return Comparison(zip(names, explanations, strict=True))
@@ -251,7 +265,7 @@ def _explanation(
     loaded: LoadedModel | None,
 ) -> Explanation:
     grid = grid_of(method, options, recording)
-    size = (batch.tensor.shape[-2], batch.tensor.shape[-1])
+    size = tuple(batch.tensor.shape[2:])
     targets, logits = recording.targets, recording.logits
     answered: tuple[tuple[Answered, ...], ...] = ()
     if recording.table is not None and recording.score.described is not None:
@@ -275,4 +289,5 @@ def _explanation(
         errors=None if errors is None else to_grid(errors.float(), grid),
         answered=answered,
         direction="up" if recording.score.sign > 0 else "down",
+        kind=batch.kind.name,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -17,15 +16,17 @@ from torch import Tensor
 from vitcam import heatmap
 from vitcam.boxes import boxes_from_heatmap
 from vitcam.errors import NoSuchImageError, TargetError, VitcamError
-from vitcam.images import Pictures
+from vitcam.inputs import KINDS
 from vitcam.models.device import find_device
 from vitcam.probability import to_probabilities
 from vitcam.render.colors import DEFAULT_COLORMAP
 from vitcam.render.overlay import DEFAULT_OPACITY
-from vitcam.types import Answered, Box
+from vitcam.types import Answered, Box, sides
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_CALLED = {"picture": "image", "video": "video", "sound": "sound", "volume": "volume"}
 
 PER_IMAGE = {"per image": True}
 """Marks a field that has a row for each image: all that takes an explanation apart, or joins several, goes by it."""
@@ -40,11 +41,12 @@ class Explanation:
 
     Attributes:
         heatmaps: (batch, targets, h, w) float32, raw values on the patch grid, as the method's paper defines
-            them.
+            them; of a video (batch, targets, t, h, w), of a volume (batch, targets, d, h, w), of a sound (batch,
+            targets, bands, times).
         targets: (batch, targets) int64 class indices; -1 where a function gave the score.
         logits: (batch, classes) float32; None if the model gives none.
         method: the method's canonical name, parameters included.
-        image_size: (height, width) of what the model saw, in pixels.
+        image_size: (height, width) of what the model saw, in pixels; of a video or volume three lengths.
         photographs: per image what the model saw of it, as a picture at the photograph's own resolution. Those
             given as files are read again whenever they are asked for.
         class_names: in the order of the logits; None if the model has none.
@@ -59,6 +61,7 @@ class Explanation:
         direction: "up", or "down" where what makes the score smaller was explained.
         errors: the standard error of each value of the heatmaps, of the same shape; None of methods that draw no
             samples.
+        kind: of input, "picture", "video", "sound" or "volume".
 
     Example:
         >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
@@ -71,21 +74,22 @@ class Explanation:
         Explanation(agcam, 1 image × 2 targets, maps of 12×12)
     """
 
-    heatmaps: Float[Tensor, "batch targets h w"] = field(metadata=PER_IMAGE)
+    heatmaps: Float[Tensor, "batch targets *grid"] = field(metadata=PER_IMAGE)
     targets: Int[Tensor, "batch targets"] = field(metadata=PER_IMAGE)
     logits: Float[Tensor, "batch classes"] | None = field(metadata=PER_IMAGE)
     method: str
-    image_size: tuple[int, int]
+    image_size: tuple[int, ...]
     photographs: Sequence[Image] = field(metadata=PER_IMAGE)
     class_names: tuple[str, ...] | None = None
     multi_label: bool = False
-    region: tuple[float, float, float, float] | None = None
+    region: tuple[float, ...] | None = None
     names: tuple[str, ...] = field(default=(), metadata=PER_IMAGE)
     versus: Int[Tensor, "batch targets"] | None = field(default=None, metadata=PER_IMAGE)
     score: str = "logit"
-    errors: Float[Tensor, "batch targets h w"] | None = field(default=None, metadata=PER_IMAGE)
+    errors: Float[Tensor, "batch targets *grid"] | None = field(default=None, metadata=PER_IMAGE)
     answered: tuple[tuple[Answered, ...], ...] = field(default=(), metadata=PER_IMAGE)
     direction: str = "up"
+    kind: str = "picture"
 
     def __len__(self) -> int:
         """The number of images."""
@@ -100,9 +104,11 @@ class Explanation:
         """
         rows = which if isinstance(which, slice) else self._row(index(which))
         if rows.step is not None and rows.step < 0:  # which tensors don't take
+            from vitcam.explaining.joining import join
+
             numbers = list(range(len(self)))[rows]
             return join([self[number] for number in numbers]) if numbers else self[:0]
-        values = {name: getattr(self, name) for name in _names_per_image()}
+        values = {name: getattr(self, name) for name in names_per_image()}
         some: dict[str, Any] = {
             name: value if value is None else value[rows] for name, value in values.items()
         }
@@ -113,12 +119,12 @@ class Explanation:
         return (self[number] for number in range(len(self)))
 
     def __repr__(self) -> str:
-        images, targets, height, width = self.heatmaps.shape
+        images, targets, *grid = self.heatmaps.shape
         where = "" if self.heatmaps.device.type == "cpu" else f", on {self.heatmaps.device}"
         scored = "" if self.score == "logit" or self.answered else f", of a {self.score}"
         versus = "" if self.versus is None else ", versus another class"
-        counted = f"{_counted(images, 'image')} × {_counted(targets, 'target')}"
-        return f"Explanation({self.method}, {counted}{versus}{scored}, maps of {height}×{width}{where})"
+        counted = f"{_counted(images, _CALLED[self.kind])} × {_counted(targets, 'target')}"
+        return f"Explanation({self.method}, {counted}{versus}{scored}, maps of {sides(grid)}{where})"
 
     def _repr_html_(self) -> str:
         from vitcam.explaining.notebook import as_html
@@ -220,9 +226,11 @@ class Explanation:
         return self.class_names[index] if self.class_names else f"class {index}"
 
     def upsampled(
-        self, size: tuple[int, int] | None = None, normalize: bool = True
-    ) -> Float[Tensor, "batch targets height width"]:
+        self, size: tuple[int, ...] | None = None, normalize: bool = True
+    ) -> Float[Tensor, "batch targets *size"]:
         """The heatmaps in pixels: bilinear (``align_corners=False``), then min-max to 0..1 per map.
+
+        Those of videos and volumes are stretched along all three axes.
 
         Pixels that no patch covers have the lowest value of their map.
 
@@ -231,7 +239,20 @@ class Explanation:
             normalize: False leaves the raw values. A constant map is normalised to zeros.
         """
         maps = heatmap.upsample(self.heatmaps, size or self.image_size, self.region, self.image_size)
-        return heatmap.normalize(maps) if normalize else maps
+        return heatmap.normalize(maps, len(self.image_size)) if normalize else maps
+
+    def laid(self) -> Float[Tensor, "batch targets height width"]:
+        """The maps from 0 to 1 as they lie over ``photographs``.
+
+        Of a picture they are :meth:`upsampled`; of a video they are those of the frames that are drawn, side by side,
+        of a volume those of slices, of a sound they have its spectrogram's axes at their sides.
+
+        Example:
+            >>> vitcam.explain(photo_model, photo).laid().shape
+            torch.Size([1, 1, 168, 168])
+        """
+        maps = self.upsampled().cpu()
+        return torch.from_numpy(np.ascontiguousarray(KINDS[self.kind].laid(maps.numpy())))
 
     def boxes(self, threshold: float = 0.5, size: tuple[int, int] | None = None) -> list[list[list[Box]]]:
         """Per image, per target: the bounding boxes of the areas above a threshold.
@@ -245,6 +266,11 @@ class Explanation:
         """
         if not 0 <= threshold <= 1:
             raise VitcamError(f"the threshold must be within 0..1, the range of the maps; got {threshold}")
+        if self.kind != "picture":
+            raise VitcamError(
+                f"boxes are drawn around areas of pictures, and this explains a {self.kind}: take "
+                f"e.upsampled() > {threshold:g}, over {', '.join(KINDS[self.kind].axes)}"
+            )
         maps = self.upsampled(size).cpu().numpy()
         return [[boxes_from_heatmap(one, threshold) for one in image] for image in maps]
 
@@ -275,6 +301,10 @@ class Explanation:
 
         i, t = self._indices(i, t)
         photograph = self.photographs[i]
+        if self.kind != "picture":
+            self._chosen(boxes, i, t)
+            heat = self[i].laid()[0, t].numpy()
+            return overlay(photograph, heat, opacity=opacity, colormap=colormap)
         one, size = self.heatmaps[i : i + 1, t : t + 1], (photograph.height, photograph.width)
         maps = heatmap.upsample(one, size, self.region, self.image_size)
         heat = np.asarray(heatmap.normalize(maps)[0, 0].cpu())
@@ -308,34 +338,9 @@ class Explanation:
         return i % batch, t % targets
 
 
-def join(parts: Sequence[Explanation]) -> Explanation:
-    """One explanation of all images of several, which are by one method and of one model.
-
-    Example:
-        >>> e = vitcam.explain(photo_model, [photo, photo_path("cat")])
-        >>> join([e[1], e[0]]).label(0)
-        'cat'
-    """
-    if len(parts) == 1:
-        return parts[0]
-    values = {name: _joined([getattr(part, name) for part in parts]) for name in _names_per_image()}
-    return replace(parts[0], **values)
-
-
-def _names_per_image() -> list[str]:
+def names_per_image() -> list[str]:
+    """The fields that have a row for each image."""
     return [each.name for each in fields(Explanation) if each.metadata == PER_IMAGE]
-
-
-def _joined(values: Sequence[Any]) -> Any:
-    """Of one field."""
-    first = values[0]
-    if first is None:
-        return None
-    if isinstance(first, Tensor):
-        return torch.cat(list(values))
-    if isinstance(first, tuple):
-        return tuple(chain.from_iterable(values))
-    return Pictures.chained(values)
 
 
 def _counted(number: int, thing: str) -> str:

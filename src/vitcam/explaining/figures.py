@@ -239,7 +239,7 @@ def _label(explanation: Explanation, t: int) -> tuple[str, str]:
 
 
 def _cells(explanation: Explanation, threshold: bool | float) -> list[Cell]:
-    maps = explanation.upsampled()[0].cpu().numpy()
+    maps = explanation.laid()[0].numpy()
     boxes = [()] * len(maps) if threshold is False else explanation.boxes(threshold)[0]
     return [
         Cell(heat, boxes=found, places=explanation.places(0, t))

@@ -20,6 +20,9 @@ from torch import Tensor
 
 from vitcam.errors import ImageError
 from vitcam.images import ImageSource, Pictures, find_images, open_image
+from vitcam.inputs import PICTURE, InputKind
+from vitcam.inputs.bands import chosen_bands
+from vitcam.inputs.kind import Bands
 from vitcam.models.loaded import LoadedModel
 from vitcam.models.preprocessing import Preprocessing
 from vitcam.open_files import content_of, is_open_file
@@ -37,15 +40,17 @@ class Batch:
         tensor: normalised.
         photographs: at the photographs' own resolution, cut to what the model sees; made when asked for.
         names: the paths of their files; "" of what is from none; () of tensors.
+        kind: of input.
     """
 
     start: int
-    tensor: Float[Tensor, "batch channels height width"]
+    tensor: Float[Tensor, "batch channels *space"]
     photographs: Sequence[Image.Image]
     names: tuple[str, ...] = ()
+    kind: InputKind = PICTURE
 
 
-def listed(images: Any) -> Tensor | list[Any]:
+def listed(images: Any, axes: int = 2) -> Tensor | list[Any]:
     """A tensor as it is; of all else a list, with the images of folders and patterns in the place of these.
 
     Raises:
@@ -56,7 +61,7 @@ def listed(images: Any) -> Tensor | list[Any]:
         ['0.jpg', '1.jpg', '2.jpg', '3.jpg', '1.jpg']
     """
     if isinstance(images, Tensor):
-        _check_tensor(images)
+        _check_tensor(images, axes)
         return images
     return [each for source in _as_list(images) for each in _found(source)]
 
@@ -82,7 +87,11 @@ def count(images: Images) -> int:
 
 
 def batches(
-    images: Images, loaded: LoadedModel | None, batch_size: int | None
+    images: Images,
+    loaded: LoadedModel | None,
+    batch_size: int | None,
+    kind: InputKind = PICTURE,
+    bands: Bands = None,
 ) -> Generator[Batch, None, None]:
     """The images in batches; files are read a batch ahead.
 
@@ -90,6 +99,8 @@ def batches(
         images: see :func:`vitcam.explain`.
         loaded: preprocesses images that aren't tensors.
         batch_size: None: all of a tensor, 8 of other images.
+        kind: of input, of a tensor (batch, channels, …).
+        bands: which channels of a tensor are shown as red, green and blue.
 
     Raises:
         ImageError: an image can't be read, or isn't a tensor and there is nothing to preprocess it with.
@@ -100,11 +111,15 @@ def batches(
         images = images.as_subclass(
             Tensor
         )  # what a library adds to its tensors, such as MONAI's, is of no use here
-        _check_tensor(images)
+        _check_tensor(images, len(kind.axes))
+        if bands is not None:
+            chosen_bands(images.shape[1], bands)
         step = batch_size or len(images)
         for start in range(0, len(images), step):
             part = images[start : start + step]
-            yield Batch(start, part, Pictures([partial(_stretched, image) for image in part]))
+            yield Batch(
+                start, part, Pictures([partial(_drawn, kind, image, bands) for image in part]), kind=kind
+            )
         return
     if loaded is None:
         raise ImageError(
@@ -144,13 +159,9 @@ def _seen_in_file(preprocessing: Preprocessing, file: str | Path | bytes) -> Ima
     return preprocessing.seen(open_image(file))
 
 
-def _stretched(tensor: Float[Tensor, "channels height width"]) -> Image.Image:
-    """A picture of a normalised tensor, its values stretched to 0..255."""
-    image = tensor.detach().float().cpu()
-    image = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
-    low, high = image.min(), image.max()
-    pixels = (image - low) / (high - low).clamp_min(1e-12) * 255
-    return Image.fromarray(pixels.round().byte().permute(1, 2, 0).contiguous().numpy())
+def _drawn(kind: InputKind, tensor: Float[Tensor, channels * space], bands: Bands) -> Image.Image:
+    """A picture of a normalised tensor."""
+    return kind.picture(tensor.detach().float().cpu().numpy(), bands)
 
 
 def _as_list(images: Any) -> list[Any]:
@@ -167,13 +178,17 @@ def _as_list(images: Any) -> list[Any]:
     return listed
 
 
-def _check_tensor(images: Tensor) -> None:
+def _check_tensor(images: Tensor, axes: int = 2) -> None:
     shape = tuple(images.shape)
-    if images.dim() == 3:
+    if axes == 2 and images.dim() == 3:
         raise ImageError(f"images must be (batch, 3, height, width); got {shape}. Add a batch: images[None]")
-    if images.dim() != 4 or 0 in shape:
+    if axes > 2 and (images.dim() != axes + 2 or 0 in shape):
+        raise ImageError(
+            f"an input of this kind must be a tensor of {axes + 2} axes that isn't empty; got {shape}"
+        )
+    if axes == 2 and (images.dim() != 4 or 0 in shape):
         raise ImageError(f"images must be a non-empty tensor (batch, 3, height, width); got {shape}")
-    if shape[-1] == 3 and shape[1] != 3:
+    if axes == 2 and shape[-1] == 3 and shape[1] != 3:
         raise ImageError(
             f"images must be (batch, 3, height, width); got {shape}, with the channels last. "
             "Use images.permute(0, 3, 1, 2)"

@@ -15,7 +15,7 @@ from vitcam.explaining.batches import AnyModel, any_targets, for_each_batch
 from vitcam.explaining.inputs import Images
 from vitcam.methods import METHODS, obstacle_of
 from vitcam.recording import CallSite, Head, Layout, Need, Overrides, Recording, facts_of
-from vitcam.types import PatchGrid
+from vitcam.types import PatchGrid, sides
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Inspection:
     """
 
     model: str
-    image_size: tuple[int, int]
+    image_size: tuple[int, ...]
     layout: Layout
     heads: tuple[Head, ...]
     replays: bool
@@ -58,7 +58,7 @@ class Inspection:
         return self.layout.grid
 
     @property
-    def tokens_of_patches(self) -> Int[Tensor, "rows columns"]:
+    def tokens_of_patches(self) -> Int[Tensor, "*grid"]:
         """The token of each patch, in the first stream."""
         return _places(self.grid)
 
@@ -116,8 +116,7 @@ class Inspection:
         works = [name for name, why in self.methods.items() if not why]
         rows.append(("methods", "all" if len(works) == len(self.methods) else ", ".join(works)))
         width = max(len(name) for name, _ in rows) + 1
-        height, breadth = self.image_size
-        lines = [f"{self.model} on images of {height}×{breadth}"]
+        lines = [f"{self.model} on images of {sides(self.image_size)}"]
         for name, text in rows:
             lines += textwrap.wrap(
                 text,
@@ -135,9 +134,10 @@ def inspect(
     *,
     inputs: MoreInputs = None,
     device: str | torch.device | None = None,
-    grid: tuple[int, int] | None = None,
+    grid: tuple[int, ...] | None = None,
     prefix: int | None = None,
     first_block: str | None = None,
+    kind: str | None = None,
 ) -> Inspection:
     """What was found out about a model: its streams of tokens, which token is which patch, its layers, its head.
 
@@ -145,7 +145,7 @@ def inspect(
 
     Args:
         images: of the size in question; the first one is looked at.
-        model, inputs, device, grid, prefix, first_block: as for :func:`vitcam.explain`.
+        model, inputs, device, grid, prefix, first_block, kind: as for :func:`vitcam.explain`.
 
     Raises:
         ImageError, ModelError: as for :func:`vitcam.explain`; but not where a model is no plain ViT.
@@ -163,7 +163,7 @@ def inspect(
         logits = None if facts.headless else recording.logits
         return Inspection(
             model=type(recording.model).__name__,
-            image_size=(recording.images.shape[-2], recording.images.shape[-1]),
+            image_size=tuple(recording.images.shape[2:]),
             layout=facts.layout,
             heads=facts.heads,
             replays=facts.replays and logits is not None,
@@ -181,18 +181,19 @@ def inspect(
         device=device,
         given=given,
         inputs=inputs,
+        kind=kind,
         only_first=True,
     )
     return inspection
 
 
-def _places(grid: PatchGrid) -> Int[Tensor, "rows columns"]:
+def _places(grid: PatchGrid) -> Int[Tensor, "*grid"]:
     tokens = grid.order or range(grid.prefix, grid.prefix + grid.tokens)
-    places: Tensor = torch.tensor(list(tokens)).unflatten(0, (grid.height, grid.width))
+    places: Tensor = torch.tensor(list(tokens)).unflatten(0, grid.shape)
     return places
 
 
-def _laid(grid: PatchGrid, size: tuple[int, int]) -> str:
+def _laid(grid: PatchGrid, size: tuple[int, ...]) -> str:
     where = (
         f"tokens {grid.prefix} to {grid.prefix + grid.tokens - 1}, row by row"
         if not grid.order
@@ -200,11 +201,11 @@ def _laid(grid: PatchGrid, size: tuple[int, int]) -> str:
     )
     covered = "they cover the whole image"
     if grid.region is not None:
-        top, left, bottom, right = grid.region
-        covered = (
-            f"they cover rows {top:g} to {bottom:g} and columns {left:g} to {right:g} of {size[0]}×{size[1]}"
-        )
-    return f"{grid.height}×{grid.width}, {where}; {covered}"
+        starts, stops = grid.region[: len(size)], grid.region[len(size) :]
+        named = ("rows", "columns") if len(size) == 2 else ("planes", "rows", "columns")
+        cover = [f"{name} {a:g} to {b:g}" for name, a, b in zip(named, starts, stops, strict=True)]
+        covered = f"they cover {', '.join(cover[:-1])} and {cover[-1]} of {sides(size)}"
+    return f"{sides(grid.shape)}, {where}; {covered}"
 
 
 def _named(call: CallSite) -> str:

@@ -223,7 +223,7 @@ def _check_fields(values: Mapping[str, Any], place: Path) -> None:
             f"{tuple(values['heatmaps'].shape)}. Save the explanation again"
         )
     images = values["heatmaps"].shape[:2]
-    if values["heatmaps"].dim() != 4 or values["targets"].shape != images:
+    if values["heatmaps"].dim() != 2 + len(values["image_size"]) or values["targets"].shape != images:
         raise StoredError(
             f"{place} is damaged: its heatmaps, {tuple(values['heatmaps'].shape)}, and targets, "
             f"{tuple(values['targets'].shape)}, don't fit. Save the explanation again"

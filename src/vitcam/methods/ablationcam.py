@@ -96,7 +96,7 @@ def _without(
             changed[copy, ..., channel] = 0
         return changed.movedim(-1, axis)
 
-    copies = recording.images[index : index + 1].expand(len(channels), -1, -1, -1)
+    copies = recording.images[index : index + 1].expand(len(channels), *recording.images.shape[1:])
     with recording.changed(need, len(channels), without):
         return recording.scorer(slice(index, index + 1), len(channels))(model(copies))
 

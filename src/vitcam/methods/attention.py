@@ -11,6 +11,7 @@ from torch import Tensor
 from vitcam.errors import MethodError
 from vitcam.methods.method import Method, TokenMap
 from vitcam.recording import Attention, Need, Recording
+from vitcam.types import sides
 
 Query = str | int | Sequence[int]
 Fuse = Callable[[Float[Tensor, "batch heads rows keys"]], Tensor]
@@ -121,13 +122,15 @@ def _token(recording: Recording, query: Query) -> int:
                 "the image, in which it isn't the same place. Give a patch, query=(row, column)"
             )
         return query % layout.tokens
-    if isinstance(query, tuple | list) and len(query) == 2 and all(type(n) is int for n in query):
-        row, column = query
-        if -grid.height <= row < grid.height and -grid.width <= column < grid.width:
-            patch = row % grid.height * grid.width + column % grid.width
+    shape = grid.shape
+    if isinstance(query, tuple | list) and len(query) == len(shape) and all(type(n) is int for n in query):
+        if all(-length <= n < length for n, length in zip(query, shape, strict=True)):
+            patch = 0
+            for n, length in zip(query, shape, strict=True):
+                patch = patch * length + n % length
             return grid.order[patch] if grid.order else grid.prefix + patch
     raise MethodError(
-        f"attention has no query={query!r}; give 'head', a patch (row, column) of {grid.height}×{grid.width}, or a "
+        f"attention has no query={query!r}; give 'head', a patch (row, column) of {sides(shape)}, or a "
         f"token from 0 to {layout.tokens - 1} (negative: from the last)"
     )
 

@@ -67,9 +67,7 @@ def attnlrp(
     return torch.stack(maps, dim=1)
 
 
-def input_relevance(
-    traced: Trace, scores: Float[Tensor, " batch"]
-) -> Float[Tensor, "batch channels height width"]:
+def input_relevance(traced: Trace, scores: Float[Tensor, " batch"]) -> Float[Tensor, "batch channels *space"]:
     """The relevance of every input value for one score per image; of either sign.
 
     Args:
@@ -81,7 +79,7 @@ def input_relevance(
 
 
 def patch_relevance(
-    relevance: Float[Tensor, "batch channels height width"], grid: PatchGrid
+    relevance: Float[Tensor, "batch channels *space"], grid: PatchGrid
 ) -> Float[Tensor, "batch patches"]:
     """The relevance of each patch: the sum over its pixels and channels.
 

@@ -28,7 +28,7 @@ from vitcam.types import PatchGrid
 COPIES = 8
 
 Scores = Callable[[Tensor], Tensor]
-Image = Float[Tensor, "1 channels height width"]
+Image = Float[Tensor, "1 channels *space"]
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def _cell_numbers(image: Image, grid: PatchGrid, cells: int) -> Tensor:
 
 
 def _patch_numbers(image: Image, grid: PatchGrid) -> Tensor:
-    return patch_numbers(grid, (image.shape[-2], image.shape[-1])).to(image.device)
+    return patch_numbers(grid, tuple(image.shape[2:])).to(image.device)
 
 
 def _deviation(noise: float, image: Image) -> float:

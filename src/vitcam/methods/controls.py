@@ -64,9 +64,8 @@ def center(recording: Recording, *, width: float = 0.25) -> TokenMap:
     if not width > 0:
         raise MethodError(f"center takes a positive width, not {width!r}")
     grid = recording.layout.grid
-    rows = (torch.arange(grid.height) + 0.5) / grid.height - 0.5
-    columns = (torch.arange(grid.width) + 0.5) / grid.width - 0.5
-    squares = rows[:, None] ** 2 + columns[None, :] ** 2
+    axes = [(torch.arange(length) + 0.5) / length - 0.5 for length in grid.shape]
+    squares = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(dim=0)
     gaussian = torch.exp(-squares / (2 * width**2)).flatten().to(recording.targets.device)
     return gaussian.expand(*recording.targets.shape, -1)
 

@@ -212,11 +212,14 @@ def augmented(
 
 
 def _mirrored(maps: TokenMap, grid: PatchGrid, recording: Recording, name: str) -> TokenMap:
-    if grid.region is not None and grid.region[1] + grid.region[3] != recording.images.shape[-1]:
+    if (
+        grid.region is not None
+        and grid.region[len(grid.shape) - 1] + grid.region[-1] != recording.images.shape[-1]
+    ):
         raise MethodError(
             f"{name} isn't defined with smooth='aug' for {type(recording.model).__name__} on images of this size: "
             "its patches leave out an edge on one side, so that those of a mirrored image are other places. Choose "
             "smooth='eigen' or 'none', or a size that the patches cover"
         )
-    by_row: Tensor = maps.unflatten(-1, (grid.height, grid.width))
-    return by_row.flip(-1).flatten(-2)
+    by_row: Tensor = maps.unflatten(-1, grid.shape)
+    return by_row.flip(-1).flatten(2)

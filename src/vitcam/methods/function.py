@@ -102,10 +102,14 @@ def _over_patches(name: str, given: Any, images: Tensor, grid: PatchGrid) -> Flo
             f"{name} gives a {type(given).__name__}: expected a tensor or an array with one map for each image"
         )
     maps = torch.as_tensor(given).detach().to(images.device, torch.float32)
-    if maps.ndim == 4:
+    if maps.ndim == images.ndim:
         maps = maps.sum(dim=1)
-    pixels, patches = tuple(images.shape[-2:]), (grid.height, grid.width)
-    if maps.ndim != 3 or len(maps) != len(images) or tuple(maps.shape[1:]) not in (pixels, patches):
+    pixels, patches = tuple(images.shape[2:]), grid.shape
+    if (
+        maps.ndim != images.ndim - 1
+        or len(maps) != len(images)
+        or tuple(maps.shape[1:]) not in (pixels, patches)
+    ):
         raise MethodError(
             f"{name} gives maps of shape {tuple(given.shape)}: expected {(len(images), *pixels)}, a map over the "
             f"pixels of each image, or {(len(images), *patches)}, one over its patches"

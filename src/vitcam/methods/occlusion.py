@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -67,7 +69,7 @@ def occlusion(
     with many_passes(recording, output) as passes:
         whole = passes.untouched()
         for index, image in enumerate(recording.images):
-            colour = image.mean(dim=(1, 2), keepdim=True) if fill == "mean" else 0.0
+            colour = image.mean(dim=tuple(range(1, image.dim())), keepdim=True) if fill == "mean" else 0.0
             falls = whole[index] - passes.without(index, ~covered, by, colour)
             shares = covered.to(falls) / covered.sum(dim=0)
             maps.append(falls.T @ shares)
@@ -81,10 +83,10 @@ def windows(grid: PatchGrid, size: int, stride: int) -> Bool[Tensor, "windows pa
         >>> windows(PatchGrid(1, 4, prefix=1), size=2, stride=2).int().tolist()
         [[1, 1, 0, 0], [0, 0, 1, 1]]
     """
-    rows, columns = (_starts(length, size, stride) for length in (grid.height, grid.width))
-    covered = torch.zeros(len(rows) * len(columns), grid.height, grid.width, dtype=torch.bool)
-    for number, (row, column) in enumerate((row, column) for row in rows for column in columns):
-        covered[number, row : row + size, column : column + size] = True
+    corners = list(product(*(_starts(length, size, stride) for length in grid.shape)))
+    covered = torch.zeros(len(corners), *grid.shape, dtype=torch.bool)
+    for number, corner in enumerate(corners):
+        covered[(number, *(slice(start, start + size) for start in corner))] = True
     return covered.flatten(1)
 
 

@@ -48,7 +48,7 @@ class Passes:
     probability: bool
 
     def of_images(
-        self, image: int, count: int, changed: Callable[[slice], Float[Tensor, "some channels height width"]]
+        self, image: int, count: int, changed: Callable[[slice], Float[Tensor, "some channels *space"]]
     ) -> Scores:
         """The scores of changed copies of an image, made when it is their turn."""
         step = COPIES if self.recording.layout.together else 1
@@ -109,13 +109,13 @@ class Passes:
                         else hidden_tokens(layout, tokens[part])
                     )
                     with altered:
-                        output = self.model(source.expand(len(part), -1, -1, -1))
+                        output = self.model(source.expand(len(part), *source.shape[1:]))
                     scores[part] = self.scores_of(output, image)
         return scores
 
     def _painted(self, image: int, kept: Tensor, fill: float | Tensor) -> Scores:
         source = self.recording.images[image]
-        numbers = patch_numbers(self.recording.layout.grid, (source.shape[-2], source.shape[-1]))[0, 0]
+        numbers = patch_numbers(self.recording.layout.grid, tuple(source.shape[1:]))[0, 0]
         inside = torch.cat([kept.cpu(), kept.new_ones(len(kept), 1).cpu()], dim=1)  # pixels of no patch stay
         filled = torch.as_tensor(fill).to(source)
         return self.of_images(

@@ -12,17 +12,17 @@ from vitcam.types import PatchGrid
 
 
 def sums_over_patches(
-    pixels: Float[Tensor, "batch height width"], grid: PatchGrid
+    pixels: Float[Tensor, batch * space], grid: PatchGrid
 ) -> Float[Tensor, "batch patches"]:
     """The sum over the pixels of each patch."""
     if grid.region is None:
-        return means_over_patches(pixels, grid) * (pixels.shape[-2] * pixels.shape[-1] / grid.tokens)
-    places = cells(grid, (pixels.shape[-2], pixels.shape[-1]))
-    return torch.stack([pixels[:, rows, columns].sum(dim=(1, 2)) for rows, columns in places], dim=1)
+        return means_over_patches(pixels, grid) * (pixels[0].numel() / grid.tokens)
+    places = cells(grid, tuple(pixels.shape[1:]))
+    return torch.stack([pixels[(slice(None), *place)].flatten(1).sum(dim=1) for place in places], dim=1)
 
 
 def means_over_patches(
-    pixels: Float[Tensor, "batch height width"], grid: PatchGrid
+    pixels: Float[Tensor, batch * space], grid: PatchGrid
 ) -> Float[Tensor, "batch patches"]:
     """The mean over the pixels of each patch; 0 where it has none, outside of the image.
 
@@ -35,30 +35,32 @@ def means_over_patches(
         tensor([[3., 4.]])
     """
     if grid.region is None:
-        return F.adaptive_avg_pool2d(pixels[:, None], (grid.height, grid.width)).flatten(1)
+        pool = F.adaptive_avg_pool2d if len(grid.shape) == 2 else F.adaptive_avg_pool3d
+        return pool(pixels[:, None], grid.shape).flatten(1)
     sizes = sums_over_patches(torch.ones_like(pixels[:1]), grid)
     return sums_over_patches(pixels, grid) / sizes.clamp_min(1)
 
 
-def patch_numbers(grid: PatchGrid, size: tuple[int, int]) -> Int[Tensor, "1 1 height width"]:
+def patch_numbers(grid: PatchGrid, size: tuple[int, ...]) -> Int[Tensor, "1 1 *space"]:
     """The number of the patch that each pixel is in; pixels of no patch have the one after the last."""
     if grid.region is None:
-        numbers = torch.arange(grid.tokens, dtype=torch.float32).reshape(1, 1, grid.height, grid.width)
+        numbers = torch.arange(grid.tokens, dtype=torch.float32).reshape(1, 1, *grid.shape)
         return F.interpolate(numbers, size=size, mode="nearest").long()
     laid = torch.full((1, 1, *size), grid.tokens)
-    for number, (rows, columns) in enumerate(cells(grid, size)):
-        laid[..., rows, columns] = number
+    for number, place in enumerate(cells(grid, size)):
+        laid[(..., *place)] = number
     return laid
 
 
 def cells_of(grid: PatchGrid, cells: int) -> Int[Tensor, " patches"]:
-    """The number of the cell that each patch is in, of at most ``cells`` rows and columns of them.
+    """The number of the cell that each patch is in, of at most ``cells`` along each axis.
 
     Example:
         >>> cells_of(PatchGrid(2, 4, prefix=1), 2).tolist()
         [0, 0, 1, 1, 2, 2, 3, 3]
     """
-    rows, columns = (
-        torch.arange(length) * min(cells, length) // length for length in (grid.height, grid.width)
-    )
-    return (rows[:, None] * min(cells, grid.width) + columns).flatten()
+    numbers = torch.zeros(1, dtype=torch.long)
+    for length in grid.shape:
+        along = torch.arange(length) * min(cells, length) // length
+        numbers = (numbers[:, None] * min(cells, length) + along).flatten()
+    return numbers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -84,14 +86,13 @@ def _map(passes: Passes, index: int, block: int, masks: Float[Tensor, "copies to
 
 
 def around_each_patch(grid: PatchGrid) -> Float[Tensor, "patches patches"]:
-    """A 3×3 Gaussian around each patch, cut off at the border.
+    """A Gaussian of 3×3 patches around each patch, cut off at the border.
 
     Example:
         >>> around_each_patch(PatchGrid(1, 3, prefix=1)).tolist()
         [[0.25, 0.125, 0.0], [0.125, 0.25, 0.125], [0.0, 0.125, 0.25]]
     """
-    rows, columns = (_near(length) for length in (grid.height, grid.width))
-    return torch.kron(rows, columns)
+    return reduce(torch.kron, (_near(length) for length in grid.shape))
 
 
 def _near(length: int) -> Float[Tensor, "length length"]:

@@ -87,7 +87,7 @@ def _painted(
     passes: Passes, index: int, budget: int, cells: int, keep: float, by: str, draw: torch.Generator
 ) -> Drawn:
     image = passes.recording.images[index]
-    size = (image.shape[-2], image.shape[-1])
+    size = tuple(image.shape[1:])
     masks = smooth_masks(size, budget, cells, keep, draw)
     shown: list[Tensor] = []
 
@@ -101,26 +101,32 @@ def _painted(
 
 
 def smooth_masks(
-    size: tuple[int, int], count: int, cells: int, keep: float, draw: torch.Generator
-) -> Callable[[slice], Float[Tensor, "some height width"]]:
+    size: tuple[int, ...], count: int, cells: int, keep: float, draw: torch.Generator
+) -> Callable[[slice], Float[Tensor, some * space]]:
     """RISE's masks: random cells, enlarged bilinearly to a cell more than the image, and cut out at a random place.
 
     Example:
         >>> smooth_masks((32, 48), 10, 4, 0.5, torch.Generator())(slice(0, 3)).shape
         torch.Size([3, 32, 48])
     """
-    grids = (torch.rand(count, 1, cells, cells, generator=draw) < keep).float()
+    grids = (torch.rand(count, 1, *[cells] * len(size), generator=draw) < keep).float()
+    smooth = "bilinear" if len(size) == 2 else "trilinear"
     cell = [math.ceil(side / cells) for side in size]
-    shifts: Int[Tensor, "masks 2"] = torch.stack(
+    shifts: Int[Tensor, "masks axes"] = torch.stack(
         [torch.randint(side, (count,), generator=draw) for side in cell], dim=1
     )
 
     def some(part: slice) -> Tensor:
         large = F.interpolate(
-            grids[part], [(cells + 1) * side for side in cell], mode="bilinear", align_corners=False
+            grids[part], [(cells + 1) * side for side in cell], mode=smooth, align_corners=False
         )
         places = zip(large[:, 0], shifts[part].tolist(), strict=True)
-        return torch.stack([mask[top : top + size[0], left : left + size[1]] for mask, (top, left) in places])
+        return torch.stack(
+            [
+                mask[tuple(slice(start, start + side) for start, side in zip(corner, size, strict=True))]
+                for mask, corner in places
+            ]
+        )
 
     return some
 

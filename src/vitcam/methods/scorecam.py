@@ -99,10 +99,10 @@ def _seen_through(
     passes: Passes, index: int, channels: Float[Tensor, "channels patches"], grid: PatchGrid
 ) -> Float[Tensor, "channels targets"]:
     image = passes.recording.images[index]
-    size = (image.shape[-2], image.shape[-1])
+    size = tuple(image.shape[1:])
 
     def seen(part: slice) -> Tensor:
-        masks = normalize(upsample(to_grid(channels[part], grid)[:, None], size, grid.region))
+        masks = normalize(upsample(to_grid(channels[part], grid)[:, None], size, grid.region), len(size))
         return image * masks.to(image)
 
     return passes.of_images(index, len(channels), seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,8 @@ class Inputs:
         per_image: tensors and lists with one row per image.
         shared: anything else, passed as it is.
         copied: whether each pass gets a copy of the images, since the model writes into them.
+        axes: which of the axes (batch, channels, and those of space) the model takes first, second, …; () if it
+            takes them as they are. One that it doesn't take has a single value.
 
     Example:
         >>> inputs = Inputs(per_image={"age": torch.tensor([3.0, 40.0])}, shared={"scale": 2})
@@ -37,9 +39,10 @@ class Inputs:
     per_image: Mapping[str, Any] = field(default_factory=dict)
     shared: Mapping[str, Any] = field(default_factory=dict)
     copied: bool = False
+    axes: tuple[int, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.per_image or self.shared or self.image or self.copied)
+        return bool(self.per_image or self.shared or self.image or self.copied or self.axes)
 
     def of(self, start: int, count: int) -> Inputs:
         """Those of some of the images."""
@@ -88,6 +91,7 @@ class Inputs:
         shared = [(name, _kind(value, content=True)) for name, value in self.shared.items()]
         return (
             self.image,
+            self.axes,
             *sorted(per_image, key=lambda pair: pair[0]),
             None,
             *sorted(shared, key=lambda p: p[0]),
@@ -124,9 +128,25 @@ class _Hook:
         if self.inputs.copied:
             args = (args[0].clone(), *args[1:])
         more = {**self.inputs.rows(len(args[0])), **kwargs}
+        if self.inputs.axes:
+            args = (arranged(args[0], self.inputs.axes), *args[1:])
         if self.inputs.image is None:
             return args, more
         return (), {self.inputs.image: args[0], **more}
+
+
+def arranged(images: Tensor, axes: Sequence[int]) -> Tensor:
+    """Images with their axes as a model takes them; an axis that it doesn't take is left out.
+
+    Example:
+        >>> arranged(torch.zeros(2, 1, 128, 1024), (0, 3, 2)).shape
+        torch.Size([2, 1024, 128])
+    """
+    left_out = [axis for axis in range(images.dim()) if axis not in axes]
+    kept = [axis for axis in range(images.dim()) if axis in axes]
+    for axis in reversed(left_out):
+        images = images.squeeze(axis)
+    return images.permute([kept.index(axis) for axis in axes])
 
 
 def is_binding(hook: object) -> bool:

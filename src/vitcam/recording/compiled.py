@@ -39,7 +39,7 @@ _sdpa = F.scaled_dot_product_attention
 
 def compiled_pass(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels *space"],
     layout: Layout,
     keep: Callable[[Attention], Attention] = lambda layer: layer,
 ) -> Pass:

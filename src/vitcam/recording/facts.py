@@ -66,7 +66,7 @@ _memory: Memory[Facts] = Memory()
 
 def facts_of(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels *space"],
     score: Score,
     overrides: Overrides,
     inputs: Inputs = NO_INPUTS,

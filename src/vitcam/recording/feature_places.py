@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.feature_hooks import recorded_features
-from vitcam.recording.layout import Image, Layout, even_grids
+from vitcam.recording.layout import Image, Layout, Sides, even_grids
 from vitcam.recording.obstacles import same_places
 from vitcam.recording.places import measured_grid
 from vitcam.recording.points import Point
@@ -60,7 +61,7 @@ def _measured_places(model: nn.Module, image: Image, layout: Layout, point: Poin
             parts.append(recorded[point].detach().float())
         return torch.cat(parts)
 
-    shape, size = activation(image).shape[1:], (image.shape[-2], image.shape[-1])
+    shape, size = activation(image).shape[1:], tuple(image.shape[2:])
     if len(shape) == 2 and not layout.obstacle and shape[0] == layout.tokens:
         rows = torch.cat([image, layout.changed_copies(image)])
         # Where convolutions have mixed places, neighbours change too, as they do at the first attention.
@@ -72,10 +73,12 @@ def _measured_places(model: nn.Module, image: Image, layout: Layout, point: Poin
         return FeaturePlaces(layout.grid if same else None)
     if len(shape) == 2:
         # Any token may be the only patch of an image, so that a single one confirms nothing.
-        grids = [grid for grid in even_grids(shape[0], size)[:3] if grid != (1, 1) or layout.grid.tokens == 1]
+        grids = [
+            grid for grid in even_grids(shape[0], size)[:3] if math.prod(grid) > 1 or layout.grid.tokens == 1
+        ]
         candidates = [(grid, False) for grid in grids]
-    elif len(shape) == 3:
-        either = [((shape[0], shape[1]), False), ((shape[1], shape[2]), True)]
+    elif len(shape) == len(size) + 1:
+        either = [(tuple(shape[:-1]), False), (tuple(shape[1:]), True)]
         # Where channels were taken for rows, "patches" are stripes; to look for them takes a pass for each.
         candidates = [each for each in either if _oblong(each[0], size) <= 4]
     else:
@@ -95,7 +98,7 @@ def _measured_places(model: nn.Module, image: Image, layout: Layout, point: Poin
     return FeaturePlaces(None)
 
 
-def _oblong(grid: tuple[int, int], size: tuple[int, int]) -> float:
-    """How many times longer than wide, or wider than long, a patch is."""
-    ratio = size[0] * grid[1] / (size[1] * grid[0])
-    return max(ratio, 1 / ratio)
+def _oblong(grid: Sides, size: Sides) -> float:
+    """How many times longer than wide, or wider than long, a patch is within a plane or frame."""
+    lengths = [side / count for side, count in zip(size[-2:], grid[-2:], strict=True)]
+    return max(lengths) / min(lengths)

@@ -137,7 +137,7 @@ def own_gradients(
 
 def features_of(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels *space"],
     layout: Layout,
     inputs: Inputs,
     run: Pass,

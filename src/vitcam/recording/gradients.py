@@ -153,7 +153,7 @@ class LayerGradients:
 
 def layer_gradients(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels *space"],
     layout: Layout,
     run: Pass,
     scorer: Scorer,

@@ -128,7 +128,7 @@ def _sets(patches: Tensor) -> Iterator[Tensor]:
 
 def read_pass(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels *space"],
     layout: Layout,
     stream: int,
     changed: Bool[Tensor, " tokens"] | None,

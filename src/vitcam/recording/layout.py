@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,10 +14,11 @@ from torch import Tensor
 from vitcam.errors import ModelError
 from vitcam.types import PatchGrid
 
-Image = Float[Tensor, "1 channels height width"]
+Image = Float[Tensor, "1 channels *space"]
+Sides = tuple[int, ...]
 
 
-def grids_of_convolutions(tokens: int, convolutions: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def grids_of_convolutions(tokens: int, convolutions: Sequence[Sides]) -> list[Sides]:
     """The (rows, columns) of what convolutions gave, the last first, that fit a number of tokens.
 
     The patch embedding is often the last convolution before the first attention whose output has nearly as many
@@ -31,8 +32,10 @@ def grids_of_convolutions(tokens: int, convolutions: Sequence[tuple[int, int]]) 
     return list(dict.fromkeys(reversed(fitting)))
 
 
-def even_grids(tokens: int, image_size: tuple[int, int]) -> list[tuple[int, int]]:
+def even_grids(tokens: int, size: Sides) -> list[Sides]:
     """The (rows, columns) of square patches with at most 16 tokens left over, the fewest first.
+
+    In a volume the patches are cubes.
 
     Example:
         >>> even_grids(37, (96, 96))
@@ -40,32 +43,41 @@ def even_grids(tokens: int, image_size: tuple[int, int]) -> list[tuple[int, int]
     """
     fitting = []
     for patches in range(tokens, max(0, tokens - 17), -1):
-        height = round(math.sqrt(patches * image_size[0] / image_size[1]))
-        if height and patches % height == 0 and height * image_size[1] == (patches // height) * image_size[0]:
-            fitting.append((height, patches // height))
+        side = (math.prod(size) / patches) ** (1 / len(size))
+        shape = tuple(round(length / side) for length in size)
+        if math.prod(shape) == patches and all(
+            n * size[0] == shape[0] * length for n, length in zip(shape, size, strict=True)
+        ):
+            fitting.append(shape)
     return fitting
 
 
-def grid_of(order: Sequence[int], height: int, width: int) -> PatchGrid:
+def laid(shape: Sides, prefix: int, order: Sequence[int] = ()) -> PatchGrid:
+    """The patch grid of a shape."""
+    *outer, height, width = shape
+    return PatchGrid(height, width, prefix, tuple(order), outer=tuple(outer))
+
+
+def grid_of(order: Sequence[int], shape: Sides) -> PatchGrid:
     """The patch grid of which each patch's token is known, row by row."""
     prefix = min(order)
     follows = list(order) == list(range(prefix, prefix + len(order)))
-    return PatchGrid(height, width, prefix, () if follows else tuple(order))
+    return laid(shape, prefix, () if follows else order)
 
 
-def cells(grid: PatchGrid, size: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """The pixels of each patch, row by row of the grid."""
-    top, left, bottom, right = grid.region or (0, 0, *size)
+def cells(grid: PatchGrid, size: Sides) -> list[tuple[slice, ...]]:
+    """The pixels of each patch along each axis, row by row of the grid."""
+    region = grid.region or (*[0] * len(size), *size)
 
     def cut(start: float, stop: float, parts: int, length: int) -> list[slice]:
         edges = [round(start + (stop - start) * i / parts) for i in range(parts + 1)]
         return [slice(max(0, a), max(0, min(b, length))) for a, b in pairwise(edges)]
 
-    rows, columns = cut(top, bottom, grid.height, size[0]), cut(left, right, grid.width, size[1])
-    return [(row, column) for row in rows for column in columns]
+    starts, stops = region[: len(size)], region[len(size) :]
+    return list(product(*map(cut, starts, stops, grid.shape, size)))
 
 
-def changed_copies(image: Image, masks: Bool[Tensor, "copies height width"]) -> Tensor:
+def changed_copies(image: Image, masks: Bool[Tensor, copies * space]) -> Tensor:
     """Copies of an image, the masked pixels of each changed, always in the same way."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(image.shape[1:], generator=generator).to(image)
@@ -85,12 +97,12 @@ def some_cells(count: int, copies: int) -> Iterator[list[bool]]:
 
 def changed_cells(image: Image, grid: PatchGrid, chosen: Iterable[Sequence[bool]]) -> Tensor:
     """Copies of an image, in each of which some patches are changed."""
-    places = cells(grid, (image.shape[-2], image.shape[-1]))
+    places = cells(grid, tuple(image.shape[2:]))
     masks = []
     for some in chosen:
-        mask = torch.zeros(image.shape[-2:], dtype=torch.bool)
-        for (rows, columns), change in zip(places, some, strict=True):
-            mask[rows, columns] |= change
+        mask = torch.zeros(image.shape[2:], dtype=torch.bool)
+        for place, change in zip(places, some, strict=True):
+            mask[place] |= change
         masks.append(mask)
     return changed_copies(image, torch.stack(masks))
 
@@ -113,7 +125,7 @@ class Overrides:
     """What a user may give instead of letting it be found. None: find it.
 
     Attributes:
-        grid: (rows, columns) of patches.
+        grid: (rows, columns) of patches; (times, rows, columns) of a clip, (planes, rows, columns) of a volume.
         prefix: the number of tokens in front of the first patch.
         first_block: the name of the first transformer block.
 
@@ -128,14 +140,21 @@ class Overrides:
         PatchGrid(height=14, width=14, prefix=1, order=(), region=None)
     """
 
-    grid: tuple[int, int] | None = None
+    grid: Sides | None = None
     prefix: int | None = None
     first_block: str | None = None
 
     def __post_init__(self) -> None:
         sides = (1, 1) if self.grid is None else self.grid
-        if not isinstance(sides, Sequence) or len(sides) != 2 or not all(isinstance(n, int) for n in sides):
-            raise ModelError(f"grid must be two whole numbers, (rows, columns) of patches; got {self.grid!r}")
+        if (
+            not isinstance(sides, Sequence)
+            or len(sides) not in (2, 3)
+            or not all(isinstance(n, int) for n in sides)
+        ):
+            raise ModelError(
+                "grid must be two whole numbers, (rows, columns) of patches, of which a clip or volume has three; "
+                f"got {self.grid!r}"
+            )
         if self.prefix is not None and not isinstance(self.prefix, int):
             raise ModelError(f"prefix must be a whole number of tokens; got {self.prefix!r}")
 

@@ -48,7 +48,7 @@ class Pass:
 
 def plain_pass(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels *space"],
     layout: Layout,
     keep: Callable[[Attention], Attention] = lambda layer: layer,
     linear: Linear = linear_layer,
@@ -63,7 +63,7 @@ def plain_pass(
 
 def tracked_pass(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels *space"],
     layout: Layout,
     linear: Linear = linear_layer,
     only_outside: Collection[str] = (),
@@ -81,9 +81,7 @@ def tracked_pass(
     return _run(model, images, layout, attend, linear=linear, only_outside=only_outside, rules=rules)
 
 
-def detached_pass(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], layout: Layout
-) -> Pass:
+def detached_pass(model: nn.Module, images: Float[Tensor, "batch channels *space"], layout: Layout) -> Pass:
     """A forward pass in which nothing goes back through a block's attention: its output is a leaf.
 
     The gradient reaches a layer only along the skip connections, the MLPs and the head, as in the
@@ -103,7 +101,7 @@ def detached_pass(
 
 
 def unrecorded_pass(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], rules: Rules | None = None
+    model: nn.Module, images: Float[Tensor, "batch channels *space"], rules: Rules | None = None
 ) -> Pass:
     """A forward pass of which no layer is recorded, also through what a hook makes require a gradient."""
     cut = False

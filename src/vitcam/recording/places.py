@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vitcam.recording.layout import Image, cells, changed_copies, grid_of
+from vitcam.recording.layout import Image, Sides, cells, changed_copies, grid_of, laid
 from vitcam.types import PatchGrid
 
 Interval = tuple[int, int] | tuple[()] | None
 
 
-Respond = Callable[[Float[Tensor, "copies channels height width"]], Float[Tensor, "copies tokens features"]]
+Respond = Callable[[Float[Tensor, "copies channels *space"]], Float[Tensor, "copies tokens features"]]
 
 
 COPIES = 16  # how many changed copies of an image go through a model together
@@ -37,8 +37,8 @@ _LEAK = 0.02  # of its own change: what a token may change when other places do 
 def measured_grid(
     respond: Respond,
     image: Image,
-    candidates: Sequence[tuple[int, int]],
-    spread: Sequence[tuple[int, int]],
+    candidates: Sequence[Sides],
+    spread: Sequence[Sides],
     *,
     anywhere: bool = True,
 ) -> PatchGrid | None:
@@ -53,19 +53,19 @@ def measured_grid(
         anywhere: whether other grids than the candidates are looked for.
     """
     probe = _Probe(respond, image)
-    for height, width in candidates:
-        order = _decoded(probe, height, width)
+    for shape in candidates:
+        order = _decoded(probe, shape)
         if order is not None:
-            return grid_of(order, height, width)
+            return grid_of(order, shape)
     centred_grid: PatchGrid | None = None
-    for height, width in spread:
-        sides = [_even_strips(probe, axis, parts) for axis, parts in enumerate((height, width))]
-        prefix = _prefix_of_spread(sides, height, width)
+    for shape in spread:
+        sides = [_even_strips(probe, axis, parts) for axis, parts in enumerate(shape)]
+        prefix = _prefix_of_spread(sides, shape)
         if prefix is None:
             continue
         if not anywhere or all(map(_is_spread, sides)):
-            return PatchGrid(height, width, prefix)
-        centred_grid = centred_grid or PatchGrid(height, width, prefix)
+            return laid(shape, prefix)
+        centred_grid = centred_grid or laid(shape, prefix)
     # Tokens that see little more than a patch may stand anywhere, which their own strips tell best.
     return (_by_strips(probe) or centred_grid) if anywhere else None
 
@@ -75,10 +75,10 @@ class _Probe:
 
     def __init__(self, respond: Respond, image: Image) -> None:
         self.image = image
-        self.size = (image.shape[-2], image.shape[-1])
+        self.size = tuple(image.shape[2:])
         self._respond = respond
 
-    def changes(self, masks: Bool[Tensor, "copies height width"]) -> Float[Tensor, "copies tokens"]:
+    def changes(self, masks: Bool[Tensor, copies * space]) -> Float[Tensor, "copies tokens"]:
         """How much each token changes with the masked pixels."""
         parts = []
         for some in masks.split(COPIES - 1):
@@ -87,28 +87,28 @@ class _Probe:
         return torch.cat(parts)
 
     def strips(self, axis: int, edges: Sequence[int]) -> Float[Tensor, "strips tokens"]:
-        """How much each token changes with each strip of rows (axis 0) or columns (1) between edges."""
+        """How much each token changes with each strip across an axis (0: of rows, 1: of columns) between edges."""
         masks = torch.zeros(len(edges) - 1, *self.size, dtype=torch.bool)
         for mask, start, stop in zip(masks, edges, edges[1:], strict=False):
             mask.narrow(axis, start, stop - start).fill_(True)
         return self.changes(masks)
 
 
-def _decoded(probe: _Probe, height: int, width: int) -> list[int] | None:
+def _decoded(probe: _Probe, shape: Sides) -> list[int] | None:
     """The token of each patch of an even grid; None if a token answers to more or less than one patch of it.
 
     Copy b of the image is changed in those patches whose code word has a one at b. All words have as many ones, so
     a token that answers to two patches can't be taken for one that answers to a third.
     """
-    patches = height * width
+    patches = math.prod(shape)
     bits = next(n for n in range(2, 65) if math.comb(n, n // 2) >= patches)
     words = list(islice(combinations(range(bits), bits // 2), patches))
-    if any(height > side or width > other for side, other in [probe.size]):
+    if len(shape) != len(probe.size) or any(n > side for n, side in zip(shape, probe.size, strict=True)):
         return None
     masks = torch.zeros(bits, *probe.size, dtype=torch.bool)
-    for word, (rows, columns) in zip(words, cells(PatchGrid(height, width, 0), probe.size), strict=True):
+    for word, place in zip(words, cells(laid(shape, 0), probe.size), strict=True):
         for bit in word:
-            masks[bit, rows, columns] = True
+            masks[(bit, *place)] = True
     changes = probe.changes(masks)
     strongest = changes.amax(dim=0)
     placed = strongest > _SILENT * strongest.median().clamp_min(_SILENT * strongest.max())
@@ -145,7 +145,7 @@ class _Lines:
 def _by_strips(probe: _Probe) -> PatchGrid | None:
     """The grid of patches that stand anywhere in the image, and may overlap a little."""
     tokens = probe.strips(0, [0, probe.size[0]]).shape[1]
-    parts = 2 * math.ceil(math.sqrt(tokens))
+    parts = 2 * math.ceil(tokens ** (1 / len(probe.size)))
     while True:
         strips = [min(parts, side) for side in probe.size]
         intervals = [_intervals(probe, axis, count) for axis, count in enumerate(strips)]
@@ -155,28 +155,26 @@ def _by_strips(probe: _Probe) -> PatchGrid | None:
         # A token that answers along one axis and not along the other is none that is understood.
         if any(one is not None and () in each for each in seen for one in each):
             return None
-        lines = [
+        told = [
             _lines(each, placed, math.ceil(side / count))
             for each, side, count in zip(intervals, probe.size, strips, strict=True)
         ]
-        rows, columns = lines
-        if not placed or rows is None or columns is None:
+        lines = [each for each in told if each is not None]
+        if not placed or len(lines) < len(told):
             return None
-        laid = sorted((rows.of_token[token], columns.of_token[token], token) for token in placed)
-        height, width = len(rows.intervals), len(columns.intervals)
-        if len({place[:2] for place in laid}) == len(laid) == height * width:
+        by_place = sorted((*(each.of_token[token] for each in lines), token) for token in placed)
+        shape = tuple(len(each.intervals) for each in lines)
+        if len({place[:-1] for place in by_place}) == len(by_place) == math.prod(shape):
             break
         if parts >= min(2 * tokens, max(probe.size)):
             return None
         parts *= 2
-    grid = grid_of([token for *_, token in laid], height, width)
-    if not (_advances(rows) and _advances(columns)):
+    grid = grid_of([token for *_, token in by_place], shape)
+    if not all(map(_advances, lines)):
         return None
-    (top, bottom), (left, right) = (
-        _extent(probe, axis, each, placed) for axis, each in enumerate((rows, columns))
-    )
-    whole = (top, left, bottom, right) == (0, 0, *probe.size)
-    return grid if whole else replace(grid, region=(top, left, bottom, right))
+    starts, stops = zip(*(_extent(probe, axis, each, placed) for axis, each in enumerate(lines)), strict=True)
+    region = (*starts, *stops)
+    return grid if region == (*[0] * len(shape), *probe.size) else replace(grid, region=region)
 
 
 def _intervals(probe: _Probe, axis: int, parts: int) -> list[Interval]:
@@ -267,22 +265,21 @@ def _is_spread(changes: Float[Tensor, "strips tokens"]) -> bool:
     return float(answered) >= min(4, len(changes))
 
 
-def _prefix_of_spread(
-    sides: Sequence[Float[Tensor, "_strips tokens"]], height: int, width: int
-) -> int | None:
+def _prefix_of_spread(sides: Sequence[Float[Tensor, "_strips tokens"]], shape: Sides) -> int | None:
     """How many tokens stand in front of the patches, each of which answers most around its own place."""
     middles = []
     for changes in (side.square() for side in sides):
         steps = torch.arange(len(changes), dtype=changes.dtype, device=changes.device)
         middles.append((changes * steps[:, None]).sum(0) / changes.sum(0).clamp_min(1e-30))
-    tokens = middles[0].shape[0]
-    for prefix in dict.fromkeys((tokens - height * width, 0)):
+    tokens, patches = middles[0].shape[0], math.prod(shape)
+    for prefix in dict.fromkeys((tokens - patches, 0)):
         if prefix < 0:
             return None
-        rows, columns = (
-            middle[prefix : prefix + height * width].unflatten(0, (height, width)) for middle in middles
+        by_line = (
+            middle[prefix : prefix + patches].unflatten(0, shape).movedim(axis, 0).flatten(1)
+            for axis, middle in enumerate(middles)
         )
-        if centred(rows) and centred(columns.T):
+        if all(map(centred, by_line)):
             return prefix
     return None
 

@@ -44,7 +44,7 @@ _ORDINARY = Need.GRADIENT | Need.TOKENS | _LAYERWISE
 
 def record(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels *space"],
     score: Score,
     needs: Need,
     *,
@@ -117,7 +117,7 @@ def record(
 @dataclass(frozen=True)
 class _Recorder:
     model: nn.Module
-    images: Float[Tensor, "batch channels height width"]
+    images: Float[Tensor, "batch channels *space"]
     score: Score
     needs: Need
     facts: Facts

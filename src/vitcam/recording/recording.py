@@ -90,7 +90,7 @@ class Recording:
     """
 
     model: nn.Module
-    images: Float[Tensor, "batch channels height width"]
+    images: Float[Tensor, "batch channels *space"]
     layout: Layout
     layers: tuple[Attention, ...]
     logits: Float[Tensor, "batch classes"] | None

@@ -24,7 +24,7 @@ from vitcam.recording.score import Scorer
 
 def replay(
     model: nn.Module,
-    image: Float[Tensor, "images channels height width"],
+    image: Float[Tensor, "images channels *space"],
     layout: Layout,
     tokens: Tokens | None,
     recorded: Sequence[Attention],

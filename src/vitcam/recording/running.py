@@ -69,7 +69,7 @@ def check_tensor(tensor: Tensor, model: nn.Module) -> None:
 
 
 def explain_failure(
-    model: nn.Module, images: Float[Tensor, "batch channels height width"], error: Exception
+    model: nn.Module, images: Float[Tensor, "batch channels *space"], error: Exception
 ) -> VitcamError:
     """The error to raise in the place of what a model itself raised while it ran on images.
 
@@ -197,7 +197,7 @@ class Way:
 
 def first_that_works(
     model: nn.Module,
-    images: Float[Tensor, "batch channels height width"],
+    images: Float[Tensor, "batch channels *space"],
     run: Callable[[Way], Result],
     inputs: Inputs = NO_INPUTS,
 ) -> Result:
@@ -256,7 +256,7 @@ def _ways(model: nn.Module, images: Tensor, inputs: Inputs) -> Iterator[Way]:
         yield Way(dtype, False)
 
 
-def _same_when_fused(model: nn.Module, image: Float[Tensor, "1 channels height width"]) -> bool:
+def _same_when_fused(model: nn.Module, image: Float[Tensor, "1 channels *space"]) -> bool:
     """Whether the model gives the same with fused attention as with its own."""
     outputs = []
     for fused in (False, True):

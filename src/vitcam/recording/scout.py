@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vitcam.errors import ModelError
 from vitcam.recording.attention import AttentionCall
 from vitcam.recording.blocks import find_blocks
-from vitcam.recording.layout import Image, changed_copies
+from vitcam.recording.layout import Image, Sides, changed_copies
 from vitcam.recording.running import explain_failure
 from vitcam.recording.upstream import IMAGE, Upstream
 from vitcam.recording.watch import (
@@ -41,7 +41,7 @@ class Scouted:
 
     first: int
     together: bool
-    convolutions: tuple[tuple[int, int], ...]
+    convolutions: tuple[Sides, ...]
     tokens: int
     stack: tuple[str, ...] = ()
     dtype: torch.dtype = torch.float32
@@ -58,7 +58,7 @@ def scout(model: nn.Module, image: Image) -> Scouted:
         ModelError: the model fails, no attention was seen or the image reaches none, or the same image gives other
             tokens each time.
     """
-    everything = torch.ones(1, *image.shape[-2:], dtype=torch.bool)
+    everything = torch.ones(1, *image.shape[2:], dtype=torch.bool)
     rows = torch.cat([image, changed_copies(image, everything), image])
     try:
         return _scout_together(model, rows)

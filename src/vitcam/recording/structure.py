@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,10 +16,12 @@ from vitcam.recording.layout import (
     Image,
     Layout,
     Overrides,
+    Sides,
     Stream,
     changed_cells,
     even_grids,
     grids_of_convolutions,
+    laid,
     some_cells,
 )
 from vitcam.recording.obstacles import (
@@ -33,7 +36,7 @@ from vitcam.recording.obstacles import (
 from vitcam.recording.places import measured_grid
 from vitcam.recording.scout import Scouted, other_calls, other_tokens, scout, tokens_at
 from vitcam.recording.watch import Rows, change_of, tolerance
-from vitcam.types import PatchGrid
+from vitcam.types import PatchGrid, sides
 
 
 def find_layout(model: nn.Module, image: Image, overrides: Overrides) -> tuple[Layout, Followed]:
@@ -122,19 +125,17 @@ def _first_grid(
         seen.append(tokens[0])
         return tokens
 
-    size = (image.shape[-2], image.shape[-1])
+    size = tuple(image.shape[2:])
     convolutions = grids_of_convolutions(scouted.tokens, scouted.convolutions)
     candidates = list(dict.fromkeys([*convolutions, *even_grids(scouted.tokens, size)]))
     grid = measured_grid(respond, image, candidates, convolutions)
-    wanted = overrides.grid and (int(overrides.grid[0]), int(overrides.grid[1]))
+    wanted = overrides.grid and tuple(map(int, overrides.grid))
     if grid is None:
         if wanted is not None and overrides.prefix is not None:
-            return _as_given(wanted, overrides.prefix, scouted.tokens), True
-        height, width = (candidates or [(1, 1)])[0]
-        return PatchGrid(height, width, max(0, scouted.tokens - height * width)), False
-    if (wanted or (grid.height, grid.width)) != (grid.height, grid.width) or (
-        overrides.prefix or grid.prefix
-    ) != grid.prefix:
+            return _as_given(wanted, overrides.prefix, scouted.tokens, size), True
+        shape = (candidates or [(1,) * len(size)])[0]
+        return laid(shape, max(0, scouted.tokens - math.prod(shape))), False
+    if (wanted or grid.shape) != grid.shape or (overrides.prefix or grid.prefix) != grid.prefix:
         what = ", ".join(
             f"{name}={value}"
             for name, value in (("grid", wanted), ("prefix", overrides.prefix))
@@ -147,23 +148,22 @@ def _first_grid(
     return grid, True
 
 
-def _as_given(size: tuple[int, int], prefix: int, tokens: int) -> PatchGrid:
-    height, width = size
-    if prefix < 0 or height < 1 or width < 1 or prefix + height * width > tokens:
+def _as_given(shape: Sides, prefix: int, tokens: int, size: Sides) -> PatchGrid:
+    if len(shape) != len(size) or prefix < 0 or min(shape) < 1 or prefix + math.prod(shape) > tokens:
         raise ModelError(
-            f"a grid of {height}×{width} patches after {prefix} prefix tokens doesn't fit the {tokens} tokens "
+            f"a grid of {sides(shape)} patches after {prefix} prefix tokens doesn't fit the {tokens} tokens "
             "that the attention layers see. Pass grid=(rows, columns) and prefix=N so that prefix + rows·columns "
             "≤ tokens"
         )
-    return PatchGrid(height, width, prefix)
+    return laid(shape, prefix)
 
 
 def _unconfirmed(model: nn.Module, image: Image, scouted: Scouted) -> ModelError:
-    sizes = ", ".join(f"{rows}×{columns}" for rows, columns in dict.fromkeys(scouted.convolutions)) or "none"
+    sizes = ", ".join(map(sides, dict.fromkeys(scouted.convolutions))) or "none"
     return ModelError(
         f"which of the {scouted.tokens} tokens of {type(model).__name__} is which place of the image couldn't be "
         "confirmed: when places of the image change, the tokens that change are no grid of patches (convolution "
-        f"outputs: {sizes}; image: {image.shape[-2]}×{image.shape[-1]}). If you know how they lie, pass "
+        f"outputs: {sizes}; image: {sides(image.shape[2:])}). If you know how they lie, pass "
         "grid=(rows, columns) and prefix=N, the number of tokens in front of the patches; they must follow row by row"
     )
 
@@ -220,18 +220,14 @@ def _all_streams(
         grid = measured_grid(
             lambda copies, start=start: tokens_at(model, copies, scouted, start),  # type: ignore[misc]
             image,
-            [(first.grid.height, first.grid.width)],
+            [first.grid.shape],
             [],
         )
-        if grid is None or (grid.height, grid.width, grid.region) != (
-            first.grid.height,
-            first.grid.width,
-            first.grid.region,
-        ):
-            laid = "tokens whose places couldn't be confirmed" if grid is None else str(grid)
+        if grid is None or (grid.shape, grid.region) != (first.grid.shape, first.grid.region):
+            lie = "tokens whose places couldn't be confirmed" if grid is None else str(grid)
             return streams, (
                 f"it has two streams of tokens of the image: {first.grid} that begin in "
-                f"{calls[min(stream_of)].name or 'the model'}, and {laid} that begin in {name}"
+                f"{calls[min(stream_of)].name or 'the model'}, and {lie} that begin in {name}"
             )
         streams.append(Stream(grid, calls[start].keys))
     return streams, ""
@@ -241,19 +237,19 @@ def _grid_behind_obstacle(
     tokens: int, measured: PatchGrid | None, scouted: Scouted, image: Image
 ) -> PatchGrid:
     """A grid for maps at the pixels, of a model whose tokens aren't followed to the end."""
-    size = (image.shape[-2], image.shape[-1])
+    size = tuple(image.shape[2:])
     if measured is not None and measured.region is not None:
         return measured
-    height, width = next(iter(even_grids(tokens, size)), (0, 0))
-    if height and tokens - height * width <= (1 if measured is None else measured.prefix):
-        return PatchGrid(height, width, tokens - height * width)
+    shape = next(iter(even_grids(tokens, size)), ())
+    if shape and tokens - math.prod(shape) <= (1 if measured is None else measured.prefix):
+        return laid(shape, tokens - math.prod(shape))
     if measured is not None:
         return measured
     if scouted.convolutions:  # their places lie over the image, whatever became of the tokens
-        height, width = scouted.convolutions[-1]
-    if height:
-        return PatchGrid(height, width, max(0, tokens - height * width))
+        shape = scouted.convolutions[-1]
+    if shape:
+        return laid(shape, max(0, tokens - math.prod(shape)))
     raise ModelError(
         f"the attention layers see {tokens} tokens at last, which are no grid of patches over an image of "
-        f"{size[0]}×{size[1]}. Give images of another size"
+        f"{sides(size)}. Give images of another size"
     )

@@ -146,7 +146,7 @@ def resumed_end(
                 tokens_first=layout.tokens_first,
             )
         )
-        return model(image.expand(copies, -1, -1, -1))
+        return model(image.expand(copies, *image.shape[1:]))
 
 
 def _batch_first(tokens: Tensor, layout: Layout) -> Tensor:

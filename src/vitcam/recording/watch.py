@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from vitcam.recording.attention import AttentionCall, with_head_dimension
 from vitcam.recording.blocks import module_stack
 from vitcam.recording.interception import intercept
-from vitcam.recording.layout import Behaviour
+from vitcam.recording.layout import Behaviour, Sides
 from vitcam.recording.onednn import fast_linear
 from vitcam.recording.running import check_tensor
 from vitcam.recording.upstream import IMAGE, Upstream
 
-Rows = Float[Tensor, "rows channels height width"]
+Rows = Float[Tensor, "rows channels *space"]
 FEATURES = 64  # of a token's key and value, each projected: enough to see that it changes
 
 
@@ -53,7 +53,7 @@ class Watch:
     """
 
     def __init__(self, model: nn.Module, rows: int) -> None:
-        self.convolutions: list[tuple[int, int]] = []
+        self.convolutions: list[Sides] = []
         self.count = 0
         self.laid: Counter[tuple[int, int]] = Counter()
         self.stack: Sequence[str] = ()
@@ -85,8 +85,8 @@ class Watch:
         def look(function: Any, args: Any, keywords: Any, result: Any) -> None:
             if isinstance(result, Tensor):
                 self._computed(result)
-            if function in _CONVOLUTIONS and isinstance(result, Tensor) and result.dim() == 4:
-                self.convolutions.append((result.shape[-2], result.shape[-1]))
+            if function in _CONVOLUTIONS and isinstance(result, Tensor):
+                self.convolutions += _places_of(result, rows)
             if isinstance(result, Tensor) and result.dim() == 3:
                 self.laid[result.shape[0], result.shape[1]] += 1
             if observe is not None:
@@ -111,7 +111,17 @@ class Watch:
             self.behaviour = replace(self.behaviour, dtype=tensor.dtype)
 
 
-_CONVOLUTIONS = frozenset({torch.conv2d, nn.functional.conv2d})
+_CONVOLUTIONS = frozenset({torch.conv2d, nn.functional.conv2d, torch.conv3d, nn.functional.conv3d})
+
+
+def _places_of(result: Tensor, rows: Rows) -> list[Sides]:
+    """The places of what a convolution gave; of one that goes over a clip frame by frame, times the frames."""
+    axes = rows.dim() - 2
+    if result.dim() == axes + 2:
+        return [tuple(result.shape[2:])]
+    if result.dim() == axes + 1 and len(result) % len(rows) == 0:
+        return [(len(result) // len(rows), *result.shape[2:])]
+    return []
 
 
 def windows_of(call: AttentionCall, rows: int) -> int:

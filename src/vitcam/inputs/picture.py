@@ -1,0 +1,24 @@
+"""Pictures, of any number of channels."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from vitcam.inputs.bands import rgb_view
+from vitcam.inputs.kind import Array, Bands, InputKind
+from vitcam.inputs.sheets import as_image
+
+
+def picture(values: Array, bands: Bands = None) -> Image.Image:
+    """A picture of a normalised tensor."""
+    return as_image(rgb_view(values, bands))
+
+
+PICTURE = InputKind(
+    name="picture",
+    axes=("height", "width"),
+    shape="(batch, channels, height, width)",
+    orders=((),),
+    picture=picture,
+    laid=lambda maps: maps,
+)

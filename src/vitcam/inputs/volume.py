@@ -1,0 +1,40 @@
+"""Volumes, such as scans: planes, rows and columns."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from vitcam.inputs.bands import rgb_view
+from vitcam.inputs.kind import Array, Bands, InputKind
+from vitcam.inputs.sheets import as_image, enlarged, sheet, some_of
+
+SLICES = 4
+"""Slices across each axis that are drawn, at most."""
+
+
+def picture(values: Array, bands: Bands = None) -> Image.Image:
+    """Slices in three planes: a row across each axis."""
+    return as_image(_laid(rgb_view(values, bands), fill=1.0))
+
+
+def laid(maps: Array) -> Array:
+    """Maps over planes, rows and columns, over the slices that are drawn."""
+    return _laid(maps, fill=0.0)
+
+
+def _laid(values: Array, fill: float) -> Array:
+    across = [
+        [enlarged(values.take(place, axis=axis)) for place in some_of(values.shape[axis], SLICES)]
+        for axis in (-3, -2, -1)
+    ]
+    return sheet(across, fill)
+
+
+VOLUME = InputKind(
+    name="volume",
+    axes=("planes", "height", "width"),
+    shape="(batch, channels, planes, height, width)",
+    orders=((),),
+    picture=picture,
+    laid=laid,
+)
