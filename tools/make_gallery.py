@@ -19,11 +19,6 @@ FROM_ATTENTION = [
     ["tokentm", "grad-eclip", "tam", "bt", "bt(kind='tokens')"],
     ["gae(rules='libra')", "gradsam(rules='libra')", "ixg(rules='libra')", "fullgrad(rules='libra')"],
 ]
-FROM_FEATURES = [
-    ["gradcam++", "xgradcam", "layercam", "hirescam"],
-    ["finercam", "ablationcam", "eigencam", "eigengradcam"],
-]
-FROM_PASSES = [["occlusion", "rise", "shapley", "tis"], ["scorecam", "reciprocam", "maskclip"]]
 CONTROLS = ["random", "center"]
 
 
@@ -32,9 +27,7 @@ def main() -> None:
     model = vitcam.load_model("embedded:photo")
     save("predicted", predicted(model))
     save("methods", methods(model, [METHODS[:5], [*METHODS[5:]]]))
-    save("methods-attention", methods(model, FROM_ATTENTION))
-    save("methods-features", methods(model, FROM_FEATURES))
-    save("methods-passes", methods(model, FROM_PASSES))
+    save("methods-attention", methods(model, FROM_ATTENTION), width=740, quality=70)
     save("controls", methods(model, [["agcam", *CONTROLS]]))
     save("layers", layers(model))
     save("boxes", boxes(model))
@@ -126,12 +119,12 @@ def one_above_the_other(pictures: Sequence[Image.Image]) -> Image.Image:
     return joined
 
 
-def save(name: str, picture: Image.Image) -> None:
+def save(name: str, picture: Image.Image, width: int = WIDTH, quality: int = 82) -> None:
     """As JPEG, no wider than a page needs."""
-    if picture.width > WIDTH:
-        height = round(picture.height * WIDTH / picture.width)
-        picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
-    picture.save(FOLDER / f"{name}.jpg", quality=82, subsampling=0, optimize=True)
+    if picture.width > width:
+        height = round(picture.height * width / picture.width)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    picture.save(FOLDER / f"{name}.jpg", quality=quality, subsampling=0, optimize=True)
 
 
 if __name__ == "__main__":
