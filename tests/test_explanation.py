@@ -43,6 +43,7 @@ def e():
         versus=torch.tensor([[2, 2], [1, 0], [1, 1]]),
         score="probability",
         errors=torch.arange(3 * 2 * 2 * 3).float().view(3, 2, 2, 3) / 11,
+        kind="sound",
     )
     defaults = {each.name: each.default for each in fields(whole)}
     assert all(getattr(whole, name) != default for name, default in defaults.items() if name != "heatmaps"), (

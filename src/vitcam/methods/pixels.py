@@ -18,7 +18,7 @@ def sums_over_patches(
     if grid.region is None:
         return means_over_patches(pixels, grid) * (pixels[0].numel() / grid.tokens)
     places = cells(grid, tuple(pixels.shape[1:]))
-    return torch.stack([pixels[(slice(None), *place)].flatten(1).sum(dim=1) for place in places], dim=1)
+    return torch.stack([pixels[(slice(None),) + place].flatten(1).sum(dim=1) for place in places], dim=1)  # noqa: RUF005
 
 
 def means_over_patches(
@@ -48,7 +48,7 @@ def patch_numbers(grid: PatchGrid, size: tuple[int, ...]) -> Int[Tensor, "1 1 *s
         return F.interpolate(numbers, size=size, mode="nearest").long()
     laid = torch.full((1, 1, *size), grid.tokens)
     for number, place in enumerate(cells(grid, size)):
-        laid[(..., *place)] = number
+        laid[0, 0][place] = number
     return laid
 
 
