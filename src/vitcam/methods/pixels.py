@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -35,7 +37,7 @@ def means_over_patches(
         tensor([[3., 4.]])
     """
     if grid.region is None:
-        pool = F.adaptive_avg_pool2d if len(grid.shape) == 2 else F.adaptive_avg_pool3d
+        pool: Any = F.adaptive_avg_pool2d if len(grid.shape) == 2 else F.adaptive_avg_pool3d
         return pool(pixels[:, None], grid.shape).flatten(1)
     sizes = sums_over_patches(torch.ones_like(pixels[:1]), grid)
     return sums_over_patches(pixels, grid) / sizes.clamp_min(1)
