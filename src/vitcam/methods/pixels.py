@@ -38,7 +38,8 @@ def means_over_patches(
     """
     if grid.region is None:
         pool: Any = F.adaptive_avg_pool2d if len(grid.shape) == 2 else F.adaptive_avg_pool3d
-        return pool(pixels[:, None], grid.shape).flatten(1)
+        pooled: Tensor = pool(pixels[:, None], grid.shape).flatten(1)
+        return pooled
     sizes = sums_over_patches(torch.ones_like(pixels[:1]), grid)
     return sums_over_patches(pixels, grid) / sizes.clamp_min(1)
 
