@@ -106,7 +106,7 @@ def case(request):
     return make().eval(), torch.randn(shape), *rest
 
 
-def test_maps_lie_on_the_axes_of_their_kind(case):
+def test_maps_lie_on_the_axes_of_their_kind(case, tmp_path):
     model, given, kind, grid, method, *_ = case
     if method.startswith("captum"):
         pytest.importorskip("captum")
@@ -119,6 +119,10 @@ def test_maps_lie_on_the_axes_of_their_kind(case):
     assert e.laid().shape[-2:] == e.photographs[0].size[::-1]
     assert e.overlay().size == e.photographs[0].size
     assert vitcam.figure(e).width > 200
+    e.save(tmp_path)
+    again = vitcam.load(tmp_path)
+    assert (again.kind, again.image_size) == (kind, e.image_size)
+    assert torch.equal(again.laid(), e.laid())
     with pytest.raises(VitcamError, match="boxes are drawn around areas of pictures"):
         e.boxes()
 

@@ -38,7 +38,7 @@ def oracle_maps(
     """
     height, width = like.heatmaps.shape[-2:]
     grid = PatchGrid(height, width, prefix=0, region=like.region)
-    pixels = torch.stack([_region(truth, like.image_size) for truth in truths])
+    pixels = torch.stack([_region(truth, (like.image_size[-2], like.image_size[-1])) for truth in truths])
     on_grid = means_over_patches(pixels, grid).reshape(-1, height, width)
     if like.region is None:
         return on_grid, on_grid

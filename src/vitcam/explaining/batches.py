@@ -80,8 +80,8 @@ def for_each_batch(
             "from a specification"
         )
     images, name, came_along = unpacked(images)
-    images, arrangement = _arranged(images, module, kind)
-    total = len(images)
+    laid, arrangement = _arranged(images, module, kind)
+    images, total = laid, len(laid)
     if loaded is not None and isinstance(targets, AnswerKind) and isinstance(module, ImageTower):
         module = module.tower
     elif loaded is not None and loaded.promptable and (_is_prompts(targets) or not loaded.class_names):
@@ -93,7 +93,7 @@ def for_each_batch(
         targets, versus, score, multi_label=loaded is not None and loaded.multi_label, direction=direction
     )
     if isinstance(targets, AnswerKind):
-        about = about_model(module, loaded, images, batch_size, device, bound)
+        about = about_model(module, loaded, laid, batch_size, device, bound)
         asked = replace(asked, targets=targets.prepared(about))
     score_of_asked(asked, total, class_index)  # what doesn't fit is said before any work is done
 
@@ -118,13 +118,13 @@ def for_each_batch(
 
 
 class _Arrangement(NamedTuple):
-    """The kind of what is explained, and the order of the axes in which the model takes it; see :class:`InputKind`."""
+    """The kind of what is explained, and the order of the axes in which the model takes it; see ``InputKind``."""
 
     kind: InputKind
     order: tuple[int, ...]
 
 
-def _arranged(images: Any, module: nn.Module, kind: str | None) -> tuple[Any, _Arrangement]:
+def _arranged(images: Any, module: nn.Module, kind: str | None) -> tuple[Tensor | list[Any], _Arrangement]:
     """What is explained, a tensor with its axes as vitcam goes by them."""
     if not isinstance(images, Tensor):
         return listed(images), _Arrangement(PICTURE, ())

@@ -48,7 +48,7 @@ class Decomposition:
     maps: Float[Tensor, "batch targets layers heads h w"]
     targets: Int[Tensor, "batch targets"]
     layers: tuple[str, ...]
-    region: tuple[float, float, float, float] | None = None
+    region: tuple[float, ...] | None = None
 
     @property
     def shares(self) -> Float[Tensor, "batch targets layers heads"]:

@@ -269,7 +269,7 @@ def _explanation(
     targets, logits = recording.targets, recording.logits
     answered: tuple[tuple[Answered, ...], ...] = ()
     if recording.table is not None and recording.score.described is not None:
-        answered = recording.score.described(recording.table, targets, size)
+        answered = recording.score.described(recording.table, targets, (size[-2], size[-1]))
         indices = [[each.class_index for each in row] for row in answered]
         targets, logits = torch.tensor(indices, device=targets.device), None
     values, errors = compute_sampled(method, options, recording)

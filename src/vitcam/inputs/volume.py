@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PIL import Image
 
 from vitcam.inputs.bands import rgb_view
@@ -24,7 +25,7 @@ def laid(maps: Array) -> Array:
 
 def _laid(values: Array, fill: float) -> Array:
     across = [
-        [enlarged(values.take(place, axis=axis)) for place in some_of(values.shape[axis], SLICES)]
+        [enlarged(np.moveaxis(values, axis, 0)[place]) for place in some_of(values.shape[axis], SLICES)]
         for axis in (-3, -2, -1)
     ]
     return sheet(across, fill)

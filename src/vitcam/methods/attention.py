@@ -124,10 +124,11 @@ def _token(recording: Recording, query: Query) -> int:
         return query % layout.tokens
     shape = grid.shape
     if isinstance(query, tuple | list) and len(query) == len(shape) and all(type(n) is int for n in query):
-        if all(-length <= n < length for n, length in zip(query, shape, strict=True)):
-            patch = 0
-            for n, length in zip(query, shape, strict=True):
-                patch = patch * length + n % length
+        patch, inside = 0, True
+        for n, length in zip(query, shape, strict=True):
+            inside = inside and -length <= n < length
+            patch = patch * length + n % length
+        if inside:
             return grid.order[patch] if grid.order else grid.prefix + patch
     raise MethodError(
         f"attention has no query={query!r}; give 'head', a patch (row, column) of {sides(shape)}, or a "

@@ -86,7 +86,7 @@ def windows(grid: PatchGrid, size: int, stride: int) -> Bool[Tensor, "windows pa
     corners = list(product(*(_starts(length, size, stride) for length in grid.shape)))
     covered = torch.zeros(len(corners), *grid.shape, dtype=torch.bool)
     for number, corner in enumerate(corners):
-        covered[(number, *(slice(start, start + size) for start in corner))] = True
+        covered[number][tuple(slice(start, start + size) for start in corner)] = True
     return covered.flatten(1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -18,7 +20,7 @@ def sums_over_patches(
     if grid.region is None:
         return means_over_patches(pixels, grid) * (pixels[0].numel() / grid.tokens)
     places = cells(grid, tuple(pixels.shape[1:]))
-    return torch.stack([pixels[(slice(None), *place)].flatten(1).sum(dim=1) for place in places], dim=1)
+    return torch.stack([pixels[(slice(None),) + place].flatten(1).sum(dim=1) for place in places], dim=1)  # noqa: RUF005
 
 
 def means_over_patches(
@@ -35,8 +37,9 @@ def means_over_patches(
         tensor([[3., 4.]])
     """
     if grid.region is None:
-        pool = F.adaptive_avg_pool2d if len(grid.shape) == 2 else F.adaptive_avg_pool3d
-        return pool(pixels[:, None], grid.shape).flatten(1)
+        pool: Any = F.adaptive_avg_pool2d if len(grid.shape) == 2 else F.adaptive_avg_pool3d
+        pooled: Tensor = pool(pixels[:, None], grid.shape).flatten(1)
+        return pooled
     sizes = sums_over_patches(torch.ones_like(pixels[:1]), grid)
     return sums_over_patches(pixels, grid) / sizes.clamp_min(1)
 
@@ -48,7 +51,7 @@ def patch_numbers(grid: PatchGrid, size: tuple[int, ...]) -> Int[Tensor, "1 1 *s
         return F.interpolate(numbers, size=size, mode="nearest").long()
     laid = torch.full((1, 1, *size), grid.tokens)
     for number, place in enumerate(cells(grid, size)):
-        laid[(..., *place)] = number
+        laid[0, 0][place] = number
     return laid
 
 

@@ -108,7 +108,7 @@ def _decoded(probe: _Probe, shape: Sides) -> list[int] | None:
     masks = torch.zeros(bits, *probe.size, dtype=torch.bool)
     for word, place in zip(words, cells(laid(shape, 0), probe.size), strict=True):
         for bit in word:
-            masks[(bit, *place)] = True
+            masks[bit][place] = True
     changes = probe.changes(masks)
     strongest = changes.amax(dim=0)
     placed = strongest > _SILENT * strongest.median().clamp_min(_SILENT * strongest.max())
@@ -117,10 +117,10 @@ def _decoded(probe: _Probe, shape: Sides) -> list[int] | None:
     ones, zeros = changes > 0.9 * strongest, changes < _LEAK * strongest
     if not (ones | zeros)[:, placed].all() or int(placed.sum()) != patches:
         return None
-    place = {word: index for index, word in enumerate(words)}
+    patch_of = {word: index for index, word in enumerate(words)}
     order = [-1] * patches
     for token in placed.nonzero().flatten().tolist():
-        index = place.get(tuple(ones[:, token].nonzero().flatten().tolist()))
+        index = patch_of.get(tuple(ones[:, token].nonzero().flatten().tolist()))
         if index is None or order[index] >= 0:
             return None
         order[index] = token

@@ -74,7 +74,9 @@ def _entry(result: Result, region: Box, boxes: Boxes) -> Explained:
 
     def in_photograph(target: int) -> dict[str, list[Box]] | None:
         return {
-            method: to_photograph(found[target], first.image_size, region, result.size)
+            method: to_photograph(
+                found[target], (first.image_size[-2], first.image_size[-1]), region, result.size
+            )
             for method, found in boxes.items()
         } or None
 
