@@ -48,8 +48,8 @@ def detections(
             (batch, queries, classes) as ``logits`` and no ``pred_boxes``, or nothing is found.
 
     Example:
-        >>> found = vitcam.detections("cat", top=2)
-        >>> vitcam.explain(detector, images, targets=found).figure().save("cats.png")  # doctest: +SKIP
+        >>> vitcam.detections("cat", top=2)
+        _Detections(label='cat', top=2, threshold=None, query=None, by='class', ...)
     """
     options = {"top": top, "threshold": threshold, "query": query}
     given = [name for name, option in options.items() if option is not None]

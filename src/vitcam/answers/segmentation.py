@@ -46,8 +46,8 @@ def region(
             the model gives no map of classes.
 
     Example:
-        >>> here = vitcam.region("cat", point=(60, 80))
-        >>> vitcam.explain(segmenter, images, targets=here).figure().save("cat.png")  # doctest: +SKIP
+        >>> vitcam.region("cat", point=(60, 80))
+        _Region(label='cat', point=(60, 80), ...)
     """
     given = [name for name, place in (("point", point), ("box", box), ("mask", mask)) if place is not None]
     if len(given) > 1:
