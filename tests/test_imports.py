@@ -221,3 +221,15 @@ def test_no_pass_of_a_users_model_is_in_inference_mode():
         if "torch.inference_mode(), so" not in line  # an error's text
     ]
     assert entered == []
+
+
+def test_no_name_that_is_imported_when_it_is_used_is_a_modules():
+    """Else whoever imports the module first takes the name's place."""
+    lazy = [file for file in SOURCE.rglob("__init__.py") if "lazy_names(" in file.read_text(encoding="utf-8")]
+    assert lazy
+    for file in lazy:
+        modules = {path.stem for path in file.parent.glob("*.py")} | {
+            path.parent.name for path in file.parent.glob("*/__init__.py")
+        }
+        package = import_module(".".join(("vitcam", *file.parent.relative_to(SOURCE).parts)))
+        assert not modules & set(package.__all__), package

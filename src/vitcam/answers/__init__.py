@@ -7,7 +7,7 @@ from vitcam.lazy import lazy_names
 if TYPE_CHECKING:
     from vitcam.answers.answer import About, AnswerKind
     from vitcam.answers.detection import detections
-    from vitcam.answers.matching import matching
+    from vitcam.answers.image_text import matching
     from vitcam.answers.segmentation import region
     from vitcam.answers.similarity import similar_to
     from vitcam.answers.values import value
@@ -20,7 +20,7 @@ __getattr__, __dir__ = lazy_names(
         "About": "vitcam.answers.answer",
         "AnswerKind": "vitcam.answers.answer",
         "detections": "vitcam.answers.detection",
-        "matching": "vitcam.answers.matching",
+        "matching": "vitcam.answers.image_text",
         "region": "vitcam.answers.segmentation",
         "similar_to": "vitcam.answers.similarity",
         "value": "vitcam.answers.values",
