@@ -5,6 +5,7 @@ import torch
 import transformers
 
 import vitcam
+from test_figure import drawn
 from vitcam.errors import ImageError, VitcamError
 
 SMALL = {
@@ -183,3 +184,12 @@ def test_any_number_of_channels_has_a_picture(channels):
         assert other.photographs[0].tobytes() != e.photographs[0].tobytes()
     with pytest.raises(ImageError, match=f"of the {channels} channels"):
         vitcam.explain(model, images, targets=1, bands=(0, 1, 99))
+
+
+def test_a_figure_calls_an_input_what_it_is(monkeypatch):
+    torch.manual_seed(0)
+    e = vitcam.explain(videomae().eval(), torch.randn(CLIP), targets=1)
+    calls = drawn(monkeypatch)
+    vitcam.figure(e)
+    vitcam.figure(e[0])
+    assert [call["photo_label"] for call in calls] == [["video 0", "video 1"], "video"]

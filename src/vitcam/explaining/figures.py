@@ -201,7 +201,9 @@ def _photo_labels(images: Sequence[Methods], asked: str | Sequence[str] | None) 
             )
         return labels
     names = [PurePath(*next(iter(image.values())).names).name for image in images]
-    unknown = [f"image {i}" for i in range(len(images))] if len(images) > 1 else ["photograph"]
+    kind = next(iter(images[0].values())).kind
+    one, several = ("photograph", "image") if kind == "picture" else (kind, kind)
+    unknown = [f"{several} {i}" for i in range(len(images))] if len(images) > 1 else [one]
     return [name or other for name, other in zip(names, unknown, strict=True)]
 
 
