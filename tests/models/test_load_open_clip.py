@@ -59,6 +59,55 @@ def test_random_weights() -> None:
     assert model.module(torch.zeros(3, 3, 32, 32)).shape == (3, 2)
 
 
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A model that describes itself, as on the hub."""
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny-clip")
+    normalised = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    described = {"model_cfg": CLIP, "preprocess_cfg": normalised}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(described))
+    torch.save(model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    return tmp_path
+
+
+def test_a_repository_that_describes_itself(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, _, transform = open_clip.create_model_and_transforms(f"local-dir:{repository}")
+    image = Image.effect_noise((70, 50), 60).convert("RGB")
+    texts = open_clip.get_tokenizer("tiny-clip")(TEXTS)
+    expected, _ = reference.eval().get_logits(transform(image)[None], texts)
+
+    def fetched(repo_id: str, filename: str, **options: object) -> str:
+        assert repo_id == "nobody/clip"
+        if not (repository / filename).exists():
+            raise FileNotFoundError(filename)
+        return str(repository / filename)
+
+    monkeypatch.setattr("vitcam.models.hub._hub_silence", lambda: None)
+    monkeypatch.setattr("open_clip.pretrained.hf_hub_download", fetched)
+    for name in (f"local-dir:{repository}", "hf-hub:nobody/clip"):
+        model = load_model(f"open_clip:{name}")
+        assert model.preprocessing.std == (0.25,) * 3
+        asked = model.with_prompts(TEXTS)
+        with torch.no_grad():
+            torch.testing.assert_close(asked.module(asked.preprocess(image)), expected.detach())
+    (repository / "open_clip_pytorch_model.bin").unlink()
+    with pytest.raises(ModelError, match="Can't load open_clip:hf-hub:nobody/clip"):  # and no random weights
+        load_model("open_clip:hf-hub:nobody/clip")
+
+
+def test_repositories_that_are_not_there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match=r"(?s)Can't load open_clip:hf-hub:nobody/clip: .*local-dir:FOLDER"):
+        load_model("open_clip:hf-hub:nobody/clip")
+    with pytest.raises(ModelError, match=r"Can't load open_clip:local-dir:/gone: .*not found: /gone"):
+        load_model("open_clip:local-dir:/gone")
+    with pytest.raises(ModelError, match=r"has weights of its own\. Leave @a\.pt out"):
+        load_model(f"open_clip:local-dir:{repository}@a.pt")
+    torch.save({"weight": torch.zeros(3)}, repository / "open_clip_pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"(?s)Can't load open_clip:local-dir:.*Missing key"):
+        load_model(f"open_clip:local-dir:{repository}")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -21,13 +21,19 @@ from vitcam.models.promptable import ImageTower
 from vitcam.models.spec import Spec, unknown_name
 from vitcam.models.wrapping import Known
 
+HUB, FOLDER = "hf-hub:", "local-dir:"
+
 
 def load_open_clip(spec: Spec, *, pretrained: bool, num_classes: None = None) -> LoadedModel:
-    """``open_clip:ARCH/TAG`` or ``open_clip:ARCH@FILE``: the image tower, to be given texts as classes.
+    """``open_clip:ARCH/TAG``, ``open_clip:ARCH@FILE``, ``open_clip:hf-hub:ID`` or ``open_clip:local-dir:FOLDER``.
+
+    Of the model the image tower, to be given texts as classes.
 
     Raises:
-        ModelError: no such architecture or tag, no weights, or weights that don't fit.
+        ModelError: no such architecture, tag, repository or folder, no weights, or weights that don't fit.
     """
+    if spec.name.startswith((HUB, FOLDER)):
+        return _loaded(spec, _described(spec, pretrained), spec.name, from_hub=spec.name.startswith(HUB))
     architecture, tag = spec.split_name()
     if architecture not in open_clip.list_models():
         raise unknown_name(spec, architecture, open_clip.list_models())
@@ -46,10 +52,36 @@ def load_open_clip(spec: Spec, *, pretrained: bool, num_classes: None = None) ->
     else:
         with hugging_face(spec, local=f"open_clip:{architecture}@FILE"):
             model = open_clip.create_model(architecture, pretrained=tag)
+    from_hub = "hf_tokenizer_name" in open_clip.get_model_config(architecture)["text_cfg"]
+    return _loaded(spec, model, architecture, from_hub=from_hub)
+
+
+def _loaded(spec: Spec, model: Any, name: str, from_hub: bool) -> LoadedModel:
+    """A model as vitcam's, by open_clip's name of it, and whether its tokenizer is on the hub."""
     model.eval()
     preprocessing = open_clip_preprocessing(open_clip.get_model_preprocess_cfg(model))
-    encode = _text_encoder(model, _tokenizer(spec, architecture))
+    encode = _text_encoder(model, _tokenizer(spec, name, from_hub))
     return LoadedModel(_image_tower(model), preprocessing, text_encoder=encode, spec=str(spec))
+
+
+def _described(spec: Spec, pretrained: bool) -> Any:
+    """A model whose repository or folder says in open_clip's way what it is (BiomedCLIP and its like)."""
+    if spec.file:
+        raise ModelError(
+            f"Can't load {spec}: {spec.scheme}:{spec.name} has weights of its own. Leave @{spec.file} out, or put it "
+            f"into a folder with its open_clip_config.json: open_clip:{FOLDER}FOLDER"
+        )
+    if spec.name.startswith(HUB):
+        with hugging_face(spec, local=f"open_clip:{FOLDER}FOLDER, a copy of the repository"):
+            return open_clip.create_model(spec.name, load_weights=pretrained, require_pretrained=pretrained)
+    try:
+        return open_clip.create_model(spec.name, load_weights=pretrained, require_pretrained=pretrained)
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # no folder, no description, or weights of another model
+        raise ModelError(f"Can't load {spec}: {error}") from error
 
 
 def open_clip_names() -> list[str]:
@@ -126,14 +158,13 @@ def _from_checkpoint(spec: Spec, architecture: str) -> Any:
     return model
 
 
-def _tokenizer(spec: Spec, architecture: str) -> Callable[[], Any]:
-    """What makes an architecture's tokenizer, the first time that it is asked to."""
+def _tokenizer(spec: Spec, name: str, from_hub: bool) -> Callable[[], Any]:
+    """What makes the tokenizer of open_clip's model of a name, the first time that it is asked to."""
 
     @cache
     def tokenizer() -> Any:
-        from_hub = "hf_tokenizer_name" in open_clip.get_model_config(architecture)["text_cfg"]
         with hugging_face(spec, local="its tokenizer in the local cache") if from_hub else nullcontext():
-            return open_clip.get_tokenizer(architecture)
+            return open_clip.get_tokenizer(name)
 
     return tokenizer
 

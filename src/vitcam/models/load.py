@@ -18,7 +18,8 @@ def load_model(
     Args:
         spec: ``embedded:photo`` (comes with vitcam), ``timm:NAME``, ``timm:NAME@FILE``,
             ``torchvision:NAME``, ``torchvision:NAME/WEIGHTS``, ``torchvision:NAME@FILE``, ``hf:ID``,
-            ``hf:/FOLDER``, ``open_clip:ARCH/TAG``, ``open_clip:ARCH@FILE``, or ``module:object`` and
+            ``hf:/FOLDER``, ``open_clip:ARCH/TAG``, ``open_clip:ARCH@FILE``, ``open_clip:hf-hub:ID``,
+            ``open_clip:local-dir:FOLDER``, or ``module:object`` and
             ``module:object:NAME`` for a function of yours that returns a model (a module that :func:`vitcam.wrap`
             understands, or a LoadedModel); any of them followed by ``+HEAD.safetensors``, a head that
             ``vitcam train-head`` trained on it.

@@ -146,7 +146,12 @@ _OURS = (
     ),
     ModelSource(
         scheme="open_clip",
-        patterns=("open_clip:ARCH/TAG", "open_clip:ARCH@FILE"),
+        patterns=(
+            "open_clip:ARCH/TAG",
+            "open_clip:ARCH@FILE",
+            "open_clip:hf-hub:ID",
+            "open_clip:local-dir:FOLDER",
+        ),
         gives="a CLIP or SigLIP of open_clip, to be asked about texts of your own",
         library="open_clip",
         extra="open-clip",
