@@ -75,7 +75,7 @@ def _grid(side: int, prefix: int, width: int | None = None) -> PatchGrid:
 
 FAMILIES: dict[str, Family] = {
     "timm vit": Family(
-        partial(_timm, "vit_tiny_patch16_224", depth=4, img_size=160), 160, _grid(10, 1), CLASS_TOKEN, True, 4
+        partial(_timm, "vit_tiny_patch16_224", depth=4), 224, _grid(14, 1), CLASS_TOKEN, True, 4
     ),
     "timm deit distilled": Family(
         partial(_timm, "deit_tiny_distilled_patch16_224", depth=4, img_size=112),
