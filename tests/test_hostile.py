@@ -119,7 +119,11 @@ def test_models_that_can_not_be_explained(model, message):
         ({"precision": "int8"}, ModelError, "precision must be 'fp32', 'bf16' or 'fp16', not 'int8'"),
         ({"device": "meta"}, ModelError, "can't run on device 'meta': there tensors hold no values"),
         ({"batch_size": 1.5}, ImageError, "batch_size must be a whole number of 1 or more, not 1.5"),
-        ({"grid": 4}, ModelError, r"grid must be two whole numbers, \(rows, columns\) of patches; got 4"),
+        (
+            {"grid": 4},
+            ModelError,
+            r"grid must be two whole numbers, \(rows, columns\) of patches, of which .* three; got 4",
+        ),
         ({"prefix": "a"}, ModelError, "prefix must be a whole number of tokens; got 'a'"),
         ({"method": None}, MethodError, "a method is named by a string, such as 'agcam' .* got None"),
     ],

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import vitcam
-from families import images_of, model_of
+from families import FAMILIES, images_of, model_of
 from vitcam.errors import MethodError
 
 reference = pytest.importorskip("pytorch_grad_cam", reason="the reference, pip grad-cam, isn't installed")
@@ -39,12 +39,13 @@ def of_tokens(prefix, side):
 @pytest.mark.parametrize("name", ["timm vit", "timm deit distilled", "timm gap"])
 def test_equals_pip_grad_cam_on_random_weights(name):
     model, images, targets = model_of(name).eval(), images_of(name), [4, 0, 7]
+    side, size = FAMILIES[name].grid.height, FAMILIES[name].size
     expected = by_reference(
-        model, images, targets, model.blocks[-1].norm1, of_tokens(model.num_prefix_tokens, 14)
+        model, images, targets, model.blocks[-1].norm1, of_tokens(model.num_prefix_tokens, side)
     )
     ours = vitcam.explain(model, images, "gradcam", targets=targets).heatmaps[:, 0]
     assert expected.max() > 0.9
-    np.testing.assert_allclose(scaled_like_reference(ours, 224), expected, atol=2e-3)
+    np.testing.assert_allclose(scaled_like_reference(ours, size), expected, atol=2e-3)
 
 
 def test_equals_pip_grad_cam_on_the_embedded_model():
