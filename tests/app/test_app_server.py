@@ -2,9 +2,12 @@
 
 import http.client
 import json
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -294,6 +297,26 @@ def test_a_trusted_proxy_is_believed_and_nobody_types_models_behind_it(tmp_path)
         page = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(page, timeout=SECONDS) as response:
             assert response.headers["Set-Cookie"].endswith("; Secure")
+
+
+def test_who_asks_it_to_end_as_soon_as_it_answers_is_heard(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    limits = f"host='127.0.0.1', port={port}, max_upload_mb=1, models_in_memory=1"
+    lines = (
+        "import os, signal",
+        "from vitcam.app.policy import Policy",
+        "from vitcam.app.server import serve",
+        "end = lambda address: os.kill(os.getpid(), signal.SIGTERM)",
+        f"serve(Policy(('embedded:photo',), False), {limits}, ready=end)",
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert not list(tmp_path.glob("vitcam-app-*"))
 
 
 def test_a_proxy_is_no_name():

@@ -56,6 +56,7 @@ def serve(
         raise VitcamError(
             "The app needs gradio, which isn't installed. Install it: pip install 'vitcam[app]'."
         )
+    stopped = _asked_to_stop()  # before there is anything to delete
     with (
         tempfile.TemporaryDirectory(prefix="vitcam-app-") as folder,
         redirect_stdout(PrintableStream(sys.stdout)),  # gradio, uvicorn and tracebacks
@@ -125,7 +126,7 @@ def serve(
         handlers.sessions.forgotten = partial(let_go, page)
         ready(address)
         try:
-            _wait_until_stopped()
+            _wait_until(stopped)
         finally:
             handlers.sessions.close()
             page.close(verbose=False)
@@ -154,11 +155,16 @@ def _icon(path: Path) -> Path:
     return path
 
 
-def _wait_until_stopped() -> None:
-    """Returns on Ctrl+C, and when the system asks the program to end: the visitors' files are then deleted."""
+def _asked_to_stop() -> threading.Event:
+    """What is set when the system asks the program to end: the visitors' files are then deleted."""
     stopped = threading.Event()
     with suppress(ValueError):  # signals are the main thread's; another is stopped by what started it
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    return stopped
+
+
+def _wait_until(stopped: threading.Event) -> None:
+    """Returns when the program is asked to end, and on Ctrl+C."""
     with suppress(KeyboardInterrupt):
         while not stopped.wait(1):  # without a limit, Windows wouldn't see Ctrl+C
             pass
