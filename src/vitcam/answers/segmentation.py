@@ -38,8 +38,7 @@ def region(
         box: (left, top, right, bottom), likewise.
         mask: (height, width), or (images, height, width) for one each: true or the weight of each pixel of what the
             model saw; of any size of the same shape.
-
-        Without any of these it is the whole image.
+            Without any of these it is the whole image.
 
     Raises:
         TargetError: several places are given; or when it is explained: the place is empty or outside of the image, or
