@@ -12,6 +12,7 @@ from jaxtyping import install_import_hook
 os.environ["HF_HUB_OFFLINE"] = "1"
 if os.environ.get("VITCAM_TEST_MKLDNN") == "off":  # as on processors on which torch doesn't use oneDNN
     torch.backends.mkldnn.enabled = False
+torch.set_num_threads(1)  # also for fixtures of modules, which are made before those of tests
 install_import_hook("vitcam", "typechecker.check")
 if os.environ.get("VITCAM_TEST_MKLDNN") == "off":
     torch.backends.mkldnn.enabled = False
