@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from PIL import Image
 
 from vitcam.inputs.bands import rgb_view
@@ -26,11 +25,6 @@ def laid(maps: Array) -> Array:
 def _laid(values: Array, fill: float) -> Array:
     frames = [enlarged(values[..., time, :, :]) for time in some_of(values.shape[-3], FRAMES)]
     return sheet(in_rows(frames), fill)
-
-
-def frames(values: Array) -> list[Array]:
-    """Every frame of (3, frames, height, width), one by one."""
-    return [enlarged(frame) for frame in np.moveaxis(values, -3, 0)]
 
 
 VIDEO = InputKind(
