@@ -383,9 +383,11 @@ def test_it_listens_on_this_machine_alone(address):
 
 def test_a_taken_port(address):
     port = address.rstrip("/").rpartition(":")[2]
+    before = signal.getsignal(signal.SIGTERM)
     result = CliRunner().invoke(program, ["app", "--port", port])
     assert result.exit_code == 1
     assert f"Can't listen on 127.0.0.1:{port}" in result.output
+    assert signal.getsignal(signal.SIGTERM) is before  # other programs' way to end is theirs again
 
 
 def test_a_public_app_until_ctrl_c(tmp_path):

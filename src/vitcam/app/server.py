@@ -7,8 +7,8 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,8 +56,8 @@ def serve(
         raise VitcamError(
             "The app needs gradio, which isn't installed. Install it: pip install 'vitcam[app]'."
         )
-    stopped = _asked_to_stop()  # before there is anything to delete
     with (
+        _asked_to_stop() as stopped,  # before there is anything to delete
         tempfile.TemporaryDirectory(prefix="vitcam-app-") as folder,
         redirect_stdout(PrintableStream(sys.stdout)),  # gradio, uvicorn and tracebacks
         redirect_stderr(PrintableStream(sys.stderr)),  # repeat what visitors send
@@ -155,12 +155,19 @@ def _icon(path: Path) -> Path:
     return path
 
 
-def _asked_to_stop() -> threading.Event:
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
     """What is set when the system asks the program to end: the visitors' files are then deleted."""
     stopped = threading.Event()
-    with suppress(ValueError):  # signals are the main thread's; another is stopped by what started it
-        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    return stopped
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped  # signals are the main thread's; another is stopped by what started it
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    try:
+        yield stopped
+    finally:
+        # what handles it in C can't be put back from here
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _wait_until(stopped: threading.Event) -> None:
