@@ -64,8 +64,7 @@ test-fast: .venv/installed-for-tests
 ## run the numerical tests as on processors with fewer instructions
 test-isa: .venv/installed-for-tests
 	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(PYTEST) $(PARALLEL) -q $(NUMERICAL)
-	ATEN_CPU_CAPABILITY=default $(PYTEST) $(PARALLEL) -q $(NUMERICAL)
-	VITCAM_TEST_MKLDNN=off $(PYTEST) $(PARALLEL) -q $(NUMERICAL)
+	ATEN_CPU_CAPABILITY=default VITCAM_TEST_MKLDNN=off $(PYTEST) $(PARALLEL) -q $(NUMERICAL)
 
 ## run the tests of explaining with the oldest versions that pyproject.toml allows; wants Python 3.10
 test-minimum: .venv-minimum/installed
