@@ -44,7 +44,7 @@ def masks_of(tiles, grid, side):
 
 
 @pytest.mark.parametrize("grid", [2, 3])
-def test_it_is_the_papers_arithmetic(grid):
+def test_equals_a_naive_version(grid):
     heatmaps = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(grid))
     heatmaps[2] = -heatmaps[2].abs()  # says nothing for the class
     for tile in range(grid**2):
@@ -56,7 +56,7 @@ def test_it_is_the_papers_arithmetic(grid):
     assert naive[2] == 0
 
 
-def test_focus_is_that_of_two_tiles():
+def test_focus_equals_a_naive_version_of_two_tiles():
     heatmap = torch.randn(6, 6, generator=torch.Generator().manual_seed(5))
     pixels = stretched(heatmap.numpy(), 16)
     expected = grid_score(pixels, 1, 2) + grid_score(pixels, 2, 2)

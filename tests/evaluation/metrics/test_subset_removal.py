@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import naive_metrics as naive
 import numpy as np
@@ -142,6 +143,36 @@ def test_the_correlation_has_parity_with_quantus_on_the_same_sets(monkeypatch):
     )
     ours = subset_removal(naive.TopRows(), images.expand(-1, 3, -1, -1), heatmaps, targets, (0.2,), draws)
     assert ours.faithfulness_correlation.tolist() == pytest.approx(theirs, abs=1e-4)
+
+
+def test_infidelity_has_parity_with_captum_on_the_same_sets(case):
+    metrics = pytest.importorskip("captum.metrics", reason="captum isn't installed")
+    fractions, draws = (0.2, 0.5), 6
+    heatmaps = torch.randn(3, 4, 3, generator=torch.Generator().manual_seed(2)) - 0.5
+    heatmaps[2] += 1
+    ours = subset_removal(case.model, case.images, heatmaps, case.targets, fractions, draws)
+    masks = torch.zeros(len(fractions) * draws, 12)
+    for mask, members in zip(masks, chain(*drawn(fractions, draws, 0)), strict=True):
+        mask[members] = 1
+    pixels = (
+        masks[:, cells_of_pixels((4, 3), (HEIGHT, WIDTH))].view(-1, 1, HEIGHT, WIDTH).expand(-1, 3, -1, -1)
+    )
+    for i in range(3):
+        heat = heatmaps[i].flatten()[cells_of_pixels((4, 3), (HEIGHT, WIDTH))].view(1, 1, HEIGHT, WIDTH)
+        fill = mean_fill(case.images)[i]
+        theirs = metrics.infidelity(
+            lambda x, target=case.targets[i]: case.model(x).softmax(-1)[:, target],
+            lambda x, fill=fill: (pixels, torch.where(pixels > 0, fill, x)),
+            case.images[i : i + 1],
+            heat.expand(1, 3, -1, -1) / (3 * 8 * 8),  # captum sums over the pixels
+            n_perturb_samples=len(masks),
+            normalize=True,
+        )
+        if (ours.heat[i] * ours.falls[i]).sum() > 0:  # captum's β may be negative
+            assert ours.infidelity[i].item() == pytest.approx(theirs.item(), rel=1e-4)
+        else:
+            assert ours.infidelity[i].item() >= theirs.item()
+    assert (ours.heat * ours.falls).sum((1, 2)).gt(0).sum() >= 2
 
 
 def test_the_defaults_cost_as_many_passes_as_they_say(case, passes):
