@@ -14,6 +14,7 @@ import miniature
 import numpy as np
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 
 from vitcam import LoadedModel
 from vitcam.evaluation import RunError, cluster, evaluate
@@ -104,6 +105,27 @@ def test_sigterm_ends_a_run_on_a_cluster_too(tmp_path):
         )
     assert RunFolder(output).read()["image"].n_unique() >= 6
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_a_budget_ends_a_sanity_run_on_a_cluster(tmp_path):
+    """And the next goes on, on one machine."""
+    pytest.importorskip("ray", reason="Ray isn't installed")
+    data = miniature.make_dataset(tmp_path / "data", images=11)
+    tests = ["randomisation", "random-logit", "max-sensitivity"]
+    settings = {"tests": tests, "protocol": "vitcam", "batch_size": 3}
+    torch.set_num_threads(1)  # as each worker has, since rounding depends on it
+
+    def measured(output, **more):
+        model = miniature.make_model()
+        evaluate("sanity", f"folder:{data}", model, ["agcam"], output, **settings, **more)
+        return RunFolder(output).read()
+
+    first = measured(tmp_path / "run", budget=0.01, cluster="local", workers=1)
+    assert 0 < first["image"].n_unique() < 12
+    rows, after = (measured(tmp_path / output, budget=10**6) for output in ("whole", "run"))
+    # parameters lie elsewhere in a worker's memory, on which the last digit of a product may depend
+    assert_frame_equal(after, rows, abs_tol=1e-5, rel_tol=0)
 
 
 @pytest.fixture
