@@ -1,0 +1,93 @@
+"""Makes the tables of docs/every-measure.md: every measure of runs of one model, by all their methods.
+
+python tools/measures_table.py RUN…     # folders that vitcam evaluate wrote, one per task
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vitcam.evaluation.measure import CONTROLS
+from vitcam.evaluation.measures import measures_of
+from vitcam.report import read_runs, score_tables
+from vitcam.report.run import Run
+from vitcam.report.tables import ScoreRow, ScoreTable
+
+PAGE = Path(__file__).parents[1] / "docs" / "every-measure.md"
+BEGIN, END = "<!-- measures: begin (tools/measures_table.py) -->", "<!-- measures: end -->"
+TITLES = {
+    "localization": "Localization",
+    "perturbation": "What happens when pixels and tokens go",
+    "sanity": "Randomised models, moved pictures, and the map itself",
+}
+
+
+def main(folders: Sequence[str]) -> None:
+    parts = []
+    for run in read_runs(folders):
+        tables = score_tables([run])
+        for task in run.tasks:
+            parts.append(section(run, task, [table for table in tables if table.task == task]))
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise SystemExit(f"{PAGE} has no {BEGIN} and {END}")
+    PAGE.write_text(before + "\n\n".join([BEGIN, *parts, END]) + after, encoding="utf-8")
+
+
+def section(run: Run, task: str, tables: Sequence[ScoreTable]) -> str:
+    """A task's table: a row per number, a column per method."""
+    methods = [row.method for row in tables[0].rows]
+    times = json.loads((run.path / "times.json").read_text(encoding="utf-8"))[task]
+    counts = {row.estimate.images for table in tables for row in table.rows}
+    scored = "–".join(str(count) for count in sorted({min(counts), max(counts)}))
+    lines = [
+        f"### {TITLES[task]}",
+        "",
+        f"{times['done']} photographs, {scored} of them scored; images at {run.settings['precision']}.",
+        "",
+        f"| number | {' | '.join(f'`{name}`' for name in methods)} |",
+        f"|---|{'--:|' * len(methods)}",
+    ]
+    for table in tables:
+        by_method = {row.method: row for row in table.rows}
+        arrow = {1: " ↑", -1: " ↓"}.get(table.measure.sign, "")
+        means = {
+            name: row.estimate.mean * table.measure.sign
+            for name, row in by_method.items()
+            if name not in CONTROLS and table.measure.sign
+        }
+        best = max(means, key=lambda name: means[name], default=None)
+        cells = (_cell(by_method.get(name), name == best) for name in methods)
+        lines.append(f"| {table.measure.title}{arrow} | {' | '.join(cells)} |")
+    lines += ["", _costs(task, times, len(methods))]
+    return "\n".join(lines)
+
+
+def _cell(row: ScoreRow | None, best: bool) -> str:
+    if row is None:
+        return "–"
+    mean, half = row.estimate.mean, (row.estimate.high - row.estimate.low) / 2
+    digits = 3 if abs(mean) < 10 else 1
+    shown = f"{mean:.{digits}f} ± {half:.{digits}f}".replace("-", "−")
+    return f"**{shown}**" if best else shown
+
+
+def _costs(task: str, times: dict[str, object], maps: int) -> str:
+    seconds = times["seconds"]
+    assert isinstance(seconds, dict)
+    done = float(str(times["done"]))
+    costs = [("explaining", seconds["explaining"])]
+    costs += [(each.name, seconds.get(f"measure {each.name}", 0.0)) for each in measures_of(task)]  # type: ignore[arg-type]
+    named = ", ".join(f"{name} {1000 * value / done / maps:.0f}" for name, value in costs if value > 0.01)
+    return (
+        f"Milliseconds per map, on a machine busy with other work: {named}. A measure that reads what another has "
+        "computed costs nothing more."
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
