@@ -4,15 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import vitcam as library
 
 
 def test_a_photograph_in_tiles(vitcam, model, photos, tmp_path):
-    photo = photos / "cat_and_cup.jpg"
+    photo = tmp_path / "cup.png"
+    Image.open(photos / "cup.jpg").resize((300, 200)).save(photo)
     arguments = ["explain", photo, "--tiles", "168,24", "--target", "cat", "--target", "cup", "--boxes"]
-    result = vitcam(*arguments, "--method", "agcam", "--method", "gradcam", "--output", tmp_path)
+    result = vitcam(*arguments, "--method", "agcam", "--method", "gradcam", "--output", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
+    tmp_path = tmp_path / "out"
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["tiles"] == {"size": 168, "overlap": 24}
     (image,) = manifest["images"]
@@ -36,8 +39,6 @@ def test_a_photograph_in_tiles(vitcam, model, photos, tmp_path):
 
 
 def test_one_too_small_for_a_tile_does_not_stop_the_others(vitcam, photos, tmp_path):
-    from PIL import Image
-
     Image.open(photos / "cat.jpg").resize((100, 80)).save(tmp_path / "small.png")
     result = vitcam(
         "explain", tmp_path / "small.png", photos / "cat.jpg", "--tiles", "168,0", "-o", tmp_path / "out"

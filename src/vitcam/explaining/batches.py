@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vitcam.answers import AnswerKind
 from vitcam.errors import ModelError, OneByOneError, TargetError
 from vitcam.explaining.about import about_model
-from vitcam.explaining.arguments import MoreInputs, inputs_of, unpacked
+from vitcam.explaining.arguments import MoreInputs, inputs_of, refuse_patches, unpacked
 from vitcam.explaining.asked import Asked, Versus, score_of_asked
 from vitcam.explaining.inputs import Batch, Images, batches, listed
 from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable
@@ -81,6 +81,8 @@ def for_each_batch(
             "from a specification"
         )
     images, name, came_along = unpacked(images)
+    if isinstance(inputs, Mapping):
+        refuse_patches(inputs)
     laid, arrangement = _arranged(images, module, kind)
     images, total = laid, len(laid)
     if loaded is not None and isinstance(targets, AnswerKind) and isinstance(module, ImageTower):
