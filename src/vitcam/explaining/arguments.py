@@ -56,8 +56,8 @@ def refuse_patches(arguments: Mapping[str, Any]) -> None:
     if found := sorted(PLACES_OF_PATCHES & arguments.keys()):
         raise ImageError(
             f"{found[0]!r} says where patches of a picture lie that is cut up already (NaFlex), and vitcam lays maps "
-            "on whole pictures: give them as (batch, 3, height, width), which timm's NaFlexVit takes in any size whose "
-            "sides are multiples of its patches. A model of patches alone (Siglip2VisionModel) can't be explained"
+            "on whole pictures: give them as (batch, 3, height, width), which timm's NaFlexVit takes in any size "
+            "whose sides are multiples of its patches. A model of patches alone (Siglip2VisionModel) can't be explained"
         )
 
 
