@@ -11,7 +11,7 @@ from PIL import Image
 
 import vitcam
 from small_models import HomemadeViT, hugging_face, perturbed
-from vitcam.errors import ImageError, TargetError
+from vitcam.errors import ImageError, ModelError, TargetError, VitcamWarning
 from vitcam.explaining import tiles as tiles_module
 from vitcam.explaining.stitching import stitched
 from vitcam.explaining.tiles import sides_of, tile_places
@@ -209,7 +209,10 @@ def test_photographs_go_through_whole_and_at_their_own_resolution(loaded, tmp_pa
 
 
 def test_compare_shares_tiles_and_is_drawn_and_kept(loaded, tmp_path):
-    both = vitcam.compare(loaded, photo(), ["agcam", "rollout"], tiles=(SIDE, 8))
+    with pytest.warns(
+        VitcamWarning, match="rollout knows nothing of the class, and each tile's map has a scale"
+    ):
+        both = vitcam.compare(loaded, photo(), ["agcam", "rollout"], tiles=(SIDE, 8))
     assert both["agcam"].tiles == both["rollout"].tiles
     assert torch.equal(both["agcam"].targets, both["rollout"].targets)
     assert both.figure(boxes=0.5).width > 300
@@ -294,12 +297,16 @@ def test_pictures_may_be_larger_than_others_and_are_drawn_smaller(loaded, tmp_pa
     for module in ("vitcam.explaining.tiling", "vitcam.images", "vitcam.models.preprocessing"):
         monkeypatch.setattr(f"{module}.MAX_PIXELS", 3000)
     monkeypatch.setattr("vitcam.explaining.tiling.MAX_TILED_PIXELS", 6000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # above which Pillow warns of files, and tests fail
     photo().save(tmp_path / "large.png")
     e = vitcam.explain(loaded, tmp_path / "large.png", "gradcam", targets=0, tiles=(SIDE, 8))
     assert (e.image_size, e.photographs[0].size) == ((50, 70), (35, 25))
     assert e.overlay().size == (35, 25)
     with pytest.raises(ImageError, match="more than 6,000 pixels"):
         vitcam.explain(loaded, photo(90, 90), tiles=(SIDE, 8))
+    photo(90, 90).save(tmp_path / "larger.png")  # more than twice what Pillow takes
+    with pytest.raises(ImageError, match="too large to be opened"):
+        vitcam.explain(loaded, tmp_path / "larger.png", tiles=(SIDE, 8))
 
 
 def test_errors_of_samples_are_those_of_the_mean():
@@ -336,3 +343,18 @@ def test_prompts_are_the_classes_of_every_tile(loaded):
     e = vitcam.explain(clip, pictures, "gradcam", targets=["a cat", "a dog"], tiles=(SIDE, 8))
     assert [[e.label(i, t) for t in range(2)] for i in range(2)] == [["a cat", "a dog"]] * 2
     assert torch.allclose(e.heatmaps[0], e.heatmaps[1])
+
+
+def test_a_blank_tile_has_nothing_and_spoils_nothing(vit):
+    """Zeros, as scenes have them where there is no data: pixel × gradient is zero there, and not an error."""
+    pytest.importorskip("captum")
+    given = picture(SIDE, 2 * SIDE)
+    given[..., SIDE:] = 0
+    e = vitcam.explain(vit, given, "captum:InputXGradient", targets=1, tiles=(SIDE, 0), batch_size=1)
+    alone = vitcam.explain(vit, given[..., :SIDE], "captum:InputXGradient", targets=1)
+    assert torch.allclose(e.heatmaps[..., :4], alone.heatmaps, rtol=1e-4)
+    assert not e.heatmaps[..., 4:].any()
+    zero_head = HomemadeViT().eval()
+    torch.nn.init.zeros_(zero_head.head.weight)
+    with pytest.raises(ModelError):  # what is zero for another reason is still said
+        vitcam.explain(zero_head, picture(SIDE, SIDE), "captum:InputXGradient", targets=1)

@@ -57,7 +57,7 @@ def refuse_patches(arguments: Mapping[str, Any]) -> None:
         raise ImageError(
             f"{found[0]!r} says where patches of a picture lie that is cut up already (NaFlex), and vitcam lays maps "
             "on whole pictures: give them as (batch, 3, height, width), which timm's NaFlexVit takes in any size "
-            "whose sides are multiples of its patches. A model of patches alone (Siglip2VisionModel) can't be explained"
+            "whose sides are multiples of its patches. Models of patches alone (Siglip2VisionModel) have no maps"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from vitcam.errors import MethodError
+from vitcam.errors import MethodError, VitcamWarning
 from vitcam.explaining.arguments import MoreInputs
 from vitcam.explaining.asked import Versus
 from vitcam.explaining.batches import AnyModel, for_each_batch
@@ -255,6 +256,8 @@ def _explain(
             "versus=, or take a method that is class-specific, such as agcam (see vitcam methods)"
         )
 
+    if tiles is not None:
+        _warn_of_blind([method.name for method, _ in methods if not method.class_specific])
     explain_all = partial(_explained, methods)
     explanations = (
         explain_all(model, images, targets, **options)
@@ -265,6 +268,16 @@ def _explain(
         warn_of_noise(explanation, chosen.get("budget"))
     photographs = explanations[0].photographs  # the same of all, and known to be
     return [replace(each, photographs=photographs) for each in explanations]
+
+
+def _warn_of_blind(names: Sequence[str]) -> None:
+    if names:
+        warnings.warn(
+            f"{' and '.join(names)} know{'s' if len(names) == 1 else ''} nothing of the class, and each tile's map has "
+            "a scale of its own: compare places within a tile, and not tiles with each other",
+            VitcamWarning,
+            stacklevel=4,
+        )
 
 
 def _explained(

@@ -116,7 +116,7 @@ def patch_means(
                         raise
                 bands[index, place] = bands_of(pixels)[0]
                 maps[index, place] = means_over_patches(pixels.detach().float().sum(1), grid)[0]
-    if not maps.any():
+    if not maps.any() and recording.images.any():  # an image of zeros, such as a blank tile, has nothing
         raise ModelError(
             "every attribution at the pixels is exactly zero, so there is nothing to explain. Is the head "
             "initialised with zeros, or does the score not depend on the image?"
