@@ -47,6 +47,10 @@ def e():
         versus=torch.tensor([[2, 2], [1, 0], [1, 1]]),
         score="probability",
         errors=torch.arange(3 * 2 * 2 * 3).float().view(3, 2, 2, 3) / 11,
+        tiles=((0, 0, 20, 20), (10, 0, 30, 20)),
+        tile_logits=torch.arange(3 * 2 * 3).float().view(3, 2, 3) / 13,
+        bands=torch.arange(3 * 2 * 4).float().view(3, 2, 4) / 17,
+        band_sizes=torch.arange(3 * 2 * 4).float().view(3, 2, 4) / 19,
     )
     defaults = {each.name: each.default for each in fields(whole)}
     assert all(
@@ -140,9 +144,9 @@ def test_slicing_opens_no_file(monkeypatch):
 
 
 def test_repr_is_one_line(e):
-    asked = ", versus another class, of a probability"
+    asked = ", versus another class, of a probability, 2 tiles"
     assert repr(e) == f"Explanation(attention(layer=2), 3 images × 2 targets{asked}, maps of 2×3)"
-    plain = replace(e[0], versus=None, score="logit")
+    plain = replace(e[0], versus=None, score="logit", tiles=())
     assert repr(plain) == "Explanation(attention(layer=2), 1 image × 2 targets, maps of 2×3)"
     elsewhere = replace(e, heatmaps=e.heatmaps.to("meta"))
     assert repr(elsewhere).endswith("maps of 2×3, on meta)")
@@ -359,4 +363,12 @@ def test_errors_of_another_shape_are_damaged(e, tmp_path, monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # which would refuse to make it
     replace(e, errors=e.errors[..., :2].contiguous()).save(tmp_path)
     with pytest.raises(StoredError, match=r"its errors, \(3, 2, 2, 2\), aren't of the shape of its heatmaps"):
+        vitcam.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bands", "band_sizes", "tile_logits"])
+def test_what_is_told_besides_of_another_shape_is_damaged(e, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    replace(e, **{name: getattr(e, name)[:, :1].contiguous()}).save(tmp_path)
+    with pytest.raises(StoredError, match=rf"its {name}, \(3, 1, .\), don't fit \(3, 2\)"):
         vitcam.load(tmp_path)

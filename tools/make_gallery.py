@@ -29,9 +29,10 @@ def main() -> None:
     save("methods", methods(model, [METHODS[:5], [*METHODS[5:]]]))
     save("methods-attention", methods(model, FROM_ATTENTION), width=740, quality=70)
     save("controls", methods(model, [["agcam", *CONTROLS]]))
-    save("layers", layers(model))
+    save("layers", layers(model), quality=72)
     save("boxes", boxes(model))
     save("random-weights", random_weights(model))
+    save("large-picture", large_picture(model))
 
 
 def predicted(model: vitcam.LoadedModel) -> Image.Image:
@@ -106,6 +107,14 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
         joined.paste(picture, (left, 0))
         left += picture.width
     return joined
+
+
+def large_picture(model: vitcam.LoadedModel) -> Image.Image:
+    """A wall with two photographs, in tiles of the model's size."""
+    wall = Image.new("RGB", (800, 500), "gray")
+    wall.paste(Image.open(photo_path("cat")).resize((240, 240)), (40, 220))
+    wall.paste(Image.open(photo_path("cup")).resize((240, 160)), (520, 40))
+    return vitcam.figure(vitcam.explain(model, wall, targets=["cat", "cup"], tiles=(168, 84)), tile=260)
 
 
 def one_above_the_other(pictures: Sequence[Image.Image]) -> Image.Image:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import glob
 import io
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -179,7 +181,7 @@ def _open_bytes(content: bytes, name: str, max_pixels: int) -> Image.Image:
 def _opened(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
     """By Pillow, whose errors are put into words."""
     try:
-        with Image.open(file) as image:
+        with _pillows_limit(max_pixels), Image.open(file) as image:
             return _open_pil(image, name, max_pixels)
     except UnidentifiedImageError as error:
         raise ImageError(f"{name} is not an image that Pillow can read.") from error
@@ -195,6 +197,15 @@ def _opened(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
         raise ImageError(
             f"{name} can't be read as an image ({error}): it is truncated or damaged."
         ) from error
+
+
+@contextmanager
+def _pillows_limit(max_pixels: int) -> Iterator[None]:
+    """Where more than usual is allowed, Pillow needn't warn of it; above twice its own limit it still refuses."""
+    with warnings.catch_warnings() if max_pixels > MAX_PIXELS else nullcontext():
+        if max_pixels > MAX_PIXELS:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def _check_file(path: Path) -> None:

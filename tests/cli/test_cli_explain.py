@@ -41,7 +41,18 @@ def test_everything_that_the_manifest_names_is_there_and_nothing_else(run):
 
 def test_manifest_says_what_was_done(run):
     _, _, manifest = run
-    said = {"format", "versions", "model", "methods", "versus", "score", "precision", "threshold", "images"}
+    said = {
+        "format",
+        "versions",
+        "model",
+        "methods",
+        "versus",
+        "score",
+        "precision",
+        "threshold",
+        "tiles",
+        "images",
+    }
     assert set(manifest) == said
     assert (manifest["versus"], manifest["score"]) == (None, "logit")
     assert manifest["format"] == 1
@@ -61,7 +72,9 @@ def test_manifest_has_what_is_known_of_each_photograph(run, photos):
         str(photos / name) for name in ("astronaut.jpg", "cat.jpg", "cat_and_cup.jpg", "cup.jpg")
     ]
     cup = entry(manifest, "cup.jpg")
-    assert set(cup) == {"file", "width", "height", "region", "predicted", "targets", "panel", "maps"}
+    assert set(cup) == {"file", "width", "height", "region", "predicted", "targets", "panel", "maps", "tiles"}
+    assert cup["tiles"] is None
+    assert manifest["tiles"] is None
     assert (cup["width"], cup["height"]) == (600, 400)
     assert cup["region"] == {"left": 0, "top": 0, "right": 600, "bottom": 400}
     assert cup["maps"] == {"agcam": "cup.agcam.npy", "attention(layer=3)": "cup.attention_layer=3.npy"}

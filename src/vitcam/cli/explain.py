@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitcam.cli.explaining.manifest import Entry, Explained, Failed, manifest_json
-from vitcam.cli.explaining.tables import boxes_table, predictions_csv, predictions_table
+from vitcam.cli.explaining.tables import (
+    bands_table,
+    boxes_table,
+    predictions_csv,
+    predictions_table,
+    tiles_table,
+)
 from vitcam.cli.options import (
     EMBEDDED,
     MORE_CLASSES,
@@ -22,6 +28,8 @@ from vitcam.cli.options import (
     PrecisionOption,
     ScoredBy,
     Threshold,
+    TilesOption,
+    read_tiles,
 )
 from vitcam.cli.terminal import complain, counted, progress_bar, stderr, stdout
 from vitcam.writing import write_whole
@@ -79,6 +87,7 @@ def explain(
     score: Annotated[
         ScoredBy, typer.Option("--score", help="What a class is scored by, and is differentiated.")
     ] = ScoredBy.LOGIT,
+    tiles: TilesOption = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for panels, maps and manifest.json.")
     ] = Path("vitcam-output"),
@@ -86,6 +95,14 @@ def explain(
         bool, typer.Option("--boxes", metavar="", help="Draw and list boxes around the hot areas.")
     ] = False,
     threshold: Threshold = 0.5,
+    bands: Annotated[
+        bool,
+        typer.Option(
+            "--bands",
+            metavar="",
+            help="Say what red, green and blue count, by methods that tell: captum:…, attnlrp.",
+        ),
+    ] = False,
     precision: PrecisionOption = Precision.FP32,
     batch_size: BatchSize = 8,
     device: Device = None,
@@ -103,7 +120,8 @@ def explain(
 
     Prints the predicted classes. Writes for each photograph a panel (`NAME.panel.png`: the photograph, and
     its heatmaps by class) and the raw maps (`NAME.METHOD.npy`: float32, targets × rows × columns of patches),
-    and for the whole run `manifest.json`; of several photographs also `index.html`, all panels on one page. The table
+    and for the whole run `manifest.json`; with `--tiles` also the logits of each tile (`NAME.tiles.npy`: tiles ×
+    classes); of several photographs also `index.html`, all panels on one page. The table
     of many photographs is cut short; `--csv` has all of it.
 
     A photograph that can't be read is reported and skipped; the exit status is 1 then, and when output can't
@@ -112,9 +130,12 @@ def explain(
     Example: `vitcam explain cat.jpg holiday/ --target top3 --method agcam --method rollout`
 
     Example: `vitcam explain cat_and_cup.jpg --target cat --versus cup`
+
+    Example: `vitcam explain scan.tif --tiles 224,32`
     """
     from vitcam.cli.explaining.photographs import find_photographs
 
+    cut = read_tiles(tiles)
     found, missing = find_photographs(photographs, output)
     for failure in missing:
         complain(failure.error)
@@ -135,6 +156,8 @@ def explain(
         batch_size=batch_size,
         device=device,
         compile=compile,
+        tiles=cut,
+        bands=bands,
     )
     start = time.monotonic()
     entries = _explain_and_write(found, missing, run)
@@ -192,6 +215,10 @@ def _tell(explained: Sequence[Explained], run: ExplainRun, quiet: bool, seconds:
         console.print(predictions_table(shown))
         if run.threshold is not None:
             console.print(boxes_table(shown))
+        if run.bands:
+            console.print(bands_table(shown))
+        if run.tiles is not None:
+            console.print(tiles_table(shown))
         if len(explained) > len(shown):
             console.print(
                 f"… and {len(explained) - len(shown)} photographs more: see index.html, or give --csv."

@@ -65,6 +65,42 @@ MultiLabel = Annotated[
 ]
 
 
+TilesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tiles",
+        metavar="SIZE,OVERLAP",
+        show_default="the whole",
+        help="Cut larger photographs into tiles of so many pixels, such as 224,32, and explain each as one map.",
+    ),
+]
+
+
+def read_tiles(given: str | None) -> tuple[int, int] | None:
+    """Size and overlap of ``--tiles``.
+
+    Raises:
+        typer.BadParameter: it isn't two whole numbers, the first of them larger.
+
+    Example:
+        >>> read_tiles("224,32")
+        (224, 32)
+    """
+    if given is None:
+        return None
+    size, comma, overlap = (part.strip() for part in given.partition(","))
+    if not comma or not size.isdecimal() or not overlap.isdecimal():
+        raise typer.BadParameter(
+            f"expected SIZE,OVERLAP in pixels of the photograph, such as 224,32; got {given!r}",
+            param_hint="--tiles",
+        )
+    if not int(overlap) < int(size):
+        raise typer.BadParameter(
+            f"the overlap, {int(overlap)}, must be smaller than a tile, {int(size)}", param_hint="--tiles"
+        )
+    return int(size), int(overlap)
+
+
 def read_data_options(pairs: Sequence[str], multi_label: bool) -> dict[str, Any]:
     """Options of a dataset's reader from ``KEY=VALUE``: whole numbers and true/false as such, else text.
 

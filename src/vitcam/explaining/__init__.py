@@ -1,10 +1,11 @@
 """From a model and images to the answer, and what one makes of it: pictures, boxes, figures, a folder on disk."""
 
+from vitcam.explaining.bands import names_of
 from vitcam.explaining.batches import AnyModel
 from vitcam.explaining.decomposition import Decomposition, decompose
 from vitcam.explaining.explain import Comparison, compare, explain
 from vitcam.explaining.explanation import Explanation
-from vitcam.explaining.figures import figure
+from vitcam.explaining.figures import drawn_size, figure
 from vitcam.explaining.heads import attention_heads
 from vitcam.explaining.inspection import Inspection, inspect
 from vitcam.explaining.storing import load
@@ -20,9 +21,11 @@ __all__ = [
     "attention_heads",
     "compare",
     "decompose",
+    "drawn_size",
     "explain",
     "figure",
     "inspect",
     "load",
+    "names_of",
     "score_of",
 ]

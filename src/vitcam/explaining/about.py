@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitcam.answers import About
 from vitcam.explaining.inputs import batches
+from vitcam.explaining.tiles import TiledPicture
 from vitcam.models.classes import find_class
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
@@ -21,7 +22,7 @@ from vitcam.recording import Inputs, autocast, preserved
 def about_model(
     module: nn.Module,
     loaded: LoadedModel | None,
-    images: Tensor | Sequence[Any],
+    images: Tensor | TiledPicture | Sequence[Any],
     batch_size: int | None,
     device: str | torch.device | None,
     inputs: Inputs,
@@ -57,15 +58,17 @@ def about_model(
                     else module(**{inputs.image: given}, **shared)
                 )
 
-    names = _names(module, loaded)
+    count, names = len(images), _names(module, loaded)
     index = None if names is None else loaded.class_index if loaded and loaded.class_names else None
     if index is None and names is not None:
         index = partial(_index, names, type(module).__name__)
+    if isinstance(images, TiledPicture):
+        images = images[:1]
     if isinstance(images, Tensor):
         size = (images.shape[-2], images.shape[-1])
     else:
         size = (0, 0) if loaded is None or loaded.preprocessing is None else loaded.preprocessing.size
-    return About(module, len(images), size, outputs, names, index, _is_classifier(module, loaded))
+    return About(module, count, size, outputs, names, index, _is_classifier(module, loaded))
 
 
 def _names(module: nn.Module, loaded: LoadedModel | None) -> tuple[str, ...] | None:

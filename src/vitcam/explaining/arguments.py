@@ -13,12 +13,15 @@ from vitcam.recording import Inputs
 
 MoreInputs = Mapping[str, Any] | None
 
+PLACES_OF_PATCHES = {"patch_coord", "spatial_shapes"}
+"""What timm and Hugging Face call the places of patches that a model is given in the place of pictures."""
+
 
 def unpacked(images: Any) -> tuple[Any, str | None, dict[str, Any]]:
     """The images, their name, and what came with them, of a dictionary such as a Hugging Face ``BatchFeature``.
 
     Raises:
-        ImageError: which of its entries are the images can't be told.
+        ImageError: which of its entries are the images can't be told, or they are patches already.
 
     Example:
         >>> pixels, name, more = unpacked({"pixel_values": images, "interpolate_pos_encoding": True})
@@ -27,6 +30,7 @@ def unpacked(images: Any) -> tuple[Any, str | None, dict[str, Any]]:
     """
     if not isinstance(images, Mapping):
         return images, None, {}
+    refuse_patches(images)
     pictures = [
         name
         for name, value in images.items()
@@ -41,6 +45,20 @@ def unpacked(images: Any) -> tuple[Any, str | None, dict[str, Any]]:
             "inputs={…}"
         )
     return images[name], name, {key: value for key, value in images.items() if key != name}
+
+
+def refuse_patches(arguments: Mapping[str, Any]) -> None:
+    """Refuses pictures that are cut into patches already, of which each may have other places (NaFlex).
+
+    Raises:
+        ImageError: there is an argument that says where patches lie.
+    """
+    if found := sorted(PLACES_OF_PATCHES & arguments.keys()):
+        raise ImageError(
+            f"{found[0]!r} says where patches of a picture lie that is cut up already (NaFlex), and vitcam lays maps "
+            "on whole pictures: give them as (batch, 3, height, width), which timm's NaFlexVit takes in any size "
+            "whose sides are multiples of its patches. Models of patches alone (Siglip2VisionModel) have no maps"
+        )
 
 
 def inputs_of(module: nn.Module, name: str | None, given: Sequence[Mapping[str, Any]], images: int) -> Inputs:

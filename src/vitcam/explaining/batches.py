@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from vitcam.answers import AnswerKind
 from vitcam.errors import ModelError, OneByOneError, TargetError
 from vitcam.explaining.about import about_model
-from vitcam.explaining.arguments import MoreInputs, inputs_of, unpacked
+from vitcam.explaining.arguments import MoreInputs, inputs_of, refuse_patches, unpacked
 from vitcam.explaining.asked import Asked, Versus, score_of_asked
 from vitcam.explaining.inputs import Batch, Images, batches, listed
 from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable
+from vitcam.explaining.tiles import TiledPicture
 from vitcam.inputs import PICTURE, InputKind, arranged_as_picture, told
 from vitcam.inputs.kind import Bands
 from vitcam.models.device import on_device, sent_to
@@ -33,7 +34,7 @@ Result = TypeVar("Result")
 def for_each_batch(
     use: Callable[[Recording, Batch, LoadedModel | None], Result],
     model: AnyModel,
-    images: Images,
+    images: Images | TiledPicture,
     targets: Targets,
     needs: Need,
     *,
@@ -80,6 +81,8 @@ def for_each_batch(
             "from a specification"
         )
     images, name, came_along = unpacked(images)
+    if isinstance(inputs, Mapping):
+        refuse_patches(inputs)
     laid, arrangement = _arranged(images, module, kind)
     images, total = laid, len(laid)
     if loaded is not None and isinstance(targets, AnswerKind) and isinstance(module, ImageTower):
@@ -104,7 +107,7 @@ def for_each_batch(
         torch.enable_grad(),
         on_device(module, device) as where,
         closing(batches(images, loaded, batch_size, arrangement.kind, bands)) as found,
-        watched(progress, "image") as tell,
+        watched(progress, "tile" if isinstance(images, TiledPicture) else "image") as tell,
     ):
         for batch in found:
             scored = partial(_score, asked, total, class_index)
@@ -124,8 +127,12 @@ class _Arrangement(NamedTuple):
     order: tuple[int, ...]
 
 
-def _arranged(images: Any, module: nn.Module, kind: str | None) -> tuple[Tensor | list[Any], _Arrangement]:
+def _arranged(
+    images: Any, module: nn.Module, kind: str | None
+) -> tuple[Tensor | TiledPicture | list[Any], _Arrangement]:
     """What is explained, a tensor with its axes as vitcam goes by them."""
+    if isinstance(images, TiledPicture):
+        return images, _Arrangement(PICTURE, ())
     if not isinstance(images, Tensor):
         return listed(images), _Arrangement(PICTURE, ())
     found = _Arrangement(*told(module, images, kind))
@@ -173,6 +180,11 @@ def _recorded(
 def _score(asked: Asked, total: int, class_index: ClassIndex | None, batch: Batch) -> Score:
     count = len(batch.tensor)
     return score_of_asked(asked.part(batch.start, count, total), count, class_index)
+
+
+def by_prompts(model: AnyModel, targets: Targets) -> bool:
+    """Whether targets are texts that become the classes of a CLIP model."""
+    return isinstance(model, LoadedModel) and model.promptable and _is_prompts(targets)
 
 
 def _is_prompts(targets: Targets) -> TypeGuard[str | Sequence[str]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from PIL import Image
 
-from vitcam.errors import MethodError
+from vitcam.errors import MethodError, VitcamWarning
 from vitcam.explaining.arguments import MoreInputs
 from vitcam.explaining.asked import Versus
 from vitcam.explaining.batches import AnyModel, for_each_batch
@@ -20,9 +22,11 @@ from vitcam.explaining.joining import join
 from vitcam.explaining.noise import warn_of_noise
 from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets
+from vitcam.explaining.tiles import TiledPicture, Tiles
+from vitcam.explaining.tiling import explain_tiles
 from vitcam.heatmap import to_grid
 from vitcam.inputs.kind import Bands
-from vitcam.methods import Method, canonical_name, compute_sampled, find_method, grid_of
+from vitcam.methods import Method, canonical_name, compute, find_method, grid_of
 from vitcam.methods.gradient_rules import features_without_rules, needs_without_rules, recordings
 from vitcam.models.loaded import LoadedModel
 from vitcam.progress import Watcher
@@ -74,6 +78,7 @@ def explain(
     first_block: str | None = None,
     kind: str | None = None,
     bands: Bands = None,
+    tiles: Tiles = None,
     progress: bool | Watcher = False,
     **options: Any,
 ) -> Explanation:
@@ -118,6 +123,10 @@ def explain(
         kind: of input, "picture", "video", "sound" or "volume"; None: told by the axes of a tensor and by the model.
         bands: which channels of a tensor are shown as red, green and blue, one for all or three, counted from 0;
             None: the first three, of 13 those of Sentinel-2.
+        tiles: (size, overlap) in pixels, for a picture beyond the model's size: it is cut into tiles, which overlap,
+            are explained, and stitched into one map. Tiles of a photograph are resized to the model's size if theirs
+            is another. Without targets, the class with the highest mean logit over all tiles is explained.
+            ``Explanation.tile_logits`` says what each tile is.
         progress: True for a progress bar, in a notebook or on stderr; or a function that is called with how many
             images are done, and how many there are, after each batch.
         **options: the method's own, e.g. ``layer=5`` for ``attention``.
@@ -153,6 +162,7 @@ def explain(
         compile=compile,
         kind=kind,
         bands=bands,
+        tiles=tiles,
         progress=progress,
     )
     return explanation
@@ -177,6 +187,7 @@ def compare(
     first_block: str | None = None,
     kind: str | None = None,
     bands: Bands = None,
+    tiles: Tiles = None,
     progress: bool | Watcher = False,
 ) -> Comparison:
     """Several methods on the same images; they share the forward pass and the gradients.
@@ -184,7 +195,7 @@ def compare(
     Args:
         methods: names, with options in brackets: ``["agcam", "attention(layer=5)"]``.
         model, images, targets, versus, score, direction, inputs, precision: as for :func:`explain`.
-        batch_size, device, compile, grid, prefix, first_block, kind, bands, progress: likewise.
+        batch_size, device, compile, grid, prefix, first_block, kind, bands, tiles, progress: likewise.
 
     Returns:
         From each method's canonical name to its explanation, in the order of ``methods``: a dictionary that draws
@@ -222,6 +233,7 @@ def compare(
         compile=compile,
         kind=kind,
         bands=bands,
+        tiles=tiles,
         progress=progress,
     )
     return Comparison(zip(names, explanations, strict=True))
@@ -232,6 +244,8 @@ def _explain(
     model: AnyModel,
     images: Images,
     targets: Targets,
+    *,
+    tiles: Tiles,
     **options: Any,
 ) -> list[Explanation]:
     if options["versus"] is not None and (
@@ -242,6 +256,37 @@ def _explain(
             "versus=, or take a method that is class-specific, such as agcam (see vitcam methods)"
         )
 
+    if tiles is not None:
+        _warn_of_blind([method.name for method, _ in methods if not method.class_specific])
+    explain_all = partial(_explained, methods)
+    explanations = (
+        explain_all(model, images, targets, **options)
+        if tiles is None
+        else explain_tiles(explain_all, model, images, targets, tiles, **options)
+    )
+    for (_, chosen), explanation in zip(methods, explanations, strict=True):
+        warn_of_noise(explanation, chosen.get("budget"))
+    photographs = explanations[0].photographs  # the same of all, and known to be
+    return [replace(each, photographs=photographs) for each in explanations]
+
+
+def _warn_of_blind(names: Sequence[str]) -> None:
+    if names:
+        warnings.warn(
+            f"{' and '.join(names)} know{'s' if len(names) == 1 else ''} nothing of the class, and each tile's map has "
+            "a scale of its own: compare places within a tile, and not tiles with each other",
+            VitcamWarning,
+            stacklevel=4,
+        )
+
+
+def _explained(
+    methods: Sequence[tuple[Method, Mapping[str, Any]]],
+    model: AnyModel,
+    images: Images | TiledPicture,
+    targets: Targets,
+    **options: Any,
+) -> list[Explanation]:
     def explained(recording: Recording, batch: Batch, loaded: LoadedModel | None) -> list[Explanation]:
         return [
             _explanation(made, *chosen, batch, loaded)
@@ -250,11 +295,7 @@ def _explain(
 
     needs, features = needs_without_rules(methods), features_without_rules(methods)
     parts = for_each_batch(explained, model, images, targets, needs, features=features, **options)
-    explanations = [join(of_one_method) for of_one_method in zip(*parts, strict=True)]
-    for (_, chosen), explanation in zip(methods, explanations, strict=True):
-        warn_of_noise(explanation, chosen.get("budget"))
-    photographs = explanations[0].photographs  # the same of all, and known to be
-    return [replace(each, photographs=photographs) for each in explanations]
+    return [join(of_one_method) for of_one_method in zip(*parts, strict=True)]
 
 
 def _explanation(
@@ -272,7 +313,7 @@ def _explanation(
         answered = recording.score.described(recording.table, targets, (size[-2], size[-1]))
         indices = [[each.class_index for each in row] for row in answered]
         targets, logits = torch.tensor(indices, device=targets.device), None
-    values, errors = compute_sampled(method, options, recording)
+    values, errors, bands = compute(method, options, recording)
     return Explanation(
         heatmaps=to_grid(values.float(), grid),
         targets=targets,
@@ -290,4 +331,6 @@ def _explanation(
         answered=answered,
         direction="up" if recording.score.sign > 0 else "down",
         kind=batch.kind.name,
+        bands=None if bands is None else bands.sums.float(),
+        band_sizes=None if bands is None else bands.sizes.float(),
     )

@@ -16,17 +16,16 @@ from torch import Tensor
 from vitcam import heatmap
 from vitcam.boxes import boxes_from_heatmap
 from vitcam.errors import NoSuchImageError, TargetError, VitcamError
+from vitcam.explaining.bands import shares_of
 from vitcam.inputs import KINDS
 from vitcam.models.device import find_device
 from vitcam.probability import to_probabilities
 from vitcam.render.colors import DEFAULT_COLORMAP
 from vitcam.render.overlay import DEFAULT_OPACITY
-from vitcam.types import Answered, Box, sides
+from vitcam.types import Answered, Box
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_CALLED = {"picture": "image", "video": "video", "sound": "sound", "volume": "volume"}
 
 PER_IMAGE = {"per image": True}
 """Marks a field that has a row for each image: all that takes an explanation apart, or joins several, goes by it."""
@@ -62,6 +61,15 @@ class Explanation:
         errors: the standard error of each value of the heatmaps, of the same shape; None of methods that draw no
             samples.
         kind: of input, "picture", "video", "sound" or "volume".
+        tiles: (left, top, right, bottom) of each tile of a picture that was explained in tiles, in its pixels, row by
+            row; () of others. ``heatmaps`` are those of the whole picture then, and ``logits`` the means over tiles.
+        tile_logits: (batch, tiles, classes) float32, the logits of each tile; of targets that are no classes, the
+            scores (batch, tiles, targets). None without tiles.
+        bands: (batch, targets, bands), what each band (channel) of the input counts: the sum of its attributions
+            over all places, in units of the score; see :attr:`band_shares`. By methods that attribute a score to the
+            values of the input: the ``captum:`` methods of gradients, ``attnlrp``, and ``ixg`` in front of the first
+            block of a model of other bands than colours. None of others. With tiles, means over them.
+        band_sizes: the same of the attributions' magnitudes.
 
     Example:
         >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
@@ -90,6 +98,10 @@ class Explanation:
     answered: tuple[tuple[Answered, ...], ...] = field(default=(), metadata=PER_IMAGE)
     direction: str = "up"
     kind: str = "picture"
+    tiles: tuple[tuple[int, int, int, int], ...] = ()
+    tile_logits: Float[Tensor, "batch tiles scores"] | None = field(default=None, metadata=PER_IMAGE)
+    bands: Float[Tensor, "batch targets bands"] | None = field(default=None, metadata=PER_IMAGE)
+    band_sizes: Float[Tensor, "batch targets bands"] | None = field(default=None, metadata=PER_IMAGE)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -119,12 +131,9 @@ class Explanation:
         return (self[number] for number in range(len(self)))
 
     def __repr__(self) -> str:
-        images, targets, *grid = self.heatmaps.shape
-        where = "" if self.heatmaps.device.type == "cpu" else f", on {self.heatmaps.device}"
-        scored = "" if self.score == "logit" or self.answered else f", of a {self.score}"
-        versus = "" if self.versus is None else ", versus another class"
-        counted = f"{_counted(images, _CALLED[self.kind])} × {_counted(targets, 'target')}"
-        return f"Explanation({self.method}, {counted}{versus}{scored}, maps of {sides(grid)}{where})"
+        from vitcam.explaining.notebook import as_text
+
+        return as_text(self)
 
     def _repr_html_(self) -> str:
         from vitcam.explaining.notebook import as_html
@@ -192,6 +201,22 @@ class Explanation:
         if self.logits is None:
             raise VitcamError("this model gave no logits, so there are no probabilities")
         return to_probabilities(self.logits, self.multi_label)
+
+    @property
+    def band_shares(self) -> Float[Tensor, "batch targets bands"]:
+        """The share of each band (channel) of the input in all that counts: |attributions| over all places, to 1.
+
+        Magnitudes, since what a band says for a class at one place and against it at another counts twice, and
+        doesn't cancel out; for which of them it is on the whole, ``bands`` say.
+
+        Raises:
+            VitcamError: the method doesn't tell.
+
+        Example:
+            >>> vitcam.explain(photo_model, photo, "captum:InputXGradient").band_shares.shape
+            torch.Size([1, 1, 3])
+        """
+        return shares_of(self.band_sizes, self.method)
 
     def label(self, i: int = 0, t: int = 0) -> str:
         """The name of image ``i``'s target ``t``; its index where the model has no names.
@@ -297,31 +322,9 @@ class Explanation:
             TargetError: there is no such image or target.
             VitcamError: the opacity or the threshold isn't within 0..1, or there is no such colour map.
         """
-        from vitcam.render import overlay
+        from vitcam.explaining.overlays import overlay
 
-        i, t = self._indices(i, t)
-        photograph = self.photographs[i]
-        if self.kind != "picture":
-            self._chosen(boxes, i, t)
-            heat = self[i].laid()[0, t].numpy()
-            return overlay(photograph, heat, opacity=opacity, colormap=colormap)
-        one, size = self.heatmaps[i : i + 1, t : t + 1], (photograph.height, photograph.width)
-        maps = heatmap.upsample(one, size, self.region, self.image_size)
-        heat = np.asarray(heatmap.normalize(maps)[0, 0].cpu())
-        y, x = (there / here for there, here in zip(size, self.image_size, strict=True))
-        outlined, places = (
-            [Box(x * left, y * top, x * right, y * bottom) for left, top, right, bottom in some]
-            for some in (self._chosen(boxes, i, t), self.places(i, t))
-        )
-        return overlay(photograph, heat, opacity=opacity, colormap=colormap, boxes=outlined, places=places)
-
-    def _chosen(self, boxes: bool | float | Sequence[Box], i: int, t: int) -> Sequence[Box]:
-        if boxes is False:
-            return ()
-        if isinstance(boxes, int | float):
-            threshold = 0.5 if boxes is True else boxes
-            return self[i].boxes(threshold)[0][t]
-        return boxes
+        return overlay(self, *self._indices(i, t), opacity=opacity, colormap=colormap, boxes=boxes)
 
     def _row(self, i: int) -> slice:
         if not -len(self) <= i < len(self):
@@ -341,7 +344,3 @@ class Explanation:
 def names_per_image() -> list[str]:
     """The fields that have a row for each image."""
     return [each.name for each in fields(Explanation) if each.metadata == PER_IMAGE]
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

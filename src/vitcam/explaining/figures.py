@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -9,6 +10,7 @@ from pathlib import PurePath
 from PIL import Image
 
 from vitcam.errors import VitcamError
+from vitcam.explaining.bands import COLOURS, names_of
 from vitcam.explaining.explanation import Explanation
 from vitcam.images import MAX_PIXELS
 from vitcam.printable import percent
@@ -16,6 +18,9 @@ from vitcam.render import Cell, panel, thumbnail
 from vitcam.render.colors import DEFAULT_COLORMAP
 from vitcam.render.overlay import DEFAULT_OPACITY
 from vitcam.render.panel import TILE
+
+MAX_DRAWN = 2**22
+"""Pixels of a map that is drawn: more can't be seen in a figure, and take memory."""
 
 COLUMNS = 5
 """Classes of one method that stand beside each other; more go on below."""
@@ -38,6 +43,7 @@ def figure(
     explanations: Explanations,
     *,
     boxes: bool | float = False,
+    bands: bool | None = None,
     title: str = "",
     photo_label: str | Sequence[str] | None = None,
     notes: Sequence[str] = (),
@@ -54,6 +60,8 @@ def figure(
             explanations of the same images and as many classes, such as those of several models; or a list, in which
             explanations by different methods stand beside each other, and those by the same one below each other.
         boxes: True outlines the areas above 0.5, a number those above this threshold.
+        bands: True draws what each band (channel) counts as bars beside its map, by methods that tell, see
+            ``Explanation.band_shares``; None: of other bands than colours.
         title: at the top.
         photo_label: what the photograph is called, or each of them; None: by the name of its file.
         notes: for the line at the bottom, such as the model.
@@ -82,7 +90,7 @@ def figure(
     rows = [
         row
         for image, label in zip(images, labels, strict=True)
-        for row in _rows(image, label, threshold, tile)
+        for row in _rows(image, label, threshold, bands, tile)
     ]
     several = len(groups[0]) > 1
     blind = [name for name in groups[0] if all(is_blind(group[name]) for group in groups)]
@@ -207,11 +215,13 @@ def _photo_labels(images: Sequence[Methods], asked: str | Sequence[str] | None) 
     return [name or other for name, other in zip(names, unknown, strict=True)]
 
 
-def _rows(image: Methods, photo_label: str, threshold: bool | float, tile: int) -> list[_Row]:
+def _rows(
+    image: Methods, photo_label: str, threshold: bool | float, bands: bool | None, tile: int
+) -> list[_Row]:
     """Of one image."""
     first = next(iter(image.values()))
     photo = thumbnail(first.photographs[0], tile)
-    columns = [_cells(explanation, threshold) for explanation in image.values()]
+    columns = [_cells(explanation, threshold, bands) for explanation in image.values()]
     labels = [[_label(each, t) for t in range(each.targets.shape[1])] for each in image.values()]
     if len(image) == 1:
         cells = [
@@ -240,10 +250,33 @@ def _label(explanation: Explanation, t: int) -> tuple[str, str]:
     return explanation.label(0, t), percent(float(explanation.probabilities[0, target])) if known else ""
 
 
-def _cells(explanation: Explanation, threshold: bool | float) -> list[Cell]:
-    maps = explanation.laid()[0].numpy()
-    boxes = [()] * len(maps) if threshold is False else explanation.boxes(threshold)[0]
+def drawn_size(explanation: Explanation) -> tuple[int, int]:
+    """The height and width of the maps that a figure is drawn of: of a large picture less than its own.
+
+    Example:
+        >>> drawn_size(vitcam.explain(photo_model, photo))
+        (168, 168)
+    """
+    height, width = explanation.image_size[-2:]
+    smaller = max(1.0, math.sqrt(height * width / MAX_DRAWN))
+    return max(1, round(height / smaller)), max(1, round(width / smaller))
+
+
+def _cells(explanation: Explanation, threshold: bool | float, bands: bool | None) -> list[Cell]:
+    size = drawn_size(explanation)
+    is_picture = explanation.kind == "picture"
+    maps = (explanation.upsampled(size).cpu() if is_picture else explanation.laid())[0].numpy()
+    boxes = [()] * len(maps) if threshold is False else explanation.boxes(threshold, size)[0]
     return [
-        Cell(heat, boxes=found, places=explanation.places(0, t))
+        Cell(heat, boxes=found, places=explanation.places(0, t), bars=_bars(explanation, t, bands))
         for t, (heat, found) in enumerate(zip(maps, boxes, strict=True))
     ]
+
+
+def _bars(explanation: Explanation, t: int, asked: bool | None) -> list[tuple[str, float]]:
+    if explanation.band_sizes is None:
+        return []
+    shares = explanation.band_shares[0, t].tolist()
+    if not (len(shares) not in (1, len(COLOURS)) if asked is None else asked):
+        return []
+    return list(zip(names_of(len(shares)), shares, strict=True))

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitcam.errors import ImageError
+from vitcam.explaining.tiles import TiledPicture
 from vitcam.images import ImageSource, Pictures, find_images, open_image
 from vitcam.inputs import PICTURE, InputKind
 from vitcam.inputs.bands import chosen_bands
@@ -87,7 +88,7 @@ def count(images: Images) -> int:
 
 
 def batches(
-    images: Images,
+    images: Images | TiledPicture,
     loaded: LoadedModel | None,
     batch_size: int | None,
     kind: InputKind = PICTURE,
@@ -107,6 +108,11 @@ def batches(
     """
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ImageError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
+    if isinstance(images, TiledPicture):
+        step = batch_size or len(images)
+        for start in range(0, len(images), step):
+            yield Batch(start, images[start : start + step], Pictures([]))
+        return
     if isinstance(images, Tensor):
         images = images.as_subclass(
             Tensor
@@ -118,7 +124,7 @@ def batches(
         for start in range(0, len(images), step):
             part = images[start : start + step]
             yield Batch(
-                start, part, Pictures([partial(_drawn, kind, image, bands) for image in part]), kind=kind
+                start, part, Pictures([partial(drawn, kind, image, bands) for image in part]), kind=kind
             )
         return
     if loaded is None:
@@ -159,7 +165,7 @@ def _seen_in_file(preprocessing: Preprocessing, file: str | Path | bytes) -> Ima
     return preprocessing.seen(open_image(file))
 
 
-def _drawn(kind: InputKind, tensor: Float[Tensor, channels * space], bands: Bands) -> Image.Image:
+def drawn(kind: InputKind, tensor: Float[Tensor, channels * space], bands: Bands) -> Image.Image:
     """A picture of a normalised tensor."""
     return kind.picture(tensor.detach().float().cpu().numpy(), bands)
 

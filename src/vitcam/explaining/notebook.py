@@ -13,6 +13,7 @@ from PIL import Image
 from vitcam.errors import VitcamError
 from vitcam.explaining.explanation import Explanation
 from vitcam.explaining.figures import figure
+from vitcam.types import sides
 
 IMAGES, TARGETS, PICTURES = 4, 10, 40
 """The most that are shown: of images, of targets, and of maps in all."""
@@ -35,6 +36,32 @@ def as_html(shown: Shown) -> str:
         f'<figure style="margin:0"><img style="max-width:100%" alt="{escape(said)}" '
         f'src="data:image/jpeg;base64,{data}"><figcaption>{escape(said + left_out)}</figcaption></figure>'
     )
+
+
+def as_text(explanation: Explanation) -> str:
+    """What an explanation is of, in one line.
+
+    Example:
+        >>> as_text(vitcam.explain(photo_model, photo))
+        'Explanation(agcam, 1 image × 1 target, maps of 12×12)'
+    """
+    images, targets, *grid = explanation.heatmaps.shape
+    device = explanation.heatmaps.device
+    kind = "image" if explanation.kind == "picture" else explanation.kind
+    said = [
+        explanation.method,
+        f"{_counted(images, kind)} × {_counted(targets, 'target')}"
+        + ("" if explanation.versus is None else ", versus another class")
+        + ("" if explanation.score == "logit" or explanation.answered else f", of a {explanation.score}"),
+        *([_counted(len(explanation.tiles), "tile")] if explanation.tiles else []),
+        f"maps of {sides(grid)}",
+    ]
+    where = "" if device.type == "cpu" else f", on {device}"
+    return f"Explanation({', '.join(said)}{where})"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def as_png(shown: Shown) -> bytes | None:

@@ -223,6 +223,17 @@ def _check_fields(values: Mapping[str, Any], place: Path) -> None:
             f"{tuple(values['heatmaps'].shape)}. Save the explanation again"
         )
     images = values["heatmaps"].shape[:2]
+    for name, starts in (
+        ("bands", images),
+        ("band_sizes", images),
+        ("tile_logits", (images[0], len(values.get("tiles", ())))),
+    ):
+        tensor = values.get(name)
+        if tensor is not None and (tensor.dim() != 3 or tensor.shape[:2] != starts):
+            raise StoredError(
+                f"{place} is damaged: its {name}, {tuple(tensor.shape)}, don't fit {tuple(starts)}. Save the "
+                "explanation again"
+            )
     if values["heatmaps"].dim() != 2 + len(values["image_size"]) or values["targets"].shape != images:
         raise StoredError(
             f"{place} is damaged: its heatmaps, {tuple(values['heatmaps'].shape)}, and targets, "

@@ -49,7 +49,7 @@ def score_of(targets: Targets, batch: int, class_index: ClassIndex | None) -> Sc
         return Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
     if isinstance(targets, str) and (count := most_probable(targets)) is not None:
         return Score(choose=lambda logits: _most_probable(logits, count))
-    indices = _as_indices(targets, batch, class_index)
+    indices = as_indices(targets, batch, class_index)
 
     def choose(logits: Float[Tensor, "batch classes"]) -> Int[Tensor, "batch targets"]:
         _refuse_one_hot(indices, logits.shape[1])
@@ -69,7 +69,16 @@ def most_probable(targets: str) -> int | None:
     return int(top[1]) if top else None
 
 
-def _as_indices(targets: Any, batch: int, class_index: ClassIndex | None) -> Int[Tensor, "batch targets"]:
+def as_indices(targets: Any, batch: int, class_index: ClassIndex | None) -> Int[Tensor, "batch targets"]:
+    """The indices that classes stand for, given by name or index, a row for each image.
+
+    Raises:
+        TargetError: they don't fit the batch, or there is no such name.
+
+    Example:
+        >>> as_indices([4, 2], 1, None)
+        tensor([[4, 2]])
+    """
     if isinstance(targets, Tensor):
         if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
             raise TargetError(f"targets must be integers (class indices), not a tensor of {targets.dtype}")

@@ -59,6 +59,19 @@ def arranged_as_picture(given: Tensor, order: tuple[int, ...]) -> Tensor:
     return moved if 1 in order else moved.unsqueeze(1)
 
 
+def takes_pictures(module: nn.Module) -> bool:
+    """Whether a model can be one of pictures, by what it says of itself and by its first convolution.
+
+    Example:
+        >>> takes_pictures(torch.nn.Conv2d(3, 8, 16)), takes_pictures(torch.nn.Conv3d(1, 8, 16))
+        (True, False)
+    """
+    first = next((each for each in module.modules() if isinstance(each, nn.Conv2d | nn.Conv3d)), None)
+    is_of_sounds = getattr(module, "main_input_name", "") == "input_values"
+    is_of_clips = hasattr(getattr(module, "config", None), "num_frames")
+    return not (is_of_sounds or is_of_clips or isinstance(first, nn.Conv3d))
+
+
 def _told_by_axes(module: nn.Module, given: Tensor) -> str:
     if given.dim() == 3 and getattr(module, "main_input_name", "") == "input_values":
         return "sound"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -41,7 +41,7 @@ from vitcam.methods import (
     tokentm,
 )
 from vitcam.methods.function import of_function
-from vitcam.methods.method import Method, Sampled, TokenMap
+from vitcam.methods.method import Banded, Bands, Method, Sampled, TokenMap
 from vitcam.methods.options import of_type
 from vitcam.recording import Layout, Recording
 from vitcam.registry import Registry, split_options
@@ -49,11 +49,14 @@ from vitcam.types import PatchGrid
 
 __all__ = [
     "METHODS",
+    "Banded",
+    "Bands",
+    "Computed",
     "Method",
     "Sampled",
     "TokenMap",
     "canonical_name",
-    "compute_sampled",
+    "compute",
     "find_method",
     "grid_of",
     "obstacle_of",
@@ -155,10 +158,22 @@ def obstacle_of(method: Method, layout: Layout) -> str:
     return ""
 
 
-def compute_sampled(
-    method: Method, options: Mapping[str, Any], recording: Recording
-) -> tuple[TokenMap, TokenMap | None]:
-    """The token map of a method, and its standard errors if it is an average over samples.
+class Computed(NamedTuple):
+    """What a method gives.
+
+    Attributes:
+        values: (batch, targets, patches).
+        errors: the standard error of each if they are averages over samples.
+        bands: what the bands of the input count, where the method tells.
+    """
+
+    values: TokenMap
+    errors: TokenMap | None
+    bands: Bands | None
+
+
+def compute(method: Method, options: Mapping[str, Any], recording: Recording) -> Computed:
+    """The token map of a method, and what it tells besides.
 
     Raises:
         MethodError: the method isn't defined for the recorded model or in its precision, or an option's value is
@@ -177,14 +192,17 @@ def compute_sampled(
             f"{method.name} isn't defined for {type(recording.model).__name__}: {obstacle}. "
             f"Methods that work on it: {others}. vitcam.inspect(model, images) shows what was found"
         )
-    compute = method.compute if METHODS.is_ours(method) else partial(_guarded, method)
+    computed = method.compute if METHODS.is_ours(method) else partial(_guarded, method)
     streams = recording.by_stream() if method.plain_vit_only else [recording]
-    results = [compute(stream, **options) for stream in streams]
-    values = [result.values if isinstance(result, Sampled) else result for result in results]
+    results = [computed(stream, **options) for stream in streams]
+    values = [result.values if isinstance(result, Sampled | Banded) else result for result in results]
     squares = [result.errors.square() for result in results if isinstance(result, Sampled)]
-    return (
+    # of several streams each would have the bands of the whole input
+    only = results[0] if len(results) == 1 else None
+    return Computed(
         sum(values[1:], start=values[0]),
         sum(squares[1:], start=squares[0]).sqrt() if squares else None,
+        only.bands if isinstance(only, Banded) else None,
     )
 
 
@@ -201,7 +219,7 @@ def grid_of(method: Method, options: Mapping[str, Any], recording: Recording) ->
     return recording.layout.grid if found is None or found.grid is None else found.grid
 
 
-def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap | Sampled:
+def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap | Sampled | Banded:
     """What a method that isn't vitcam's computes; errors name it."""
     try:
         result = method.compute(recording, **options)
@@ -210,9 +228,23 @@ def _guarded(method: Method, recording: Recording, **options: Any) -> TokenMap |
             raise
         raise MethodError(f"the method {method.name} failed: {type(error).__name__}: {error}") from error
     expected = (*recording.targets.shape, grid_of(method, options, recording).tokens)
-    for maps in result if isinstance(result, Sampled) else [result]:
-        _check_maps(method, maps, expected)
+    maps = (
+        result if isinstance(result, Sampled) else [result.values if isinstance(result, Banded) else result]
+    )
+    for each in maps:
+        _check_maps(method, each, expected)
+    if isinstance(result, Banded) and result.bands is not None:
+        _check_bands(method, result.bands, (*recording.targets.shape, recording.images.shape[1]))
     return result
+
+
+def _check_bands(method: Method, bands: Bands, expected: tuple[int, ...]) -> None:
+    for each in bands:
+        if not isinstance(each, Tensor) or tuple(each.shape) != expected or not each.isfinite().all():
+            raise MethodError(
+                f"the method {method.name} tells of the input's bands something else than finite tensors "
+                f"(images, targets, bands), here {expected}"
+            )
 
 
 def _check_maps(method: Method, maps: Any, expected: tuple[int, ...]) -> None:

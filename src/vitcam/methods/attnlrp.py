@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError
-from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.bands import bands_of
+from vitcam.methods.method import Banded, Bands, Method
 from vitcam.methods.pixels import sums_over_patches
 from vitcam.methods.relevance.attnlrp import attnlrp_rules
 from vitcam.methods.relevance.precise import at_least
@@ -22,7 +23,7 @@ def attnlrp(
     conv_gamma: float = 0.25,
     linear_gamma: float = 0.05,
     through_softmax: bool = True,
-) -> TokenMap:
+) -> Banded:
     """Relevance propagated from the target's logit to the pixels, summed over each patch.
 
     The rules are in ``methods/relevance/attnlrp.py``: ε and γ rules for linear maps, halves for the two products
@@ -46,7 +47,8 @@ def attnlrp(
             asked for isn't "fp32".
 
     Returns:
-        (batch, targets, patches), of either sign, in units of the score.
+        (batch, targets, patches), of either sign, in units of the score; and what bands count, see
+        ``Explanation.bands``.
 
     Example:
         >>> vitcam.explain(model, images, method="attnlrp", linear_gamma=0.1).method
@@ -60,11 +62,10 @@ def attnlrp(
         traced = trace(model, recording.images, attnlrp_rules(conv_gamma, linear_gamma, through_softmax))
         with at_least(torch.float32):
             scores = recording.scorer()(traced.output)
-        maps = [
-            patch_relevance(input_relevance(traced, scores[:, target]), recording.layout.grid)
-            for target in range(scores.shape[1])
-        ]
-    return torch.stack(maps, dim=1)
+        found = [input_relevance(traced, scores[:, target]) for target in range(scores.shape[1])]
+    maps = [patch_relevance(each, recording.layout.grid) for each in found]
+    bands = torch.stack([bands_of(each) for each in found], dim=1)
+    return Banded(torch.stack(maps, dim=1), Bands(*bands.unbind(dim=3)))
 
 
 def input_relevance(traced: Trace, scores: Float[Tensor, " batch"]) -> Float[Tensor, "batch channels *space"]:

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError, ModelError
-from vitcam.methods.method import Kind, Method, TokenMap
+from vitcam.methods.bands import bands_of
+from vitcam.methods.method import Banded, Bands, Kind, Method
 from vitcam.methods.options import at_least as at_least_cells
 from vitcam.methods.passes import check_row_by_row, content_of
 from vitcam.methods.pixels import cells_of, means_over_patches, patch_numbers
@@ -54,7 +55,9 @@ class CaptumMethod(Method):
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def patch_means(recording: Recording, attribute: Callable[..., Image], **options: Any) -> TokenMap:
+def patch_means(
+    recording: Recording, attribute: Callable[..., Image], by_band: bool = False, **options: Any
+) -> Banded:
     """An attribution of each target's score at the pixels, summed over channels, averaged over each patch.
 
     It works on any model, since nothing is asked of its inside. Images go through one at a time, ``COPIES``
@@ -63,12 +66,12 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
 
     The model runs in the precision asked for; one whose weights are in bf16 or fp16 computes in float32.
 
-    A patch is one of grid.height × grid.width equal parts of what the patches cover: the whole image, or its part
-    ``grid.region``, outside of which the model sees nothing.
+    A patch is one of the equal parts of ``grid.region`` or of the whole image; outside of it the model sees nothing.
 
     Args:
         recording: any; its model is run again.
         attribute: see :class:`CaptumMethod`.
+        by_band: whether what it gives differs between the channels of a place, so that it tells what each counts.
         **options: of the attribution.
 
     Raises:
@@ -86,6 +89,7 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
             raise MethodError(f"the captum methods take no {option}={value!r}; it must be positive")
     grid = recording.layout.grid
     maps = torch.empty(*recording.targets.shape, grid.tokens, device=recording.targets.device)
+    bands = maps.new_zeros(*recording.targets.shape, recording.images.shape[1], 2)
     with recording.resumed() as model, torch.enable_grad(), fast_linear(), at_least(torch.float32):
         check_row_by_row(recording, model)
         for index, (image, targets) in enumerate(zip(recording.images, recording.targets, strict=True)):
@@ -110,13 +114,14 @@ def patch_means(recording: Recording, attribute: Callable[..., Image], **options
                     except RuntimeError as error:
                         refuse_in_place(error)
                         raise
+                bands[index, place] = bands_of(pixels)[0]
                 maps[index, place] = means_over_patches(pixels.detach().float().sum(1), grid)[0]
-    if not maps.any():
+    if not maps.any() and recording.images.any():  # an image of zeros, such as a blank tile, has nothing
         raise ModelError(
             "every attribution at the pixels is exactly zero, so there is nothing to explain. Is the head "
             "initialised with zeros, or does the score not depend on the image?"
         )
-    return maps
+    return Banded(maps, Bands(*bands.unbind(dim=3)) if by_band else None)
 
 
 @contextlib.contextmanager
@@ -281,7 +286,7 @@ def _method(
     adds_up: bool = False,
 ) -> CaptumMethod:
     return CaptumMethod(
-        compute=partial(patch_means, attribute=attribute),
+        compute=partial(patch_means, attribute=attribute, by_band=kind == "gradients"),
         needs=lambda options: Need.NOTHING,
         kind=kind,
         summary=f"{summary} (needs captum)",

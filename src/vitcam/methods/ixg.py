@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from vitcam.errors import MethodError
+from vitcam.methods.bands import input_times_gradient
 from vitcam.methods.gradient_rules import check_rules
-from vitcam.methods.method import Method, TokenMap
+from vitcam.methods.method import Banded, Method
 from vitcam.recording import Need, Recording, TokenGradients
 
 _ROUNDING = 1e-4  # of a sum's absolute values, which float32 can't tell from 0
 
 
-def ixg(recording: Recording, *, layer: int = 0, rules: str = "plain") -> TokenMap:
+def ixg(recording: Recording, *, layer: int = 0, rules: str = "plain") -> Banded:
     """The tokens that leave a block, times their gradient, summed over channels.
 
     ::
@@ -29,7 +30,12 @@ def ixg(recording: Recording, *, layer: int = 0, rules: str = "plain") -> TokenM
     its input, so that input × gradient is 0. Where that is so of all patches, as in front of the last block of a
     model with a class token, it is an error.
 
-    Passes: a forward and a backward one; by rules one more of each, shared by all methods with the same rules.
+    At ``layer=0`` of an input of other bands than colours, each band's share is told too: the patch embedding is
+    linear, so that x · ∂y/∂x at the pixels of a band is what the band brings to the tokens times their gradient. What
+    biases and position embeddings bring is in the map, and no band's.
+
+    Passes: a forward and a backward one; by rules one more of each, shared by all methods with the same rules; for
+    bands one more of each.
 
     Args:
         recording: with gradients of the tokens between blocks.
@@ -42,7 +48,8 @@ def ixg(recording: Recording, *, layer: int = 0, rules: str = "plain") -> TokenM
         ModelError: the rules are complete, and what they give for this model isn't.
 
     Returns:
-        (batch, targets, patches), of either sign, in units of the score.
+        (batch, targets, patches), of either sign, in units of the score; and what bands count, see
+        ``Explanation.bands``.
 
     Example:
         >>> vitcam.explain(model, images, method="ixg(rules='libra')").heatmaps.shape
@@ -69,7 +76,8 @@ def ixg(recording: Recording, *, layer: int = 0, rules: str = "plain") -> TokenM
             "out in each patch, since all that reads it is a norm, whose result doesn't depend on the length of its "
             "input. rules='libra' is made for this; or choose another layer"
         )
-    return product
+    bands = input_times_gradient(recording, rules) if layer % count == 0 else None
+    return Banded(product, bands)
 
 
 def tokens_of(method: str, recording: Recording) -> TokenGradients:

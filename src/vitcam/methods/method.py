@@ -31,6 +31,34 @@ class Sampled(NamedTuple):
     errors: TokenMap
 
 
+class Bands(NamedTuple):
+    """What the bands (channels) of an input count, by an attribution at its values.
+
+    Attributes:
+        sums: (batch, targets, bands), of each band's attributions over all places.
+        sizes: the same of their magnitudes: a band that counts for a class here and against it there has a small sum.
+
+    Example:
+        >>> Bands(torch.zeros(1, 1, 13), torch.ones(1, 1, 13)).sizes.shape
+        torch.Size([1, 1, 13])
+    """
+
+    sums: Float[Tensor, "batch targets bands"]
+    sizes: Float[Tensor, "batch targets bands"]
+
+
+class Banded(NamedTuple):
+    """A map, and what the bands of the input count.
+
+    Attributes:
+        values: (batch, targets, patches).
+        bands: None where they aren't known.
+    """
+
+    values: TokenMap
+    bands: Bands | None
+
+
 Kind = Literal["attention", "feature maps", "gradients", "masked passes", "controls", "yours"]
 
 KINDS: dict[Kind, str] = {
@@ -50,7 +78,8 @@ class Method:
 
     Attributes:
         compute: from a recording, and options by keyword, to a map over the patch tokens, or one with its standard
-            errors (:class:`Sampled`). Its keyword arguments are the method's options, their defaults the paper's.
+            errors (:class:`Sampled`) or with what the input's bands count (:class:`Banded`). Its keyword arguments
+            are the method's options, their defaults the paper's.
         needs: from the options to what a recording must hold.
         summary: what the map is, in one line.
         passes: what runs of the model it takes; methods that are compared share them.
@@ -78,7 +107,7 @@ class Method:
         (False, {...})
     """
 
-    compute: Callable[..., TokenMap | Sampled]
+    compute: Callable[..., TokenMap | Sampled | Banded]
     needs: Callable[[Mapping[str, Any]], Need]
     summary: str
     passes: str

@@ -17,6 +17,7 @@ from vitcam.images import ImageSource, open_image
 from vitcam.models.adopted import Adopted, adopted_preprocessing
 from vitcam.models.classes import find_class, search_classes
 from vitcam.models.promptable import ImageTower
+from vitcam.models.resized import resized_module, resized_preprocessing
 from vitcam.open_files import is_open_file
 
 
@@ -96,6 +97,35 @@ class LoadedModel:
             raise TargetError(f"Expected texts such as 'a photo of a cat', got {list(names)}.")
         module = self.module.with_texts(self.text_encoder(names))
         return replace(self, module=module, class_names=names, wordnet_ids=None)
+
+    def with_size(self, size: int | tuple[int, int]) -> LoadedModel:
+        """The same model for photographs of another size, in more or fewer patches.
+
+        A module of timm that was made for one size is copied, and its position embedding interpolated, as timm does.
+        Others get images of that size: what takes none but its own says so, and Hugging Face's may need
+        ``inputs={"interpolate_pos_encoding": True}`` in each call. Far from the size of its training a model gets
+        worse; tiles (``vitcam.explain(tiles=…)``) don't change it.
+
+        Args:
+            size: (height, width) in pixels, or one number for both; multiples of the patch's.
+
+        Raises:
+            ModelError: it isn't a size, or none that the model can be made for.
+
+        Example:
+            >>> larger = vitcam.load_model("embedded:photo").with_size((168, 168))
+            >>> larger.preprocessing.size
+            (168, 168)
+        """
+        given = (size, size) if isinstance(size, int) else tuple(size)
+        if len(given) != 2 or not all(isinstance(side, int) and side > 0 for side in given):
+            raise ModelError(f"a size is (height, width) in pixels, or one number for both; got {size!r:.80}")
+        height, width = given
+        return replace(
+            self,
+            module=resized_module(self.module, (height, width)),
+            preprocessing=resized_preprocessing(self.preprocessing, (height, width)),
+        )
 
     def preprocess(
         self, images: ImageSource | Sequence[ImageSource]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -88,6 +89,8 @@ def explain_failure(
     if any(word in text for word in ("functorch", "vmap", "BatchedTensor")):
         return ModelError(_transformed(model))
     advice = "Give it images of the size and channels that it was built for"
+    if "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
+        advice += ", or inputs={'interpolate_pos_encoding': True}, with which it takes other sizes"
     if len(images) > 1:
         advice += "; if it takes one image at a time, pass batch_size=1"
     return ModelError(

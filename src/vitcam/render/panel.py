@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
 from vitcam.errors import VitcamError
+from vitcam.render.bars import Bar, bars
 from vitcam.render.colors import DEFAULT_COLORMAP
 from vitcam.render.overlay import DEFAULT_OPACITY, on_white, overlay
 from vitcam.render.scale_bar import scale_bar
@@ -34,6 +35,7 @@ class Cell:
         label: what stands above it: the first line in bold, further ones in grey, as in ``"cat\\n25.1 %"``.
         boxes: rectangles to outline, in pixels of ``heat``.
         places: likewise, in another colour: where what is explained is.
+        bars: names and shares, 0 to 1, that stand as bars beside the overlay.
 
     Example:
         >>> Cell(np.eye(14), "cat\\n25.1 %").label
@@ -44,6 +46,7 @@ class Cell:
     label: str = ""
     boxes: Sequence[Box] = ()
     places: Sequence[Box] = ()
+    bars: Sequence[Bar] = ()
 
 
 def thumbnail(photo: Image.Image, tile: int = TILE) -> Image.Image:
@@ -118,11 +121,25 @@ def panel(
     smalls = [made[id(each)] for each in photos]
     side = max(7 * em, *(small.width for small in smalls))
 
-    def tiled(picture: Image.Image, text: str) -> Image.Image:
-        return above([label(text, em, side), _edged(picture)], gap=em // 3)
+    beside_it = 11 * em + em // 2
+    with_bars = {column for row in cells for column, cell in enumerate(row, start=1) if cell.bars}
+    widths = [side + (beside_it if column in with_bars else 0) for column in range(1 + max(map(len, cells)))]
+
+    def tiled(picture: Image.Image, text: str, width: int, shares: Sequence[Bar] = ()) -> Image.Image:
+        edged = _edged(picture)
+        if shares:
+            edged = beside([edged, bars(shares, 11 * em, picture.height, round(0.8 * em))], gap=em // 2)
+        return above([label(text, em, width), edged, blank(width, 0)], gap=em // 3)
 
     above_all = photo_label if isinstance(photo_label, str) else ""
-    heads = [label(text, em, side) for text in _level([above_all, *column_labels])] if column_labels else []
+    heads = (
+        [
+            label(text, em, width)
+            for text, width in zip(_level([above_all, *column_labels]), widths, strict=True)
+        ]
+        if column_labels
+        else []
+    )
     rows = []
     for number, (small, row) in enumerate(zip(smalls, cells, strict=True)):
         of_photo = labelled[number] if labelled else "" if heads or number else above_all
@@ -133,7 +150,9 @@ def panel(
             )
             for cell in row
         ]
-        rows.append([tiled(picture, text) for picture, text in zip([small, *overlays], texts, strict=True)])
+        shares = [(), *(cell.bars for cell in row)]
+        parts = zip([small, *overlays], texts, widths, shares, strict=False)
+        rows.append([tiled(*part) for part in parts])
     if row_labels:
         margin = min(max(_longest_line(text, em) for text in row_labels), 10 * em)
         heads = heads and [blank(margin, 0), *heads]

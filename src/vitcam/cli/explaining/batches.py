@@ -61,11 +61,42 @@ def explain_in_batches(
         TargetError: the model has no such class.
     """
     read = partial(_read, preprocessing=run.model.preprocessing)
+    if run.tiles is not None:
+        for photograph in photographs:
+            yield _in_tiles(photograph, run)
+        return
     with closing(map_ahead(read, photographs, ahead=run.batch_size)) as reading:
         while batch := list(islice(reading, run.batch_size)):
             results = iter(_explained([one for one in batch if isinstance(one, _Ready)], run))
             for one in batch:
                 yield one if isinstance(one, Failed) else next(results)
+
+
+def _in_tiles(photograph: Photograph, run: ExplainRun) -> Result | Failed:
+    """One photograph alone: its tiles are the batches."""
+    path = photograph.path
+    try:
+        explanations = compare(
+            run.model,
+            path,
+            run.methods,
+            run.targets,
+            versus=run.versus,
+            score=run.score,
+            precision=run.precision,
+            compile=run.compile,
+            batch_size=run.batch_size,
+            tiles=run.tiles,
+        )
+        small = thumbnail(next(iter(explanations.values())).photographs[0])
+    except ImageError as error:
+        text = str(error)
+        return Failed(str(path), text if text.startswith(str(path)) else f"{path}: {text}")
+    except MemoryError:
+        return Failed(str(path), f"{path}: there isn't enough memory to prepare it.")
+    alone = {name: replace(each.cpu(), photographs=[small]) for name, each in explanations.items()}
+    height, width = next(iter(alone.values())).image_size
+    return Result(photograph, (width, height), alone)
 
 
 def _read(photograph: Photograph, preprocessing: Preprocessing) -> _Ready | Failed:

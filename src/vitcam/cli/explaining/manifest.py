@@ -22,18 +22,67 @@ class PredictedClass:
 
 
 @dataclass(frozen=True)
+class BandCount:
+    """What a band (red, green, blue) of a photograph counts for a class.
+
+    Attributes:
+        sum: of its attributions, in units of the score.
+        share: of their magnitudes in those of all bands.
+    """
+
+    name: str
+    sum: float
+    share: float
+
+
+@dataclass(frozen=True)
 class Target:
     """A class that was explained.
 
     Attributes:
         boxes: per method the boxes of its map, in the photograph's pixels, the largest first; None if not
             asked for.
+        bands: per method that tells what each band counts; None if not asked for.
     """
 
     index: int
     name: str
     probability: float
     boxes: Mapping[str, Sequence[Box]] | None
+    bands: Mapping[str, Sequence[BandCount]] | None = None
+
+
+@dataclass(frozen=True)
+class HighestTile:
+    """The tile of a photograph that is most of a class.
+
+    Attributes:
+        index, name: of the class.
+        tile: its place in the list of tiles.
+        logit: of the class, of that tile.
+        mean: the mean logit over all tiles.
+    """
+
+    index: int
+    name: str
+    tile: int
+    logit: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class TilesOfOne:
+    """The tiles that a photograph was cut into.
+
+    Attributes:
+        places: of each (left, top, right, bottom) in the photograph's pixels, row by row.
+        logits: the file of their logits, float32 (tiles, classes).
+        highest: per class that was explained.
+    """
+
+    places: Sequence[tuple[int, int, int, int]]
+    logits: str
+    highest: Sequence[HighestTile]
 
 
 @dataclass(frozen=True)
@@ -49,6 +98,7 @@ class Explained:
         targets: the classes explained, in the order of the maps.
         panel: the picture's file, beside the manifest.
         maps: per method the file of its raw maps, float32 (targets, rows, columns) on the patch grid.
+        tiles: those that it was cut into; None if it was explained whole.
     """
 
     file: str
@@ -59,6 +109,7 @@ class Explained:
     targets: Sequence[Target]
     panel: str
     maps: Mapping[str, str]
+    tiles: TilesOfOne | None = None
 
 
 @dataclass(frozen=True)

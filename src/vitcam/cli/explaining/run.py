@@ -25,6 +25,8 @@ class ExplainRun:
         threshold: of the boxes; None means no boxes.
         versus: the class whose score is taken away; None if none is.
         score: what a class is scored by.
+        tiles: size and overlap of the tiles that photographs are cut into; None if they aren't.
+        bands: whether what each band (red, green, blue) counts is said.
     """
 
     model: LoadedModel
@@ -37,6 +39,8 @@ class ExplainRun:
     compile: bool = False
     versus: int | None = None
     score: str = "logit"
+    tiles: tuple[int, int] | None = None
+    bands: bool = False
 
     @classmethod
     def prepared(
@@ -86,6 +90,7 @@ class ExplainRun:
             "score": self.score,
             "precision": self.precision,
             "threshold": self.threshold,
+            "tiles": None if self.tiles is None else dict(zip(("size", "overlap"), self.tiles, strict=True)),
         }
 
     def _name(self, index: int) -> str:

@@ -75,6 +75,49 @@ def boxes_table(entries: Sequence[Explained]) -> Table:
     return table
 
 
+def bands_table(entries: Sequence[Explained]) -> Table:
+    """A row per photograph, explained class and method: the share of each band, and the sum of its attributions."""
+    table = _table("Photograph", "Class", "Method")
+    first = next(
+        (found for entry in entries for one in entry.targets for found in (one.bands or {}).values()), ()
+    )
+    for band in first:
+        table.add_column(band.name, justify="right", no_wrap=True)
+    for entry, name in zip(entries, short_names([entry.file for entry in entries]), strict=True):
+        above: tuple[str, ...] = ("", "", "")
+        for target in entry.targets:
+            for method, counts in (target.bands or {}).items():
+                names = (name, target.name, method)
+                new = [Text("" if names[: i + 1] == above[: i + 1] else one_line(names[i])) for i in range(3)]
+                table.add_row(*new, *(f"{percent(one.share)} ({one.sum:+.3g})" for one in counts))
+                above = names
+        table.add_section()
+    return table
+
+
+def tiles_table(entries: Sequence[Explained]) -> Table:
+    """A row per photograph and explained class: how many tiles there are, and which of them is most of the class."""
+    table = _table("Photograph", "Class")
+    for column in ("Tiles", "Mean logit", "Highest", "Left", "Top"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for entry, name in zip(entries, short_names([entry.file for entry in entries]), strict=True):
+        if entry.tiles is None:
+            continue
+        for row, one in enumerate(entry.tiles.highest):
+            left, top, _, _ = entry.tiles.places[one.tile]
+            table.add_row(
+                "" if row else Text(one_line(name)),
+                Text(one_line(one.name)),
+                str(len(entry.tiles.places)),
+                f"{one.mean:.2f}",
+                f"{one.logit:.2f}",
+                str(left),
+                str(top),
+            )
+        table.add_section()
+    return table
+
+
 def short_names(files: Sequence[str]) -> list[str]:
     """Paths from the folder that all of them are in.
 
