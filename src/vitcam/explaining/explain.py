@@ -273,8 +273,8 @@ def _explain(
 def _warn_of_blind(names: Sequence[str]) -> None:
     if names:
         warnings.warn(
-            f"{' and '.join(names)} know{'s' if len(names) == 1 else ''} nothing of the class, and each tile's map has "
-            "a scale of its own: compare places within a tile, and not tiles with each other",
+            f"{' and '.join(names)} know{'s' if len(names) == 1 else ''} nothing of the class, and each tile's map "
+            "has a scale of its own: compare places within a tile, and not tiles with each other",
             VitcamWarning,
             stacklevel=4,
         )
