@@ -58,6 +58,8 @@ def test_is_the_map_of_the_score_that_it_says(pool):
             lambda logits: logits.softmax(1)[:, [1, 2]] - logits.softmax(1)[:, [4, 0]],
         ),
     }
+    if pool == "mean":  # what differs is which tokens are read, and probabilities are compared as logits are
+        del asked["versus"]
     for options, function in asked.values():
         ours = vitcam.compare(model_of(pool), IMAGES, METHOD_NAMES, **options)
         by_hand = vitcam.compare(model_of(pool), IMAGES, METHOD_NAMES, function)

@@ -106,7 +106,7 @@ def test_maps_are_measured_where_the_model_looked(run, folder, data, model):
     cropping = replace(
         model, module=_Cropping(model.module), preprocessing=replace(model.preprocessing, size=(48, 64))
     )
-    run("all", steps=4, model=cropping, protocol="vitcam")
+    run("all", steps=4, model=cropping, protocol="vitcam", methods=["rollout"], limit=8)
     dataset = open_dataset(f"folder:{data}")
     rows = folder.read().filter(pl.col("method") == "rollout").drop_nulls("correct")
     for task in ("localization", "perturbation"):
