@@ -211,6 +211,7 @@ def whole_matrices() -> Iterator[Pair]:
             "attention": maps[-1][:, 0, patches],
             "rollout": oracle.rollout(maps, start.expand(2, -1))[:, patches],
             "agcam": oracle.agcam(model, images, score, count, patches),
+            "tempercam": oracle.tempercam(model, images, score, count, patches),
             "gae": oracle.gae(model, images, score, start, False)[:, patches],
             "gradsam": oracle.gradsam(model, images, score)[:, patches],
         }
