@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         without_tokens,
     )
     from vitcam.recording.attention import Attention, AttentionCall, attention_scores, with_head_dimension
-    from vitcam.recording.binding import Inputs
+    from vitcam.recording.binding import Inputs, bound
     from vitcam.recording.blocks import block_input, recorded_blocks
     from vitcam.recording.facts import Facts, facts_of
     from vitcam.recording.features import FeatureNeed, Features
@@ -69,6 +69,7 @@ __all__ = [
     "autocast",
     "beginning",
     "block_input",
+    "bound",
     "cells",
     "contiguous_gradient",
     "each_step",
@@ -125,6 +126,7 @@ __getattr__, __dir__ = lazy_names(
         "attention_scores": "vitcam.recording.attention",
         "autocast": "vitcam.recording.running",
         "beginning": "vitcam.recording.suffix",
+        "bound": "vitcam.recording.binding",
         "block_input": "vitcam.recording.blocks",
         "cells": "vitcam.recording.layout",
         "contiguous_gradient": "vitcam.recording.running",
