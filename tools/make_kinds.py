@@ -33,7 +33,7 @@ def main() -> None:
         if name == "clip":
             vitcam.animation(e).save(FOLDER / "clip.webp", seconds=0.4)
         else:
-            vitcam.figure(e, tile=190).save(FOLDER / f"{name}.webp", quality=60, method=6)
+            vitcam.figure(e, tile=150).save(FOLDER / f"{name}.webp", quality=45, method=6)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ class LoadedModel:
             >>> larger.preprocessing.size
             (168, 168)
         """
+        self.check_photographs("another size")
         given = (size, size) if isinstance(size, int) else tuple(size)
         if len(given) != 2 or not all(isinstance(side, int) and side > 0 for side in given):
             raise ModelError(f"a size is (height, width) in pixels, or one number for both; got {size!r:.80}")
