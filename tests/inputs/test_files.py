@@ -252,6 +252,10 @@ def test_clips_are_compared_with_a_clip(clip, tmp_path):
             lambda: vitcam.LoadedModel(torch.nn.Identity(), transformers.Wav2Vec2FeatureExtractor()),
             "Wav2Vec2FeatureExtractor gives no spectrogram",
         ),
+        (
+            lambda: vitcam.LoadedModel(torch.nn.Identity(), transformers.VideoMAEImageProcessor()),
+            r"VideoMAEImageProcessor prepares clips: give LoadedModel vitcam\.ClipPreprocessing",
+        ),
     ],
 )
 def test_a_preprocessing_that_makes_no_sense_is_an_error(make, said):

@@ -21,7 +21,7 @@ else:
     Adopted = Any
 
 
-def adopted_preprocessing(given: Any) -> Adopted:
+def adopted_preprocessing(given: Any, *, of_frames: bool = False) -> Adopted:
     """A ``Preprocessing`` from one, or from what other libraries call so.
 
     Args:
@@ -29,6 +29,8 @@ def adopted_preprocessing(given: Any) -> Adopted:
             open_clip, or any other function from an RGB PIL image to a float tensor (3, height, width); of clips, the
             processor of one frame; a feature extractor of sounds; None where there is none, and tensors alone will
             be explained.
+
+        of_frames: whether it prepares the frames of clips, as processors of clips do with several at once.
 
     Raises:
         ModelError: it is none of these, or what it does can't be declared.
@@ -45,7 +47,7 @@ def adopted_preprocessing(given: Any) -> Adopted:
     processor = getattr(given, "image_processor", given)
     name = type(processor).__name__
     if "pixel_values" in getattr(processor, "model_input_names", ()):
-        return measured_preprocessing(_by_processor(processor), name)
+        return measured_preprocessing(_by_processor(processor, of_frames), name)
     if "input_values" in getattr(given, "model_input_names", ()):
         of_sounds: Any = sound_preprocessing(given)
         adopted: Preprocessing = of_sounds
@@ -58,9 +60,14 @@ def adopted_preprocessing(given: Any) -> Adopted:
     return measured_preprocessing(given, getattr(given, "__name__", name))
 
 
-def _by_processor(processor: Any) -> Prepare:
+def _by_processor(processor: Any, of_frames: bool) -> Prepare:
     def prepare(image: Image.Image) -> Tensor:
         values: Tensor = processor(images=image, return_tensors="pt")["pixel_values"]
+        if values.dim() == 5 and not of_frames:
+            raise ModelError(
+                f"{type(processor).__name__} prepares clips: give LoadedModel vitcam.ClipPreprocessing(frames=…, "
+                "picture=…), with it as the picture"
+            )
         return values.flatten(0, -4)[0]  # of a clip of one frame, too
 
     return prepare

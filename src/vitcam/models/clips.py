@@ -53,7 +53,7 @@ class ClipPreprocessing:
         """
         if self.frames < 1 or (self.step is not None and self.step < 1):
             raise ModelError(f"frames and step must be 1 or more; got {self.frames} and {self.step}")
-        object.__setattr__(self, "picture", adopted_preprocessing(self.picture))
+        object.__setattr__(self, "picture", adopted_preprocessing(self.picture, of_frames=True))
 
     @property
     def size(self) -> tuple[int, int]:
