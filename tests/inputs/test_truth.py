@@ -7,6 +7,9 @@ from input_files import SMALL
 from torch.nn import functional as F
 
 import vitcam
+from vitcam.errors import ModelError
+from vitcam.evaluation import perturbation_curves
+from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
 
 TRIED = 24
 """Inputs that are explained of each kind."""
@@ -155,3 +158,77 @@ def test_maps_point_at_the_evidence(trained):
         assert found[0] >= hits, f"{method}: {found}"
         assert found[1] >= more, f"{method}: {found}"
     assert measured("random")[1] < 1.4, "what points nowhere must not pass"
+
+
+def curves(trained, measure, method):
+    """The mean area between the curves, over inputs that hold evidence."""
+    model, values, places, labels = trained
+    shown = (places.flatten(1).sum(1) > 0).nonzero().flatten()[:6]
+    values, labels = values[shown], labels[shown]
+    e = vitcam.explain(model, values, method, targets=labels)
+    return measure(model, values, e.heatmaps[:, 0], labels).abpc.mean().item()
+
+
+def test_what_is_removed_first_of_a_better_map_counts_more(trained):
+    """By pixels along all axes; and by tokens, where some are no patch's."""
+
+    def dropping(model, values, heatmaps, labels):
+        found = vitcam.inspect(model, values)
+        block = model.get_submodule(found.layout.blocks[0])
+        return token_dropping_curves(model, block, found.grid, values, heatmaps, labels, steps=4)
+
+    def removing(*given):
+        return perturbation_curves(*given, steps=4)
+
+    assert curves(trained, removing, "attnlrp") > curves(trained, removing, "random") + 0.1
+    if type(trained[0]).__name__.startswith("VideoMAE"):
+        with pytest.raises(ModelError, match="all its tokens are patches"):
+            curves(trained, dropping, "attnlrp")
+    else:
+        assert curves(trained, dropping, "attnlrp") > curves(trained, dropping, "random") + 0.1
+
+
+def test_removed_pixels_and_tokens_against_naive_versions(trained):
+    """One point of each curve, pixel by pixel and token by token."""
+    model, values, _places, labels = trained
+    values, labels = values[:1], labels[:1]
+    grid = vitcam.inspect(model, values).grid
+    maps = torch.rand(1, *grid.shape, generator=torch.Generator().manual_seed(0))
+
+    def probability(logits):
+        return float(logits.softmax(-1)[0, labels[0]])
+
+    found = perturbation_curves(model, values, maps, labels, steps=2)
+    axes = {"VideoMAEForVideoClassification": (0, 1, 3, 4), "ASTForAudioClassification": (0, 2, 1)}
+    in_space = values.permute(0, 2, 1, 3, 4) if values.dim() == 5 and type(model).__name__ in axes else values
+    sizes = values.transpose(1, 2).shape[1:] if values.dim() == 3 else in_space.shape[2:]
+    mode = "trilinear" if len(sizes) == 3 else "bilinear"
+    pixels = F.interpolate(maps[None], sizes, mode=mode, align_corners=False)[0, 0]
+    order = pixels.flatten().argsort(descending=True)
+    removed = torch.zeros(len(order), dtype=torch.bool)
+    removed[order[: len(order) // 2]] = True
+    removed = removed.view(pixels.shape)
+    changed = values.clone()
+    if values.dim() == 3:
+        changed[0][removed.T] = 0
+    elif type(model).__name__ in axes:
+        for channel in range(3):
+            changed[0, :, channel][removed] = 0
+    else:
+        changed[0, 0][removed] = 0
+    with torch.no_grad():
+        output = model(changed)
+    assert float(found.morf[0, 1]) == pytest.approx(probability(getattr(output, "logits", output)), abs=1e-4)
+
+    if values.dim() == 3:
+        base = model.audio_spectrogram_transformer
+        dropped = token_dropping_curves(model, base.layers[0], grid, values, maps, labels, steps=2)
+        kept = maps.flatten().argsort(descending=True)[grid.tokens // 2 :].sort().values + 2
+        with torch.no_grad():
+            tokens = base.embeddings(values)[:, [0, 1, *kept.tolist()]]
+            for layer in base.layers:
+                tokens = layer(tokens)
+                tokens = tokens[0] if isinstance(tokens, tuple) else tokens
+            tokens = base.layernorm(tokens)
+            logits = model.classifier((tokens[:, 0] + tokens[:, 1]) / 2)
+        assert float(dropped.morf[0, 1]) == pytest.approx(probability(logits), abs=1e-4)

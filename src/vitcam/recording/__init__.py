@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         without_tokens,
     )
     from vitcam.recording.attention import Attention, AttentionCall, attention_scores, with_head_dimension
-    from vitcam.recording.binding import Inputs, bound
+    from vitcam.recording.binding import Inputs, arranged, bound
     from vitcam.recording.blocks import block_input, recorded_blocks
     from vitcam.recording.facts import Facts, facts_of
     from vitcam.recording.features import FeatureNeed, Features
@@ -65,6 +65,7 @@ __all__ = [
     "Score",
     "Step",
     "TokenGradients",
+    "arranged",
     "attention_scores",
     "autocast",
     "beginning",
@@ -123,6 +124,7 @@ __getattr__, __dir__ = lazy_names(
         "Score": "vitcam.recording.score",
         "Step": "vitcam.recording.steps",
         "TokenGradients": "vitcam.recording.token_gradients",
+        "arranged": "vitcam.recording.binding",
         "attention_scores": "vitcam.recording.attention",
         "autocast": "vitcam.recording.running",
         "beginning": "vitcam.recording.suffix",
