@@ -65,6 +65,12 @@ def test_other_models_of_clips_load_with_their_own_processors(tmp_path, clip, ki
     assert (e.kind, tuple(e.heatmaps.shape[3:])) == ("video", (4, 4))
 
 
+def test_a_model_of_clips_that_says_no_number_of_frames_is_an_error(tmp_path):
+    transformers.VJEPA2Config().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"'vjepa2' model doesn't say how many frames its clips have\. Load"):
+        vitcam.load_model(f"hf:{tmp_path}", pretrained=False)
+
+
 def test_a_folder_means_its_clips(clip_model, tmp_path):
     frames(4)[0].save(tmp_path / "photo.png")
     for name in ("b.gif", "a.gif"):
@@ -272,10 +278,32 @@ def test_a_clip_may_be_its_middle_and_too_short_for_it():
         prepare.numbers(9)
 
 
-def test_the_command_line_explains_clips_and_sounds(clip_model, sound_model, clip, tmp_path):
-    def run(*arguments):
-        return CliRunner().invoke(program, [str(each) for each in arguments], prog_name="vitcam")
+def run(*arguments):
+    return CliRunner().invoke(program, [str(each) for each in arguments], prog_name="vitcam")
 
+
+def scanner():
+    """A model of volumes, as a function of one's own gives it to the command line."""
+    return vitcam.wrap(
+        Volumes().eval(), vitcam.VolumePreprocessing((16, 24, 24)), class_names=["healthy", "ill"]
+    )
+
+
+def test_the_command_line_explains_scans_by_a_model_of_ones_own(tmp_path):
+    file = write_scan(
+        tmp_path / "scan.nii.gz", np.random.default_rng(0).random((16, 24, 24)).astype(np.float32)
+    )
+    done = run("explain", file, "--model", "test_files:scanner", "-t", "ill", "--csv", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.stdout + done.stderr
+    assert np.load(tmp_path / "out" / "scan.nii.agcam.npy").shape == (1, 2, 3, 3)
+    entry = json.loads((tmp_path / "out" / "manifest.json").read_text())["images"][0]
+    assert (entry["file"], entry["targets"][0]["name"]) == (str(file), "ill")
+    done = run("explain", file, "--model", "test_files:scanner", "--boxes", "-o", tmp_path / "out")
+    assert done.exit_code != 0
+    assert "boxes are drawn around areas of pictures" in " ".join(done.stderr.split())
+
+
+def test_the_command_line_explains_clips_and_sounds(clip_model, sound_model, clip, tmp_path):
     out = tmp_path / "out"
     done = run("explain", clip, "--model", f"hf:{clip_model}", "-t", "right", "--animated", "webp", "-o", out)
     assert done.exit_code == 0, done.stdout + done.stderr

@@ -60,7 +60,12 @@ def _of_pictures(spec: Spec, config: Any) -> Preprocessing:
 
 
 def _of_clips(spec: Spec, config: Any) -> ClipPreprocessing:
-    return ClipPreprocessing(config.num_frames, _processor(spec))
+    if not isinstance(frames := getattr(config, "num_frames", None), int):
+        raise ModelError(
+            f"Can't load {spec}: a {config.model_type!r} model doesn't say how many frames its clips have. Load the "
+            "model yourself, and declare it: LoadedModel(module, vitcam.ClipPreprocessing(frames=…, picture=…))."
+        )
+    return ClipPreprocessing(frames, _processor(spec))
 
 
 def _of_sounds(spec: Spec, config: Any) -> SoundPreprocessing:
