@@ -32,9 +32,9 @@ def timesformer():
     return transformers.TimesformerForVideoClassification(config)
 
 
-def ast():
+def ast(bands=64, times=128):
     config = transformers.ASTConfig(
-        **SMALL, patch_size=16, frequency_stride=10, time_stride=10, max_length=128, num_mel_bins=64
+        **SMALL, patch_size=16, frequency_stride=10, time_stride=10, max_length=times, num_mel_bins=bands
     )
     return transformers.ASTForAudioClassification(config)
 
@@ -146,6 +146,15 @@ def test_a_changed_place_is_the_place_that_occlusion_finds(case):
         fall = score(given) - score(torch.zeros_like(given))
         assert float(e.heatmaps[0, 0][place]) == pytest.approx(fall, abs=1e-4)
         assert int((found > 1e-4).sum()) == 1
+
+
+@pytest.mark.parametrize(("bands", "times"), [(64, 128), (36, 512)])
+def test_overlapping_patches_that_no_border_cuts_are_where_their_middles_are(bands, times):
+    """Of patches of 16 every 10 the first has its middle at 8; cells are 10 wide, and a rest is covered by none."""
+    found = vitcam.inspect(ast(bands, times).eval(), torch.randn(1, times, bands))
+    rows, columns = ((side - 16) // 10 + 1 for side in (bands, times))
+    assert found.grid.shape == (rows, columns)
+    assert found.grid.region == pytest.approx((3, 3, 3 + 10 * rows, 3 + 10 * columns), abs=1)
 
 
 def test_what_is_no_such_kind_is_an_error():

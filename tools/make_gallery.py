@@ -26,7 +26,7 @@ def main() -> None:
     """Makes them all."""
     model = vitcam.load_model("embedded:photo")
     save("predicted", predicted(model))
-    save("methods", methods(model, [METHODS[:5], [*METHODS[5:]]]))
+    save("methods", methods(model, [METHODS[:5], [*METHODS[5:]]]), quality=76)
     save("methods-attention", methods(model, FROM_ATTENTION), width=740, quality=70)
     save("controls", methods(model, [["agcam", *CONTROLS]]))
     save("layers", layers(model), quality=72)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Decomposition,
         Explanation,
         Inspection,
+        animation,
         attention_heads,
         decompose,
         figure,
@@ -23,13 +24,24 @@ if TYPE_CHECKING:
         load,
     )
     from vitcam.explaining.explain import Comparison, compare, explain
-    from vitcam.models import LoadedModel, Preprocessing, load_model, wrap
+    from vitcam.models import (
+        BandPreprocessing,
+        ClipPreprocessing,
+        LoadedModel,
+        Preprocessing,
+        SoundPreprocessing,
+        VolumePreprocessing,
+        load_model,
+        wrap,
+    )
     from vitcam.types import Box, PatchGrid
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BandPreprocessing",
     "Box",
+    "ClipPreprocessing",
     "Comparison",
     "Decomposition",
     "Explanation",
@@ -37,9 +49,12 @@ __all__ = [
     "LoadedModel",
     "PatchGrid",
     "Preprocessing",
+    "SoundPreprocessing",
     "VitcamError",
     "VitcamWarning",
+    "VolumePreprocessing",
     "__version__",
+    "animation",
     "attention_heads",
     "compare",
     "decompose",
@@ -59,6 +74,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "animation": "vitcam.explaining",
         "attention_heads": "vitcam.explaining",
         "compare": "vitcam.explaining",
         "decompose": "vitcam.explaining",
@@ -76,7 +92,11 @@ __getattr__, __dir__ = lazy_names(
         "inspect": "vitcam.explaining",
         "Inspection": "vitcam.explaining",
         "LoadedModel": "vitcam.models",
+        "BandPreprocessing": "vitcam.models",
+        "ClipPreprocessing": "vitcam.models",
         "Preprocessing": "vitcam.models",
+        "SoundPreprocessing": "vitcam.models",
+        "VolumePreprocessing": "vitcam.models",
         "load_model": "vitcam.models",
         "wrap": "vitcam.models",
         "Box": "vitcam.types",

@@ -6,7 +6,7 @@ import glob
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -57,7 +57,7 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         (6, 4)
     """
     if isinstance(source, (str, Path)):
-        _check_path(str(source))
+        check_path(str(source))
         return _open_file(Path(source), max_pixels)
     if isinstance(source, Image.Image):
         name = f"the PIL image {getattr(source, 'filename', '') or source.mode}"
@@ -102,7 +102,7 @@ class Pictures(Sequence[Image.Image]):
         return cls([partial(each.__getitem__, i) for each in several for i in range(len(each))])
 
 
-def find_images(paths: Sequence[str]) -> list[Path]:
+def find_images(paths: Sequence[str], suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
     """Lists the image files that files, folders and glob patterns name, each once, by whatever links.
 
     What has an image's name and can't be read, such as a pipe, a link to nowhere or a folder that can't be
@@ -112,6 +112,7 @@ def find_images(paths: Sequence[str]) -> list[Path]:
         paths: a file is taken whatever its suffix; a folder means every image in it and in its
             sub-folders, each of which is gone through once; a pattern (``photos/*.jpg``, ``**/cat*``) means
             the images among its matches. The order of ``paths`` is kept, and what each of them finds is sorted.
+        suffixes: what the names of files in folders end with.
 
     Raises:
         ImageError: one of the paths exists nowhere, or finds no image.
@@ -122,12 +123,22 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for path in paths:
-        for file in _find(path):
+        for file in _find(path, suffixes):
             found.setdefault(os.path.realpath(file), file)
     return list(found.values())
 
 
-def _check_path(path: str) -> None:
+def check_path(path: str) -> None:
+    """Refuses what can't be a path of this machine.
+
+    Raises:
+        ImageError: it is empty, an address, or can't be looked up.
+
+    Example:
+        >>> check_path("https://example.org/cat.jpg")
+        Traceback (most recent call last):
+        vitcam.errors.ImageError: https://example.org/cat.jpg is an address; ...
+    """
     if not path.strip():
         raise ImageError("An image's path is empty.")
     if "://" in path or path.startswith("data:"):
@@ -140,8 +151,8 @@ def _check_path(path: str) -> None:
         raise ImageError(f"{path:.100} can't be looked up: {error.strerror}.") from error
 
 
-def _find(pattern: str) -> list[Path]:
-    _check_path(pattern)
+def _find(pattern: str, suffixes: Collection[str]) -> list[Path]:
+    check_path(pattern)
     path = Path(pattern)
     unlisted: list[Path] = []
 
@@ -156,19 +167,21 @@ def _find(pattern: str) -> list[Path]:
         files = [file for file in matches(pattern, refused) if not file.is_dir()]
     else:
         raise ImageError(f"{pattern}: there is no such file or folder.")
-    found = [file for file in files if _is_visible_image(file)] + unlisted
+    found = [file for file in files if _is_visible(file, suffixes)] + unlisted
     if not found:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise ImageError(f"{pattern}: there is no image here (looked for files ending in {suffixes}).")
+        what = "image" if suffixes == IMAGE_SUFFIXES else "such file"
+        raise ImageError(
+            f"{pattern}: there is no {what} here (looked for files ending in {', '.join(sorted(suffixes))})."
+        )
     return sorted(found)
 
 
-def _is_visible_image(file: Path) -> bool:
-    return not file.name.startswith(".") and file.suffix.lower() in IMAGE_SUFFIXES
+def _is_visible(file: Path, suffixes: Collection[str]) -> bool:
+    return not file.name.startswith(".") and file.name.lower().endswith(tuple(suffixes))
 
 
 def _open_file(path: Path, max_pixels: int) -> Image.Image:
-    _check_file(path)
+    check_file(path)
     return _opened(path, str(path), max_pixels)
 
 
@@ -208,7 +221,18 @@ def _pillows_limit(max_pixels: int) -> Iterator[None]:
         yield
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path, expected: str = "an image file") -> None:
+    """Refuses what is no file with something in it.
+
+    Raises:
+        ImageError: there is no such file, it can't be looked at, is a folder, pipe or device, or is empty.
+
+    Example:
+        >>> check_file(Path("things/cat/0.jpg"))
+        >>> check_file(Path("things"), "a video")
+        Traceback (most recent call last):
+        vitcam.errors.ImageError: things is a folder; expected a video.
+    """
     try:
         kind, size = kind_of_no_file(path), path.stat().st_size
     except (
@@ -222,9 +246,9 @@ def _check_file(path: Path) -> None:
     except OSError as error:
         raise ImageError(f"{path} can't be read: {error.strerror}.") from error
     if kind is not None:
-        raise ImageError(f"{path} is a {kind}; expected an image file.")
+        raise ImageError(f"{path} is a {kind}; expected {expected}.")
     if size == 0:
-        raise ImageError(f"{path} is empty (0 bytes); expected an image file.")
+        raise ImageError(f"{path} is empty (0 bytes); expected {expected}.")
 
 
 def _open_pil(image: Image.Image, name: str, max_pixels: int) -> Image.Image:

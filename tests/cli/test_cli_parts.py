@@ -22,6 +22,7 @@ from vitcam.cli.explaining.targets import choose_targets
 from vitcam.cli.terminal import progress_bar
 from vitcam.errors import TargetError
 from vitcam.images import open_image
+from vitcam.models import preprocessing
 from vitcam.models.promptable import ImageTower
 from vitcam.types import Box
 
@@ -77,7 +78,7 @@ def test_a_photograph_without_enough_memory_is_left_out_alone(run, tmp_path, mon
 
 def test_photographs_are_read_one_batch_ahead_and_kept_small(run, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(batches, "open_image", lambda path: opened.append(path) or open_image(path))
+    monkeypatch.setattr(preprocessing, "open_image", lambda path: opened.append(path) or open_image(path))
     many = [photograph(tmp_path, f"{number:02}", (480, 480)) for number in range(20)]
     with closing(explain_in_batches(many, replace(run, batch_size=3))) as results:
         first = next(results)
@@ -97,7 +98,13 @@ def test_settings_reach_the_model(run, tmp_path, monkeypatch):
     monkeypatch.setattr(batches, "compare", spy)
     photo = photograph(tmp_path, "photo", (60, 40))
     list(explain_in_batches([photo], replace(run, compile=True, precision="bf16")))
-    assert given == {"compile": True, "precision": "bf16", "versus": None, "score": "logit"}
+    assert given == {
+        "compile": True,
+        "precision": "bf16",
+        "versus": None,
+        "score": "logit",
+        "kind": "picture",
+    }
 
 
 def test_infinite_maps_fail_their_photograph_only(run, tmp_path):

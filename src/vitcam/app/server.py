@@ -78,9 +78,14 @@ def serve(
         from vitcam.app.layer_handlers import LayerHandlers
         from vitcam.app.page import build_page, theme
         from vitcam.app.uploads import Uploads
-        from vitcam.models import load_model
+        from vitcam.models import LoadedModel, load_model
 
-        cache = ModelCache(partial(load_model, device=policy.device), models_in_memory)
+        def load(spec: str) -> LoadedModel:
+            loaded = load_model(spec, device=policy.device)
+            loaded.check_photographs("this page")
+            return loaded
+
+        cache = ModelCache(load, models_in_memory)
         handlers = Handlers(cache, policy, Path(folder))
         largest = int(max_upload_mb * 2**20)
         each, total = (

@@ -100,6 +100,7 @@ def load_subject(spec: str, precision: Precision, device: str | None = None) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         loaded = load_model(spec, pretrained=spec.startswith("embedded:"))
+        loaded.check_photographs("a benchmark")
         if loaded.promptable:
             loaded = loaded.with_prompts(TEXTS)
         for parameter in loaded.module.parameters():

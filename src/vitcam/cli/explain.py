@@ -21,6 +21,7 @@ from vitcam.cli.explaining.tables import (
 from vitcam.cli.options import (
     EMBEDDED,
     MORE_CLASSES,
+    AnimationFormat,
     BatchSize,
     Device,
     ModelSpec,
@@ -106,6 +107,15 @@ def explain(
     precision: PrecisionOption = Precision.FP32,
     batch_size: BatchSize = 8,
     device: Device = None,
+    animated: Annotated[
+        AnimationFormat | None,
+        typer.Option(
+            "--animated",
+            metavar="webp|gif",
+            show_default="none",
+            help="Of clips, also write an animation of each map.",
+        ),
+    ] = None,
     csv: Annotated[
         bool, typer.Option("--csv", metavar="", help="Also write what is found as DIR/predictions.csv.")
     ] = False,
@@ -116,12 +126,13 @@ def explain(
         bool, typer.Option("--compile", metavar="", help="Compile the model: for GPUs; takes a minute.")
     ] = False,
 ) -> None:
-    """Show where a model looks in photographs when it decides.
+    """Show where a model looks in photographs (or clips, sounds, scans, if it takes them) when it decides.
 
     Prints the predicted classes. Writes for each photograph a panel (`NAME.panel.png`: the photograph, and
     its heatmaps by class) and the raw maps (`NAME.METHOD.npy`: float32, targets × rows × columns of patches),
-    and for the whole run `manifest.json`; with `--tiles` also the logits of each tile (`NAME.tiles.npy`: tiles ×
-    classes); of several photographs also `index.html`, all panels on one page. The table
+    with `--animated` `NAME.METHOD.N.webp` for the N-th class, from 0; and for the whole run `manifest.json`; with
+    `--tiles` also the logits of each tile (`NAME.tiles.npy`: tiles × classes); of several photographs also
+    `index.html`, all panels on one page. The table
     of many photographs is cut short; `--csv` has all of it.
 
     A photograph that can't be read is reported and skipped; the exit status is 1 then, and when output can't
@@ -132,14 +143,17 @@ def explain(
     Example: `vitcam explain cat_and_cup.jpg --target cat --versus cup`
 
     Example: `vitcam explain scan.tif --tiles 224,32`
+
+    Example: `vitcam explain clip.mp4 --model hf:MCG-NJU/videomae-base-finetuned-kinetics --animated webp`
     """
-    from vitcam.cli.explaining.photographs import find_photographs
+    from vitcam.cli.explaining.photographs import find_photographs, may_be_found_later
 
     cut = read_tiles(tiles)
     found, missing = find_photographs(photographs, output)
-    for failure in missing:
+    told = [failure for failure in missing if not may_be_found_later(failure.file)]
+    for failure in told:
         complain(failure.error)
-    if not found:
+    if not found and len(told) == len(missing):
         raise typer.Exit(1)
 
     from vitcam.cli.explaining.run import ExplainRun
@@ -158,7 +172,15 @@ def explain(
         compile=compile,
         tiles=cut,
         bands=bands,
+        animated=None if animated is None else animated.value,
     )
+    if not run.takes_photographs:
+        found, missing = find_photographs(photographs, output, run.model.preprocessing.kind.suffixes)
+    for failure in missing:
+        if failure.file not in [each.file for each in told]:
+            complain(failure.error)
+    if not found:
+        raise typer.Exit(1)
     start = time.monotonic()
     entries = _explain_and_write(found, missing, run)
     explained = [entry for entry in entries if isinstance(entry, Explained)]

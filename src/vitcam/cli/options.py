@@ -24,6 +24,13 @@ class ScoredBy(str, Enum):
     PROBABILITY = "probability"
 
 
+class AnimationFormat(str, Enum):
+    """How an animation is written."""
+
+    WEBP = "webp"
+    GIF = "gif"
+
+
 EMBEDDED = "embedded:photo"
 """The model that comes with vitcam."""
 

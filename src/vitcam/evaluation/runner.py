@@ -260,6 +260,7 @@ def _from_anywhere(data: str | Dataset | Indexed) -> str | Dataset | Indexed:
 
 def _ready(model: LoadedModel, dataset: Dataset, protocol: Protocol) -> LoadedModel:
     """The model with the protocol's preprocessing, and with the dataset's classes if it reads."""
+    model.check_photographs("an evaluation")
     if model.promptable and not model.class_names:
         names = [item.name.split(",")[0] for item in dataset.classes]
         ids = [(item.wordnet_id,) if item.wordnet_id else () for item in dataset.classes]

@@ -113,6 +113,7 @@ def train_head(
         raise RunError(f"held_out must be a share between 0 and 1; got {held_out}")
     dataset = open_dataset(data, **(data_options or {})) if isinstance(data, str) else data
     loaded = load_model(model, device=device) if isinstance(model, str) else model
+    loaded.check_photographs("training a head")
     layer = find_classifier(loaded)
     table = _cached_features(path, loaded, layer, dataset, batch_size, workers, progress)
     images, classes = table.truth.shape

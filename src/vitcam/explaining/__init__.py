@@ -1,5 +1,6 @@
 """From a model and images to the answer, and what one makes of it: pictures, boxes, figures, a folder on disk."""
 
+from vitcam.explaining.animating import Animation, animation
 from vitcam.explaining.bands import names_of
 from vitcam.explaining.batches import AnyModel
 from vitcam.explaining.decomposition import Decomposition, decompose
@@ -12,12 +13,14 @@ from vitcam.explaining.storing import load
 from vitcam.explaining.targets import Targets, score_of
 
 __all__ = [
+    "Animation",
     "AnyModel",
     "Comparison",
     "Decomposition",
     "Explanation",
     "Inspection",
     "Targets",
+    "animation",
     "attention_heads",
     "compare",
     "decompose",

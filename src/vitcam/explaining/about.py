@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,10 +14,11 @@ from torch import Tensor, nn
 from vitcam.answers import About
 from vitcam.explaining.inputs import batches
 from vitcam.explaining.tiles import TiledPicture
+from vitcam.inputs import PICTURE, InputKind, arranged_as_picture
 from vitcam.models.classes import find_class
 from vitcam.models.device import on_device, sent_to
 from vitcam.models.loaded import LoadedModel
-from vitcam.recording import Inputs, autocast, preserved
+from vitcam.recording import Inputs, autocast, bound, preserved
 
 
 def about_model(
@@ -26,6 +28,7 @@ def about_model(
     batch_size: int | None,
     device: str | torch.device | None,
     inputs: Inputs,
+    kind: InputKind = PICTURE,
 ) -> About:
     """What is known of a model.
 
@@ -35,6 +38,7 @@ def about_model(
         images: those that are explained.
         batch_size, device: as for :func:`vitcam.explain`.
         inputs: what the model is given besides the images; other images are given what belongs to none.
+        kind: of input.
 
     Example:
         >>> about_model(model, None, images, None, None, Inputs()).is_classifier
@@ -42,21 +46,19 @@ def about_model(
     """
 
     def outputs(others: Any) -> Iterator[Any]:
-        shared = inputs.mapped(lambda tensor: tensor.to(next(module.parameters(), tensor).device)).shared
+        if isinstance(others, Tensor):
+            others = arranged_as_picture(others, inputs.axes)
+        shared = inputs.mapped(lambda tensor: tensor.to(next(module.parameters(), tensor).device))
         with (
             on_device(module, device) as where,
             preserved(module),
             torch.no_grad(),
             autocast(where, "fp32"),
-            closing(batches(others, loaded, batch_size)) as found,
+            bound(module, replace(shared, per_image={})),
+            closing(batches(others, loaded, batch_size, kind)) as found,
         ):
             for batch in found:
-                given = sent_to(where, batch.tensor)
-                yield (
-                    module(given, **shared)
-                    if inputs.image is None
-                    else module(**{inputs.image: given}, **shared)
-                )
+                yield module(sent_to(where, batch.tensor))
 
     count, names = len(images), _names(module, loaded)
     index = None if names is None else loaded.class_index if loaded and loaded.class_names else None
@@ -67,7 +69,8 @@ def about_model(
     if isinstance(images, Tensor):
         size = (images.shape[-2], images.shape[-1])
     else:
-        size = (0, 0) if loaded is None or loaded.preprocessing is None else loaded.preprocessing.size
+        known = loaded is not None and loaded.preprocessing is not None
+        size = (loaded.preprocessing.size[-2], loaded.preprocessing.size[-1]) if loaded and known else (0, 0)
     return About(module, count, size, outputs, names, index, _is_classifier(module, loaded))
 
 

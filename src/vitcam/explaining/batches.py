@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vitcam.answers import AnswerKind
-from vitcam.errors import ModelError, OneByOneError, TargetError
+from vitcam.errors import ImageError, ModelError, OneByOneError, TargetError
 from vitcam.explaining.about import about_model
 from vitcam.explaining.arguments import MoreInputs, inputs_of, refuse_patches, unpacked
 from vitcam.explaining.asked import Asked, Versus, score_of_asked
@@ -83,7 +83,7 @@ def for_each_batch(
     images, name, came_along = unpacked(images)
     if isinstance(inputs, Mapping):
         refuse_patches(inputs)
-    laid, arrangement = _arranged(images, module, kind)
+    laid, arrangement = _arranged(images, module, loaded, kind)
     images, total = laid, len(laid)
     if loaded is not None and isinstance(targets, AnswerKind) and isinstance(module, ImageTower):
         module = module.tower
@@ -96,7 +96,7 @@ def for_each_batch(
         targets, versus, score, multi_label=loaded is not None and loaded.multi_label, direction=direction
     )
     if isinstance(targets, AnswerKind):
-        about = about_model(module, loaded, laid, batch_size, device, bound)
+        about = about_model(module, loaded, laid, batch_size, device, bound, arrangement.kind)
         asked = replace(asked, targets=targets.prepared(about))
     score_of_asked(asked, total, class_index)  # what doesn't fit is said before any work is done
 
@@ -128,17 +128,24 @@ class _Arrangement(NamedTuple):
 
 
 def _arranged(
-    images: Any, module: nn.Module, kind: str | None
+    images: Any, module: nn.Module, loaded: LoadedModel | None, kind: str | None
 ) -> tuple[Tensor | TiledPicture | list[Any], _Arrangement]:
     """What is explained, a tensor with its axes as vitcam goes by them."""
     if isinstance(images, TiledPicture):
         return images, _Arrangement(PICTURE, ())
     if not isinstance(images, Tensor):
-        return listed(images), _Arrangement(PICTURE, ())
+        if loaded is None:
+            return listed(images), _Arrangement(PICTURE, ())
+        own = loaded.preprocessing.kind
+        if kind not in (None, own.name):
+            raise ImageError(
+                f"{loaded.spec} takes files of the kind {own.name!r}, not {kind!r}: leave out kind="
+            )
+        return listed(images, own), _Arrangement(own, loaded.preprocessing.order)
     found = _Arrangement(*told(module, images, kind))
     if found.kind is PICTURE:
         return listed(images), found
-    return listed(arranged_as_picture(images, found.order), len(found.kind.axes)), found
+    return listed(arranged_as_picture(images, found.order), found.kind), found
 
 
 def any_targets(model: AnyModel) -> Targets:

@@ -17,9 +17,11 @@ from vitcam.explaining.batches import AnyModel, for_each_batch
 from vitcam.explaining.inputs import Images, count, listed
 from vitcam.explaining.targets import Targets
 from vitcam.heatmap import to_grid
+from vitcam.inputs import PICTURE
 from vitcam.methods import find_method
 from vitcam.methods.agcam import agcam_by_head
 from vitcam.methods.tempercam import tempercam_by_head
+from vitcam.models.loaded import LoadedModel
 from vitcam.recording import Need, Precision, Recording
 
 _BY_HEAD: dict[str, Callable[..., Tensor]] = {"agcam": agcam_by_head, "tempercam": tempercam_by_head}
@@ -112,7 +114,8 @@ def decompose(
     """
     by_head = _by_head(method)
     if not isinstance(images, Mapping):
-        images = listed(images)  # once: what is in a folder may change
+        kind = model.preprocessing.kind if isinstance(model, LoadedModel) else PICTURE
+        images = listed(images, kind)  # once: what is in a folder may change
     (decomposition,) = for_each_batch(
         partial(_decomposition, by_head),
         model,

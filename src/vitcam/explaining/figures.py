@@ -13,6 +13,7 @@ from vitcam.errors import VitcamError
 from vitcam.explaining.bands import COLOURS, names_of
 from vitcam.explaining.explanation import Explanation
 from vitcam.images import MAX_PIXELS
+from vitcam.inputs import KINDS
 from vitcam.printable import percent
 from vitcam.render import Cell, panel, thumbnail
 from vitcam.render.colors import DEFAULT_COLORMAP
@@ -65,7 +66,7 @@ def figure(
         title: at the top.
         photo_label: what the photograph is called, or each of them; None: by the name of its file.
         notes: for the line at the bottom, such as the model.
-        tile: the side of a square photograph in pixels.
+        tile: the side of a square photograph in pixels; clips, sounds and volumes are half as large again.
         opacity, colormap: as for :meth:`vitcam.Explanation.overlay`.
 
     Returns:
@@ -83,6 +84,7 @@ def figure(
         >>> vitcam.figure([vitcam.explain(photo_model, each) for each in photos]).save("photos.png")
     """
     groups = _groups(explanations)
+    tile = round(tile * max(KINDS[each.kind].size for group in groups for each in group.values()))
     _check_size(groups, tile)
     threshold = 0.5 if boxes is True else boxes
     images = [image for group in groups for image in _each_image(group)]

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from vitcam.errors import ImageError
 from vitcam.explaining.tiles import TiledPicture
-from vitcam.images import ImageSource, Pictures, find_images, open_image
-from vitcam.inputs import PICTURE, InputKind
+from vitcam.images import ImageSource, Pictures, find_images
+from vitcam.inputs import PICTURE, InputKind, arranged_as_picture
 from vitcam.inputs.bands import chosen_bands
 from vitcam.inputs.kind import Bands
+from vitcam.models.adopted import Adopted
 from vitcam.models.loaded import LoadedModel
-from vitcam.models.preprocessing import Preprocessing
 from vitcam.open_files import content_of, is_open_file
 from vitcam.threads import map_ahead
 
@@ -51,8 +51,12 @@ class Batch:
     kind: InputKind = PICTURE
 
 
-def listed(images: Any, axes: int = 2) -> Tensor | list[Any]:
+def listed(images: Any, kind: InputKind = PICTURE) -> Tensor | list[Any]:
     """A tensor as it is; of all else a list, with the images of folders and patterns in the place of these.
+
+    Args:
+        images: see :func:`vitcam.explain`.
+        kind: of input, whose files are looked for.
 
     Raises:
         ImageError: there are none, or a tensor has the wrong shape or type.
@@ -62,19 +66,19 @@ def listed(images: Any, axes: int = 2) -> Tensor | list[Any]:
         ['0.jpg', '1.jpg', '2.jpg', '3.jpg', '1.jpg']
     """
     if isinstance(images, Tensor):
-        _check_tensor(images, axes)
+        _check_tensor(images, len(kind.axes))
         return images
-    return [each for source in _as_list(images) for each in _found(source)]
+    return [each for source in _as_list(images) for each in _found(source, kind)]
 
 
-def _found(source: Any) -> list[Any]:
+def _found(source: Any, kind: InputKind) -> list[Any]:
     if not isinstance(source, str | Path):
         return [source]
     text = str(source)
     if os.path.lexists(text) and not Path(text).is_dir():
         return [Path(text)]
     if glob.has_magic(text) or Path(text).is_dir():
-        return list(find_images([text]))
+        return list(find_images([text], kind.suffixes))
     return [source]  # whoever opens it says that it isn't there, or no path
 
 
@@ -100,7 +104,7 @@ def batches(
         images: see :func:`vitcam.explain`.
         loaded: preprocesses images that aren't tensors.
         batch_size: None: all of a tensor, 8 of other images.
-        kind: of input, of a tensor (batch, channels, …).
+        kind: of input; a tensor of it is (batch, channels, …).
         bands: which channels of a tensor are shown as red, green and blue.
 
     Raises:
@@ -133,36 +137,42 @@ def batches(
             "knows how to preprocess photographs. Use vitcam.load_model, or wrap yours: "
             "vitcam.wrap(model, vitcam.Preprocessing(...))"
         )
-    sources = listed(images)
+    if bands is not None:
+        raise ImageError(
+            "bands= says how a tensor is shown; how files are, says their preprocessing: "
+            "vitcam.BandPreprocessing(…, shown=…)"
+        )
+    sources, preprocessing = listed(images, kind), loaded.preprocessing
     step = batch_size or 8
-    files = map(_for_a_thread, sources)
-    with closing(map_ahead(partial(_prepared, loaded.preprocessing), files, ahead=step)) as prepared:
+    files = map(partial(_for_a_thread, preprocessing), sources)
+    with closing(map_ahead(partial(_prepared, preprocessing), files, ahead=step)) as prepared:
         for start in range(0, len(sources), step):
             pixels, makers = zip(*islice(prepared, step), strict=True)
             names = tuple(str(s) if isinstance(s, str | Path) else "" for s in sources[start : start + step])
-            yield Batch(start, torch.stack(pixels), Pictures(makers), names)
+            tensor = arranged_as_picture(torch.stack(pixels), preprocessing.order)
+            yield Batch(start, tensor, Pictures(makers), names, kind)
 
 
-def _for_a_thread(source: Any) -> str | Path | bytes | Image.Image:
+def _for_a_thread(preprocessing: Adopted, source: Any) -> Any:
     """What another thread may open: two of them must not load the same PIL image, nor read the same open file."""
     if is_open_file(source):
         return content_of(source)
     if isinstance(source, bytearray):
         return bytes(source)
-    return source if isinstance(source, str | Path | bytes) else open_image(source)
+    return source if isinstance(source, str | Path | bytes) else preprocessing.read(source)
 
 
 def _prepared(
-    preprocessing: Preprocessing, source: str | Path | bytes | Image.Image
-) -> tuple[Float[Tensor, "3 height width"], Callable[[], Image.Image]]:
+    preprocessing: Adopted, source: Any
+) -> tuple[Float[Tensor, "*given"], Callable[[], Image.Image]]:
     """A model's input, and what makes its picture: a file, or its bytes, is read again then, to spare memory."""
-    if isinstance(source, Image.Image):
+    if not isinstance(source, str | Path | bytes):  # read already
         return preprocessing(source), partial(Image.Image.copy, preprocessing.seen(source))
-    return preprocessing(open_image(source)), partial(_seen_in_file, preprocessing, source)
+    return preprocessing(preprocessing.read(source)), partial(_seen_in_file, preprocessing, source)
 
 
-def _seen_in_file(preprocessing: Preprocessing, file: str | Path | bytes) -> Image.Image:
-    return preprocessing.seen(open_image(file))
+def _seen_in_file(preprocessing: Adopted, file: str | Path | bytes) -> Image.Image:
+    return preprocessing.seen(preprocessing.read(file))
 
 
 def drawn(kind: InputKind, tensor: Float[Tensor, channels * space], bands: Bands) -> Image.Image:

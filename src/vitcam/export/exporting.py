@@ -153,6 +153,7 @@ def _images(loaded: LoadedModel | None, size: Size | None) -> Tensor:
             "model.with_prompts([…]) in Python"
         )
     if loaded is not None:
+        loaded.check_photographs("an export")
         prepare = resized(loaded.preprocessing, size or loaded.preprocessing.size)
     else:
         assert size is not None

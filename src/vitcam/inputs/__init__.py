@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from vitcam.inputs.kind import InputKind
 from vitcam.inputs.picture import PICTURE
 from vitcam.inputs.sound import SOUND
@@ -19,6 +21,18 @@ __all__ = [
     "VOLUME",
     "InputKind",
     "arranged_as_picture",
+    "kind_of",
     "takes_pictures",
     "told",
 ]
+
+
+def kind_of(file: str | Path) -> InputKind | None:
+    """Which kind of input a file is of, by its name; None if it says nothing of that.
+
+    Example:
+        >>> kind_of("bird.WAV").name, kind_of("scan.nii.gz").name, kind_of("cat.jpg").name, kind_of("cat")
+        ('sound', 'volume', 'picture', None)
+    """
+    name = str(file).lower()
+    return next((kind for kind in KINDS.values() if name.endswith(tuple(kind.suffixes))), None)

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vitcam.types import Box
+
 Array = NDArray[np.floating[Any]]
 Bands = Sequence[int] | None
 
@@ -30,6 +32,10 @@ class InputKind:
         picture: from (channels, *axes), and the bands that are shown as red, green and blue (None: chosen), to a
             picture.
         laid: from maps (…, *axes) to maps (…, rows, columns) that lie over that picture.
+        suffixes: what the names of its files end with, in small letters.
+        size: how much larger than a photograph its picture has to be in a figure, to be seen as well.
+        moments: of a kind that changes in time, from the lengths of the axes to where each moment that is drawn is
+            in the picture.
     """
 
     name: str
@@ -38,3 +44,6 @@ class InputKind:
     orders: tuple[tuple[int, ...], ...]
     picture: Callable[[Array, Bands], Image.Image]
     laid: Callable[[Array], Array]
+    suffixes: frozenset[str]
+    size: float = 1
+    moments: Callable[[Sequence[int]], list[Box]] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
+from vitcam.images import IMAGE_SUFFIXES
 from vitcam.inputs.bands import rgb_view
 from vitcam.inputs.kind import Array, Bands, InputKind
 from vitcam.inputs.sheets import as_image
@@ -21,4 +22,5 @@ PICTURE = InputKind(
     orders=((),),
     picture=picture,
     laid=lambda maps: maps,
+    suffixes=IMAGE_SUFFIXES,
 )

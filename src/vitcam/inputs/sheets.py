@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from vitcam.inputs.kind import Array
+from vitcam.types import Box
 
 GAP = 2
 """Pixels between views."""
@@ -55,10 +56,23 @@ def in_rows(views: Sequence[Array]) -> list[Sequence[Array]]:
     return [views[start : start + columns] for start in range(0, len(views), columns)]
 
 
-def enlarged(view: Array, least: int = LEAST) -> Array:
-    """A view each of whose pixels is repeated until no side is shorter than ``least``."""
-    times = max(1, math.ceil(least / min(view.shape[-2:])))
+def places(count: int, size: Sequence[int]) -> list[Box]:
+    """Where views of (height, width), enlarged and in rows, are on their sheet."""
+    times = _times(size)
+    height, width = (times * side for side in size)
+    columns = math.ceil(math.sqrt(count))
+    corners = [((n // columns) * (height + GAP), (n % columns) * (width + GAP)) for n in range(count)]
+    return [Box(left, top, left + width, top + height) for top, left in corners]
+
+
+def enlarged(view: Array) -> Array:
+    """A view each of whose pixels is repeated until no side is shorter than ``LEAST``."""
+    times = _times(view.shape[-2:])
     return view.repeat(times, axis=-2).repeat(times, axis=-1)
+
+
+def _times(size: Sequence[int]) -> int:
+    return max(1, math.ceil(LEAST / min(size)))
 
 
 def as_image(view: Array) -> Image.Image:

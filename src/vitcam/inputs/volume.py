@@ -7,6 +7,7 @@ from PIL import Image
 
 from vitcam.inputs.bands import rgb_view
 from vitcam.inputs.kind import Array, Bands, InputKind
+from vitcam.inputs.read_volume import ARRAYS, SCANS
 from vitcam.inputs.sheets import as_image, enlarged, sheet, some_of
 
 SLICES = 4
@@ -38,4 +39,6 @@ VOLUME = InputKind(
     orders=((),),
     picture=picture,
     laid=laid,
+    suffixes=SCANS | ARRAYS,
+    size=1.5,
 )

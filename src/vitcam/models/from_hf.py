@@ -1,4 +1,4 @@
-"""Image classifiers and dual encoders of Hugging Face transformers, from the hub or from a folder."""
+"""Classifiers and dual encoders of Hugging Face transformers, from the hub or from a folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ import transformers
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError, VitcamError
+from vitcam.models.clips import ClipPreprocessing
 from vitcam.models.from_timm import load_timm_repository
 from vitcam.models.hub import hugging_face
 from vitcam.models.imagenet import imagenet_wordnet_ids
 from vitcam.models.loaded import LoadedModel
+from vitcam.models.preprocessing import Preprocessing
 from vitcam.models.processor import processor_preprocessing
 from vitcam.models.promptable import ImageTower
+from vitcam.models.sounds import SoundPreprocessing, sound_preprocessing
 from vitcam.models.spec import Spec
 from vitcam.models.wrapping import Known
 
@@ -52,20 +55,58 @@ def load_hf(spec: Spec, *, pretrained: bool, num_classes: int | None) -> LoadedM
         return _classifier(spec, config, pretrained, num_classes)
 
 
+def _of_pictures(spec: Spec, config: Any) -> Preprocessing:
+    return processor_preprocessing(spec, _processor(spec))
+
+
+def _of_clips(spec: Spec, config: Any) -> ClipPreprocessing:
+    if not isinstance(frames := getattr(config, "num_frames", None), int):
+        raise ModelError(
+            f"Can't load {spec}: a {config.model_type!r} model doesn't say how many frames its clips have. Load the "
+            "model yourself, and declare it: LoadedModel(module, vitcam.ClipPreprocessing(frames=…, picture=…))."
+        )
+    return ClipPreprocessing(frames, _processor(spec))
+
+
+def _of_sounds(spec: Spec, config: Any) -> SoundPreprocessing:
+    return sound_preprocessing(
+        _processor(spec, transformers.AutoFeatureExtractor, "feature extractor", "sounds")
+    )
+
+
+_CLASSIFIERS: tuple[tuple[Any, Any, Callable[[Spec, Any], Any]], ...] = (
+    (
+        transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+        transformers.AutoModelForImageClassification,
+        _of_pictures,
+    ),
+    (
+        transformers.MODEL_FOR_VIDEO_CLASSIFICATION_MAPPING,
+        transformers.AutoModelForVideoClassification,
+        _of_clips,
+    ),
+    (
+        transformers.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
+        transformers.AutoModelForAudioClassification,
+        _of_sounds,
+    ),
+)
+"""Which models classify, what makes them, and how their inputs are prepared."""
+
+
 def _classifier(spec: Spec, config: Any, pretrained: bool, num_classes: int | None) -> LoadedModel:
-    if type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+    found = next((rest for mapping, *rest in _CLASSIFIERS if type(config) in mapping), None)
+    if found is None:
         raise ModelError(
             f"Can't load {spec}: transformers has no image classifier for a {config.model_type!r} model. "
-            f"Expected an image classifier (such as hf:google/vit-base-patch16-224), CLIP or SigLIP."
+            f"Expected an image classifier (such as hf:google/vit-base-patch16-224), one of videos or sounds, CLIP "
+            "or SigLIP."
         )
-    preprocessing = processor_preprocessing(spec, _processor(spec))
+    maker, prepared = found
+    preprocessing = prepared(spec, config)
     if num_classes is not None:
         config.num_labels = num_classes
-    module = (
-        _trained(spec, transformers.AutoModelForImageClassification, config)
-        if pretrained
-        else transformers.AutoModelForImageClassification.from_config(config)
-    )
+    module = _trained(spec, maker, config) if pretrained else maker.from_config(config)
     return LoadedModel(
         module,
         preprocessing,
@@ -114,7 +155,9 @@ def known_of_hf(model: Any, tokenizer: Any) -> Known:
             )
         encode = _text_encoder(model, tokenizer)
         return Known(_image_tower(model), text_encoder=encode, remedy=remedy)
-    if "ForImageClassification" not in type(model).__name__:
+    if not type(model).__name__.endswith(("ForAudioClassification", "ForVideoClassification")) and (
+        "ForImageClassification" not in type(model).__name__
+    ):
         return Known(model, remedy=remedy)
     names = _class_names(config)
     ids = imagenet_wordnet_ids(names or ())
@@ -202,16 +245,21 @@ def _trained(spec: Spec, kind: Any, config: Any) -> Any:
     return model.float()
 
 
-def _processor(spec: Spec) -> Any:
+def _processor(
+    spec: Spec,
+    kind: Any = transformers.AutoImageProcessor,
+    called: str = "image processor",
+    prepared: str = "photographs",
+) -> Any:
     try:
-        return transformers.AutoImageProcessor.from_pretrained(spec.name, trust_remote_code=False)
+        return kind.from_pretrained(spec.name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         if not Path(spec.name).is_dir():
             raise
         raise ModelError(
-            f"Can't load {spec}: the folder has no image processor, so how to prepare its photographs isn't "
+            f"Can't load {spec}: the folder has no {called}, so how to prepare its {prepared} isn't "
             f"known. Save the one the model was trained with into it: "
-            f"AutoImageProcessor.from_pretrained(ID).save_pretrained({spec.name!r})."
+            f"{kind.__name__}.from_pretrained(ID).save_pretrained({spec.name!r})."
         ) from error
 
 

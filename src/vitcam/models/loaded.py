@@ -13,9 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError, TargetError
-from vitcam.images import ImageSource, open_image
+from vitcam.images import ImageSource
 from vitcam.models.adopted import Adopted, adopted_preprocessing
 from vitcam.models.classes import find_class, search_classes
+from vitcam.models.preprocessing import Preprocessing
 from vitcam.models.promptable import ImageTower
 from vitcam.models.resized import resized_module, resized_preprocessing
 from vitcam.open_files import is_open_file
@@ -117,6 +118,7 @@ class LoadedModel:
             >>> larger.preprocessing.size
             (168, 168)
         """
+        self.check_photographs("another size")
         given = (size, size) if isinstance(size, int) else tuple(size)
         if len(given) != 2 or not all(isinstance(side, int) and side > 0 for side in given):
             raise ModelError(f"a size is (height, width) in pixels, or one number for both; got {size!r:.80}")
@@ -127,14 +129,30 @@ class LoadedModel:
             preprocessing=resized_preprocessing(self.preprocessing, (height, width)),
         )
 
-    def preprocess(
-        self, images: ImageSource | Sequence[ImageSource]
-    ) -> Float[Tensor, "batch 3 height width"]:
+    def check_photographs(self, what: str) -> None:
+        """Refuses a model that takes anything else than photographs.
+
+        Args:
+            what: is only done with these, for the message.
+
+        Raises:
+            ModelError: it takes something else.
+
+        Example:
+            >>> photo_model.check_photographs("an export")
+        """
+        if not isinstance(self.preprocessing, Preprocessing):
+            raise ModelError(
+                f"{what} is for models of photographs, and {self.spec} takes what "
+                f"{type(self.preprocessing).__name__} prepares: explain it by vitcam explain, or in Python"
+            )
+
+    def preprocess(self, images: ImageSource | Sequence[ImageSource]) -> Float[Tensor, "batch ..."]:
         """The module's input for one image or several, on the module's device.
 
         Args:
             images: a path, PIL image, array, open file or its bytes, as ``open_image`` takes them, or a sequence
-                of such.
+                of such; of clips, sounds and volumes paths.
 
         Raises:
             ImageError: one of them can't be opened; the message names it.
@@ -146,9 +164,9 @@ class LoadedModel:
         one = isinstance(images, (str, Path, Image.Image, bytes, bytearray)) or hasattr(images, "dtype")
         one = one or is_open_file(images)
         sources: Sequence[Any] = [images] if one else images  # type: ignore[assignment]  # narrowed by `one`
-        inputs = [self.preprocessing(open_image(source)) for source in sources]
+        inputs = [self.preprocessing(self.preprocessing.read(source)) for source in sources]
         if not inputs:
-            return torch.empty(0, 3, *self.preprocessing.size, device=self._device)
+            return torch.empty(0, *self.preprocessing.shape, device=self._device)
         return torch.stack(inputs).to(self._device)
 
     def class_index(self, name: str) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from vitcam.errors import ImageError
-from vitcam.images import MAX_PIXELS
+from vitcam.images import MAX_PIXELS, open_image
+from vitcam.inputs import PICTURE, InputKind, kind_of
 from vitcam.types import Box
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
@@ -27,6 +29,9 @@ MAX_RESIZED = 2**24
 @dataclass(frozen=True)
 class Preprocessing:
     """How one model wants its images, declared; called on a photograph, it prepares it.
+
+    :class:`ClipPreprocessing`, :class:`SoundPreprocessing`, :class:`VolumePreprocessing` and
+    :class:`BandPreprocessing` are the same of other kinds of input.
 
     The photograph is resized, then cropped in the centre (or padded) to ``size``, then scaled to 0..1, and
     normalised with ``mean`` and ``std``. Every setting of timm's, torchvision's, open_clip's and Hugging
@@ -44,6 +49,8 @@ class Preprocessing:
         fill: colour (0..255) of the border where the resized photograph is smaller than ``size``.
         arithmetic: what is resized: a PIL image (timm, torchvision, open_clip), or a tensor of ``uint8`` or
             ``float32`` (Hugging Face, whose centre crop also rounds its corner down).
+        kind: of input that is prepared.
+        order: of the axes of what is prepared, see :class:`vitcam.inputs.InputKind`.
 
     Example:
         >>> prepare = Preprocessing(size=(224, 224), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -59,6 +66,31 @@ class Preprocessing:
     resize: tuple[int, int] | None = None
     fill: tuple[int, int, int] = (0, 0, 0)
     arithmetic: Arithmetic = "pil"
+
+    kind: ClassVar[InputKind] = PICTURE
+    order: ClassVar[tuple[int, ...]] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the model's input for one photograph."""
+        return 3, *self.size
+
+    def read(self, source: Any) -> Image.Image:
+        """A photograph, ready to be prepared: see :func:`vitcam.images.open_image`.
+
+        Raises:
+            ImageError: it can't be opened, or is a file of another kind of input.
+
+        Example:
+            >>> Preprocessing.paper().read("things/cat/0.jpg").mode
+            'RGB'
+        """
+        if isinstance(source, str | Path) and (other := kind_of(source)) not in (None, self.kind):
+            raise ImageError(
+                f"{source} is the file of a {other.name}, and this model takes photographs: load a model that takes "
+                f"a {other.name}. https://vitcam.github.io/vitcam/inputs/ says how"
+            )
+        return open_image(source)
 
     @classmethod
     def paper(cls) -> Preprocessing:

@@ -138,7 +138,7 @@ _OURS = (
     ModelSource(
         scheme="hf",
         patterns=("hf:ID", "hf:/FOLDER"),
-        gives="a classifier, CLIP, SigLIP, backbone, detector or segmenter of Hugging Face, from the hub or a folder",
+        gives="a classifier (also of clips, sounds), CLIP, SigLIP, backbone, detector or segmenter of Hugging Face",
         library="transformers",
         extra="hf",
         example="hf:google/vit-base-patch16-224",

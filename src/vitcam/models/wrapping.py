@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
-from vitcam.models.adopted import adopted_preprocessing
+from vitcam.inputs import PICTURE
+from vitcam.models.adopted import Adopted, adopted_preprocessing
 from vitcam.models.loaded import LoadedModel
 
 LIBRARIES = ("timm", "transformers", "torchvision", "open_clip")
@@ -156,14 +157,14 @@ def _library(module: nn.Module) -> str | None:
 def _check(loaded: LoadedModel, names: tuple[str, ...] | None, which: str) -> None:
     if _needs_more(loaded.module):
         return
-    module, size = loaded.module, loaded.preprocessing.size
+    module = loaded.module
     like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     try:
         with torch.no_grad(), _evaluating(module):  # models may keep what they compute, for autograd too
-            output = module(like.new_zeros(1, 3, *size))
+            output = module(like.new_zeros(1, *loaded.preprocessing.shape))
     except Exception as error:  # whatever a model raises for an image
         raise ModelError(
-            f"{loaded.spec} can't be run on an image of {size[0]}×{size[1]}, as its preprocessing makes it "
+            f"{loaded.spec} can't be run on {_sides(loaded.preprocessing)}, as its preprocessing makes it "
             f"({error}). Pass the one that fits it: preprocessing=vitcam.Preprocessing(size=…, mean=…, std=…)"
         ) from error
     logits = getattr(output, "logits", output)
@@ -174,6 +175,13 @@ def _check(loaded: LoadedModel, names: tuple[str, ...] | None, which: str) -> No
     raise ModelError(
         f"{loaded.spec} has {logits.shape[1]} classes, and {len(names)} names were found for them ({which}). Pass "
         f"class_names=(…) with {logits.shape[1]} names, in the order of its logits"
+    )
+
+
+def _sides(preprocessing: Adopted) -> str:
+    size = "×".join(map(str, preprocessing.size))
+    return (
+        f"an image of {size}" if preprocessing.kind is PICTURE else f"a {preprocessing.kind.name} of {size}"
     )
 
 

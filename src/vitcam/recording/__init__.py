@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         without_tokens,
     )
     from vitcam.recording.attention import Attention, AttentionCall, attention_scores, with_head_dimension
-    from vitcam.recording.binding import Inputs
+    from vitcam.recording.binding import Inputs, arranged, bound
     from vitcam.recording.blocks import block_input, recorded_blocks
     from vitcam.recording.facts import Facts, facts_of
     from vitcam.recording.features import FeatureNeed, Features
@@ -65,10 +65,12 @@ __all__ = [
     "Score",
     "Step",
     "TokenGradients",
+    "arranged",
     "attention_scores",
     "autocast",
     "beginning",
     "block_input",
+    "bound",
     "cells",
     "contiguous_gradient",
     "each_step",
@@ -122,9 +124,11 @@ __getattr__, __dir__ = lazy_names(
         "Score": "vitcam.recording.score",
         "Step": "vitcam.recording.steps",
         "TokenGradients": "vitcam.recording.token_gradients",
+        "arranged": "vitcam.recording.binding",
         "attention_scores": "vitcam.recording.attention",
         "autocast": "vitcam.recording.running",
         "beginning": "vitcam.recording.suffix",
+        "bound": "vitcam.recording.binding",
         "block_input": "vitcam.recording.blocks",
         "cells": "vitcam.recording.layout",
         "contiguous_gradient": "vitcam.recording.running",

@@ -160,12 +160,13 @@ def _by_strips(probe: _Probe) -> PatchGrid | None:
             for each, side, count in zip(intervals, probe.size, strips, strict=True)
         ]
         lines = [each for each in told if each is not None]
-        if not placed or len(lines) < len(told):
+        if not placed:
             return None
-        by_place = sorted((*(each.of_token[token] for each in lines), token) for token in placed)
-        shape = tuple(len(each.intervals) for each in lines)
-        if len({place[:-1] for place in by_place}) == len(by_place) == math.prod(shape):
-            break
+        if len(lines) == len(told):  # if not, strips of this width don't tell lines apart that overlap
+            by_place = sorted((*(each.of_token[token] for each in lines), token) for token in placed)
+            shape = tuple(len(each.intervals) for each in lines)
+            if len({place[:-1] for place in by_place}) == len(by_place) == math.prod(shape):
+                break
         if parts >= min(2 * tokens, max(probe.size)):
             return None
         parts *= 2
@@ -214,9 +215,25 @@ def _extent(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int]) -> t
     step = (sum(last) - sum(first)) / 2 / (count - 1 - 2 * inner) if count > 1 else first[1] - first[0]
     start = sum(first) / 2 - (inner + 0.5) * step
     stop = start + count * step
-    # Patches side by side are measured to the pixel. What overlapping ones see isn't centred on their place.
-    allowed = 1.0 if first[1] - first[0] <= step + 1 else 0.75 * step
-    return (0.0, float(length)) if abs(start) <= allowed and abs(stop - length) <= allowed else (start, stop)
+    off = max(abs(start), abs(stop - length))
+    # Patches side by side are measured to the pixel, and so are overlapping ones that no border cuts: these lie
+    # within the axis. Of those that are cut, what they see isn't centred on their place.
+    overlap = first[1] - first[0] > step + 1
+    if off <= 1 or (overlap and off <= 0.75 * step and _are_cut(probe, axis, lines, placed)):
+        return 0.0, float(length)
+    return start, stop
+
+
+def _are_cut(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int]) -> bool:
+    """Whether the outermost patches see less of an axis than the one in the middle: they reach beyond the
+    image, which the model has padded. Of two patches, which have none between them, that isn't known to be otherwise.
+    """
+    count = len(lines.intervals)
+    if count < 3:
+        return True
+    seen = [_exact(probe, axis, lines, placed, line) for line in (0, count // 2, count - 1)]
+    first, middle, last = (stop - start for start, stop in seen)
+    return min(first, last) < middle - 1
 
 
 def _advances(lines: _Lines) -> bool:

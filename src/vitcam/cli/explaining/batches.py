@@ -18,8 +18,7 @@ from vitcam.cli.explaining.photographs import Photograph
 from vitcam.cli.explaining.run import ExplainRun
 from vitcam.errors import ImageError
 from vitcam.explaining import Explanation, compare
-from vitcam.images import open_image
-from vitcam.models import Preprocessing
+from vitcam.models.adopted import Adopted
 from vitcam.render import thumbnail
 from vitcam.threads import map_ahead
 
@@ -30,7 +29,7 @@ class Result:
 
     Attributes:
         size: its (width, height) in pixels, upright.
-        explanations: of this image alone, by the methods' names; their pictures are small.
+        explanations: of this image alone, by the methods' names; their pictures of photographs are small.
     """
 
     photograph: Photograph
@@ -44,7 +43,7 @@ class _Ready:
 
     photograph: Photograph
     size: tuple[int, int]
-    pixels: Float[Tensor, "3 height width"]
+    pixels: Float[Tensor, "*given"]
     small: Image.Image
 
 
@@ -99,15 +98,21 @@ def _in_tiles(photograph: Photograph, run: ExplainRun) -> Result | Failed:
     return Result(photograph, (width, height), alone)
 
 
-def _read(photograph: Photograph, preprocessing: Preprocessing) -> _Ready | Failed:
+def _read(photograph: Photograph, preprocessing: Adopted) -> _Ready | Failed:
     try:
-        image = open_image(photograph.path)
+        image = preprocessing.read(photograph.path)
     except ImageError as error:  # says which file
         return Failed(str(photograph.path), str(error))
     try:
-        pixels, small = preprocessing(image), thumbnail(preprocessing.seen(image))
+        pixels, seen = preprocessing(image), preprocessing.seen(image)
+        small = (
+            thumbnail(seen) if preprocessing.kind.moments is None else seen
+        )  # whose moments are cut out of it
     except ImageError as error:
-        return Failed(str(photograph.path), f"{photograph.path}: {error}")
+        said = str(error)  # which may say which file
+        return Failed(
+            str(photograph.path), said if str(photograph.path) in said else f"{photograph.path}: {said}"
+        )
     except MemoryError:
         return Failed(str(photograph.path), f"{photograph.path}: there isn't enough memory to prepare it.")
     return _Ready(photograph, image.size, pixels, small)
@@ -125,6 +130,7 @@ def _explained(batch: Sequence[_Ready], run: ExplainRun) -> Iterable[Result]:
         score=run.score,
         precision=run.precision,
         compile=run.compile,
+        kind=run.model.preprocessing.kind.name,
     )
     for i, one in enumerate(batch):
         alone = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vitcam.cli.explaining.manifest import Failed
 from vitcam.errors import ImageError
-from vitcam.images import find_images
+from vitcam.images import IMAGE_SUFFIXES, find_images
 
 # file systems allow 255 bytes; a method's name, an ending and four bytes per letter must fit too
 LONGEST_NAME = 50
@@ -28,13 +29,16 @@ class Photograph:
     name: str
 
 
-def find_photographs(arguments: Sequence[str], output: Path) -> tuple[list[Photograph], list[Failed]]:
+def find_photographs(
+    arguments: Sequence[str], output: Path, suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> tuple[list[Photograph], list[Failed]]:
     """The photographs that files, folders and patterns name, each once.
 
     Args:
         arguments: see :func:`vitcam.images.find_images`.
         output: the folder for output. What an earlier run left in it is no photograph, so a folder above it
             doesn't include it; a file in it can still be named.
+        suffixes: what the names of files in folders end with.
 
     Returns:
         The photographs, and for each argument that found none, why.
@@ -43,7 +47,7 @@ def find_photographs(arguments: Sequence[str], output: Path) -> tuple[list[Photo
     failures: list[Failed] = []
     for argument in arguments:
         try:
-            found = find_images([argument])
+            found = find_images([argument], suffixes)
         except ImageError as error:
             failures.append(Failed(argument, str(error)))
             continue
@@ -52,6 +56,18 @@ def find_photographs(arguments: Sequence[str], output: Path) -> tuple[list[Photo
                 paths.setdefault(path.resolve(), path)
     unique = list(paths.values())
     return [Photograph(*pair) for pair in zip(unique, unique_names(unique), strict=True)], failures
+
+
+def may_be_found_later(argument: str) -> bool:
+    """Whether a folder or a pattern without photographs may yet hold files of another kind of input.
+
+    Which kind is meant is known when the model is.
+
+    Example:
+        >>> may_be_found_later("things"), may_be_found_later("clips/*.mp4"), may_be_found_later("cat.jpg")
+        (True, True, False)
+    """
+    return Path(argument).is_dir() or glob.has_magic(argument)
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from vitcam import __version__
 from vitcam.cli.explaining.targets import Classes, choose_targets
+from vitcam.errors import ModelError
 from vitcam.methods import canonical_name, find_method
-from vitcam.models import LoadedModel, load_model
+from vitcam.models import LoadedModel, Preprocessing, load_model
 from vitcam.recording import Precision
 
 
@@ -27,6 +28,7 @@ class ExplainRun:
         score: what a class is scored by.
         tiles: size and overlap of the tiles that photographs are cut into; None if they aren't.
         bands: whether what each band (red, green, blue) counts is said.
+        animated: "webp" or "gif", in which the maps of clips are written; None if they aren't.
     """
 
     model: LoadedModel
@@ -41,6 +43,12 @@ class ExplainRun:
     score: str = "logit"
     tiles: tuple[int, int] | None = None
     bands: bool = False
+    animated: str | None = None
+
+    @property
+    def takes_photographs(self) -> bool:
+        """Whether that is what the model takes, and not another kind of input."""
+        return isinstance(self.model.preprocessing, Preprocessing)
 
     @classmethod
     def prepared(
@@ -63,14 +71,18 @@ class ExplainRun:
             MethodError: there is no such method or option.
             ModelError: there is no such model, or it can't be loaded.
             TargetError: there is no such class.
+            ModelError: what it takes has no animation.
         """
         names = dict.fromkeys(canonical_name(*find_method(name)) for name in methods)
         loaded, classes, against = choose_targets(load_model(model, device=device), targets, versus)
+        kind = loaded.preprocessing.kind
+        if settings.get("animated") and kind.moments is None:
+            raise ModelError(f"--animated is for clips; {loaded.spec} takes a {kind.name}")
         return cls(model=loaded, targets=classes, methods=list(names), versus=against, **settings)
 
     def described(self) -> dict[str, Any]:
         """What holds for all photographs, for the manifest."""
-        height, width = self.model.preprocessing.size
+        *_, height, width = self.model.preprocessing.size
         chosen = [find_method(name) for name in self.methods]
         return {
             "versions": {

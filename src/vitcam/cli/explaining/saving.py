@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from vitcam.cli.explaining.manifest import (
 )
 from vitcam.cli.explaining.run import ExplainRun
 from vitcam.errors import ImageError
-from vitcam.explaining import Explanation, drawn_size, figure, names_of
+from vitcam.explaining import Explanation, animation, drawn_size, figure, names_of
 from vitcam.types import Box
 from vitcam.writing import write_whole
 
@@ -70,6 +71,10 @@ def save(result: Result, run: ExplainRun) -> Entry:
         npy = BytesIO()
         np.save(npy, explanations[name].heatmaps[0].cpu().numpy())
         write_whole(run.output / file, npy.getvalue())
+        if run.animated is not None:
+            for t in range(len(entry.targets)):
+                moving = run.output / f"{Path(file).stem}.{t}.{run.animated}"
+                animation(explanations[name], t=t).save(moving)
     if entry.tiles is not None:
         npy = BytesIO()
         np.save(npy, _tile_logits(next(iter(explanations.values()))))

@@ -15,8 +15,8 @@ from vitcam.types import Box
 
 
 def images_of(
-    images: Float[Tensor, "images 3 height width"],
-    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    images: Float[Tensor, "images ..."],
+    heatmaps: Float[Tensor, heatmaps * grid],
     targets: Int[Tensor, " targets"],
 ) -> list[int]:
     """The image of each heatmap: heatmap k is of image k mod images.
@@ -33,18 +33,16 @@ def images_of(
     return [heatmap % len(images) for heatmap in range(len(heatmaps))]
 
 
-def pixel_maps(
-    heatmaps: Float[Tensor, "batch rows columns"], size: tuple[int, int]
-) -> Float[Tensor, "batch height width"]:
-    """Heatmaps upsampled to ``size`` = (height, width) and min-maxed to 0..1, each on its own.
+def pixel_maps(heatmaps: Float[Tensor, batch * grid], size: tuple[int, ...]) -> Float[Tensor, batch * size]:
+    """Heatmaps upsampled to ``size``, such as (height, width), and min-maxed to 0..1, each on its own.
 
     Raises:
         ImageError: a heatmap isn't finite.
     """
-    return heatmap.normalize(heatmap.upsample(heatmaps.float().unsqueeze(1), size).squeeze(1))
+    return heatmap.normalize(heatmap.upsample(heatmaps.float().unsqueeze(1), size).squeeze(1), len(size))
 
 
-def pixel_ranks(maps: Float[Tensor, "batch height width"]) -> Int[Tensor, "batch pixels"]:
+def pixel_ranks(maps: Float[Tensor, batch * space]) -> Int[Tensor, "batch pixels"]:
     """The place of every pixel in the order of importance, 0 for the most important.
 
     Equal pixels rank in reading order, on every device.

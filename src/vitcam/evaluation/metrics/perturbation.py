@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
+from vitcam.evaluation.metrics.arranged import by_space
 from vitcam.evaluation.metrics.maps import extreme_pixels, images_of, pixel_maps
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, Removal, of_targets, removal_probabilities
 from vitcam.recording import Precision
@@ -64,8 +65,8 @@ def columns_of(curves: Curves, prefix: str) -> dict[str, Tensor]:
 
 def perturbation_curves(
     model: nn.Module,
-    images: Float[Tensor, "images 3 height width"],
-    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    images: Float[Tensor, "images ..."],
+    heatmaps: Float[Tensor, heatmaps * grid],
     targets: Int[Tensor, " heatmaps"],
     steps: int = 10,
     *,
@@ -90,7 +91,7 @@ def perturbation_curves(
 
     Args:
         model: returns logits; left exactly as it was.
-        images: normalised, on the model's device.
+        images: normalised, on the model's device; or clips, sounds or volumes, as the model takes them.
         heatmaps: on the patch grid, or in pixels where an explanation has a ``region``; one per image, or several:
             all images' by one method, then all by the
             next. What they have in common is computed once.
@@ -112,7 +113,8 @@ def perturbation_curves(
         >>> curves.morf.shape, curves.abpc.shape
         (torch.Size([8, 11]), torch.Size([8]))
     """
-    importance = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).flatten(1).to(images.device)
+    model, images = by_space(model, images)
+    importance = pixel_maps(heatmaps, tuple(images.shape[2:])).flatten(1).to(images.device)
     image_of_map = images_of(images, heatmaps, targets)
     count, pixels = importance.shape
     sizes = [pixels * step // steps for step in range(1, steps)]
@@ -128,7 +130,7 @@ def perturbation_curves(
     probabilities = removal_probabilities(
         model,
         images,
-        torch.zeros_like(images[..., :1, :1]),
+        images.new_zeros(*images.shape[:2], *[1] * (images.dim() - 2)),
         removals,
         multi_label=multi_label,
         precision=precision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -33,8 +34,8 @@ class Removal:
 
 def removal_probabilities(
     model: nn.Module,
-    images: Float[Tensor, "batch 3 height width"],
-    fills: Float[Tensor, "batch 3 #height #width"],
+    images: Float[Tensor, "batch channels *space"],
+    fills: Float[Tensor, "batch channels ..."],
     removals: Sequence[Removal],
     *,
     multi_label: bool = False,
@@ -47,17 +48,17 @@ def removal_probabilities(
     """
     distinct = list(dict.fromkeys(removals))
     place = {removal: i for i, removal in enumerate(distinct)}
-    pixels = images.shape[-2] * images.shape[-1]
+    pixels = math.prod(images.shape[2:])
 
     def removed(removal: Removal) -> Bool[Tensor, " pixels"]:
         if isinstance(removal.pixels, bool):
             return torch.full((pixels,), removal.pixels, device=images.device)
         return removal.pixels().to(images.device)
 
-    def perturbed(items: range) -> Float[Tensor, "items 3 height width"]:
+    def perturbed(items: range) -> Float[Tensor, "items channels *space"]:
         chosen = [distinct[item].image for item in items]
         masks = torch.stack([removed(distinct[item]) for item in items])
-        return torch.where(masks.view(len(items), 1, *images.shape[-2:]), fills[chosen], images[chosen])
+        return torch.where(masks.view(len(items), 1, *images.shape[2:]), fills[chosen], images[chosen])
 
     probabilities = class_probabilities(
         model, perturbed, len(distinct), multi_label=multi_label, precision=precision, batch_size=batch_size
@@ -67,7 +68,7 @@ def removal_probabilities(
 
 def class_probabilities(
     model: nn.Module,
-    images_of: Callable[[range], Float[Tensor, "items 3 height width"]],
+    images_of: Callable[[range], Float[Tensor, "items ..."]],
     count: int,
     *,
     multi_label: bool = False,

@@ -17,15 +17,15 @@ from vitcam.evaluation.metrics.perturbation import Curves, columns_of
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, class_probabilities, of_targets
 from vitcam.explaining import score_of
 from vitcam.recording import Overrides, Precision, facts_of, kept_tokens, preserved
-from vitcam.types import PatchGrid
+from vitcam.types import PatchGrid, sides
 
 
 def token_dropping_curves(
     model: nn.Module,
     block: nn.Module,
     grid: PatchGrid,
-    images: Float[Tensor, "images 3 height width"],
-    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    images: Float[Tensor, "images ..."],
+    heatmaps: Float[Tensor, heatmaps * grid],
     targets: Int[Tensor, " heatmaps"],
     steps: int = 10,
     *,
@@ -66,7 +66,7 @@ def token_dropping_curves(
     """
     every = _check(grid, heatmaps, tokens)
     image_of_map = images_of(images, heatmaps, targets)
-    ranks = pixel_ranks(heatmap.normalize(heatmaps)).to(images.device)
+    ranks = pixel_ranks(heatmap.normalize(heatmaps, len(grid.shape))).to(images.device)
     sizes = [grid.tokens * step // steps for step in range(1, steps)]
 
     def probabilities(
@@ -106,7 +106,7 @@ def _of_kept(
     model: nn.Module,
     block: nn.Module,
     every: int,
-    images: Float[Tensor, "batch 3 height width"],
+    images: Float[Tensor, "batch ..."],
     kept: Int[Tensor, "batch kept"],
     multi_label: bool,
     precision: Precision,
@@ -123,7 +123,7 @@ def _of_kept(
         )
 
 
-def _check(grid: PatchGrid, heatmaps: Float[Tensor, "heatmaps rows columns"], tokens: int | None) -> int:
+def _check(grid: PatchGrid, heatmaps: Float[Tensor, heatmaps * grid], tokens: int | None) -> int:
     """How many tokens there are, if there are some besides the patches."""
     last = max(grid.order, default=grid.prefix + grid.tokens - 1)
     every = last + 1 if tokens is None else tokens
@@ -136,10 +136,10 @@ def _check(grid: PatchGrid, heatmaps: Float[Tensor, "heatmaps rows columns"], to
         raise ModelError(
             f"expected tokens for all patches of the grid, the last of which is token {last}, got tokens={every}"
         )
-    if heatmaps.shape[1:] != (grid.height, grid.width):
+    if heatmaps.shape[1:] != grid.shape:
         raise MetricError(
-            f"expected heatmaps on the patch grid of {grid.height}×{grid.width}, "
-            f"got {heatmaps.shape[1]}×{heatmaps.shape[2]}: give explanation.heatmaps, not upsampled ones"
+            f"expected heatmaps on the patch grid of {sides(grid.shape)}, "
+            f"got {sides(heatmaps.shape[1:])}: give explanation.heatmaps, not upsampled ones"
         )
     return every
 
