@@ -51,6 +51,8 @@ def save(result: Result, run: ExplainRun) -> Entry:
     path, explanations = result.photograph.path, result.explanations
     whole = Box(0, 0, *result.size)
     region = Box(*map(round, run.model.preprocessing.region(result.size))) if run.tiles is None else whole
+    kind = next(iter(explanations.values())).kind
+    label = "photograph" if kind == "picture" else kind
     try:
         boxes = _boxes(explanations, run.threshold)
         panel = figure(
@@ -58,7 +60,7 @@ def save(result: Result, run: ExplainRun) -> Entry:
             boxes=False if run.threshold is None else run.threshold,
             bands=run.bands,
             title=path.name,
-            photo_label="photograph" if region == whole else "what the model sees",
+            photo_label=label if region == whole else "what the model sees",
             notes=[run.model.spec],
         )
     except ImageError as error:
