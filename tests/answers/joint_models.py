@@ -1,0 +1,182 @@
+"""Small models of transformers in which attention goes between an image's tokens and others: queries', a text's."""
+
+from __future__ import annotations
+
+import torch
+import transformers
+from answer_models import CELL, SIDE, _text_and_vision
+
+from small_models import perturbed
+
+_BACKBONE = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}
+_DETR = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "num_queries": 5,
+    "num_labels": 3,
+}
+
+
+def resnet(stages=2):
+    return transformers.ResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 24, 32][:stages],
+        depths=[1] * stages,
+        out_features=[f"stage{stage + 1}" for stage in range(stages)][-4 if stages > 2 else -1 :],
+    )
+
+
+def conditional_detr():
+    config = transformers.ConditionalDetrConfig(**_BACKBONE, backbone_config=resnet(), **_DETR)
+    return perturbed(transformers.ConditionalDetrForObjectDetection(config)).eval()
+
+
+def table_transformer():
+    config = transformers.TableTransformerConfig(**_BACKBONE, backbone_config=resnet(), **_DETR)
+    return perturbed(transformers.TableTransformerForObjectDetection(config)).eval()
+
+
+def deformable_detr(two_stage=False):
+    config = transformers.DeformableDetrConfig(
+        **_BACKBONE,
+        backbone_config=resnet(3),
+        **_DETR,
+        num_feature_levels=3,
+        two_stage=two_stage,
+        with_box_refine=two_stage,
+        two_stage_num_proposals=5,
+    )
+    return perturbed(transformers.DeformableDetrForObjectDetection(config)).eval()
+
+
+def rt_detr():
+    backbone = transformers.RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 24, 32],
+        depths=[1, 1, 1, 1],
+        out_features=["stage2", "stage3", "stage4"],
+        layer_type="basic",
+    )
+    config = transformers.RTDetrConfig(
+        **_BACKBONE,
+        backbone_config=backbone,
+        encoder_hidden_dim=32,
+        encoder_in_channels=[16, 24, 32],
+        encoder_ffn_dim=64,
+        encoder_attention_heads=2,
+        d_model=32,
+        num_queries=5,
+        decoder_in_channels=[32, 32, 32],
+        decoder_ffn_dim=64,
+        decoder_layers=2,
+        decoder_attention_heads=2,
+        num_labels=3,
+        anchor_image_size=None,
+    )
+    return perturbed(transformers.RTDetrForObjectDetection(config)).eval()
+
+
+def maskformer():
+    decoder = transformers.DetrConfig(
+        **_BACKBONE, backbone_config=resnet(), **(_DETR | {"num_labels": 4, "encoder_layers": 0})
+    )
+    config = transformers.MaskFormerConfig(
+        backbone_config=resnet(4),
+        decoder_config=decoder,
+        fpn_feature_size=32,
+        mask_feature_size=32,
+        num_labels=3,
+    )
+    return perturbed(transformers.MaskFormerForInstanceSegmentation(config)).eval()
+
+
+def mask2former():
+    backbone = transformers.SwinConfig(
+        image_size=64,
+        patch_size=4,
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=2,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    config = transformers.Mask2FormerConfig(
+        backbone_config=backbone,
+        feature_size=32,
+        mask_feature_size=32,
+        hidden_dim=32,
+        encoder_feedforward_dim=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        num_attention_heads=2,
+        dim_feedforward=32,
+        num_queries=5,
+        num_labels=3,
+    )
+    return perturbed(transformers.Mask2FormerForUniversalSegmentation(config)).eval()
+
+
+def sam(window=2):
+    vision = transformers.SamVisionConfig(
+        hidden_size=32,
+        output_channels=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=64,
+        patch_size=16,
+        window_size=window,
+        global_attn_indexes=[1],
+        num_pos_feats=8,
+        mlp_dim=64,
+    )
+    prompts = transformers.SamPromptEncoderConfig(
+        hidden_size=16, image_size=64, patch_size=16, image_embedding_size=4, mask_input_channels=4
+    )
+    decoder = transformers.SamMaskDecoderConfig(
+        hidden_size=16, mlp_dim=32, num_hidden_layers=2, num_attention_heads=2, iou_head_hidden_dim=16
+    )
+    config = transformers.SamConfig(
+        vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder
+    )
+    return perturbed(transformers.SamModel(config)).eval()
+
+
+def _blip_config(**more):
+    text, vision = _text_and_vision()
+    text |= {"encoder_hidden_size": 32, "pad_token_id": 0, "sep_token_id": 98}
+    return transformers.BlipConfig(
+        text_config=text | more, vision_config=vision, image_text_hidden_size=16, projection_dim=16
+    )
+
+
+def blip_matching():
+    return perturbed(transformers.BlipForImageTextRetrieval(_blip_config())).eval()
+
+
+def blip_captioning():
+    return perturbed(transformers.BlipForConditionalGeneration(_blip_config())).eval()
+
+
+def blip_answering():
+    return perturbed(transformers.BlipForQuestionAnswering(_blip_config())).eval()
+
+
+def vilt(kind="ViltForQuestionAnswering", **more):
+    config = transformers.ViltConfig(
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=SIDE,
+        patch_size=CELL,
+        vocab_size=99,
+        max_position_embeddings=8,
+        **({"num_labels": 4} | more),
+    )
+    torch.manual_seed(4)
+    return perturbed(getattr(transformers, kind)(config)).eval()
