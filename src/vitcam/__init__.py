@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vitcam.answers import detections, matching, region, similar_to, value
+    from vitcam.answers import detections, matching, next_token, region, similar_to, value
     from vitcam.errors import VitcamError, VitcamWarning
     from vitcam.explaining import (
         Decomposition,
@@ -65,6 +65,7 @@ __all__ = [
     "load",
     "load_model",
     "matching",
+    "next_token",
     "region",
     "similar_to",
     "value",
@@ -80,6 +81,7 @@ __getattr__, __dir__ = lazy_names(
         "decompose": "vitcam.explaining",
         "detections": "vitcam.answers",
         "matching": "vitcam.answers",
+        "next_token": "vitcam.answers",
         "region": "vitcam.answers",
         "similar_to": "vitcam.answers",
         "value": "vitcam.answers",

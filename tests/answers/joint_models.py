@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import transformers
-from answer_models import CELL, SIDE, _text_and_vision
+from answer_models import CELL, SIDE, _text_and_vision, clip, trained
 
 from small_models import perturbed
 
@@ -169,14 +171,51 @@ def blip_answering():
 def vilt(kind="ViltForQuestionAnswering", **more):
     config = transformers.ViltConfig(
         hidden_size=32,
-        num_hidden_layers=3,
         num_attention_heads=2,
         intermediate_size=64,
         image_size=SIDE,
         patch_size=CELL,
         vocab_size=99,
         max_position_embeddings=8,
-        **({"num_labels": 4} | more),
+        **({"num_hidden_layers": 3, "num_labels": 4} | more),
     )
     torch.manual_seed(4)
     return perturbed(getattr(transformers, kind)(config)).eval()
+
+
+SHAPES = (40, 41)  # the names of the square and the ring, as tokens
+
+
+def texts_of_shapes(kinds, seed=0):
+    """Texts of six tokens with a shape's name somewhere among other words; and where it stands."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(5, 25, (len(kinds), 6), generator=generator)
+    ids[:, 0], ids[:, -1] = 97, 98
+    places = torch.randint(1, 5, (len(kinds),), generator=generator)
+    ids[torch.arange(len(kinds)), places] = SHAPES[0] + torch.as_tensor(kinds)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, places
+
+
+def each_erased(pictures, cells):
+    """Erases every shape of every second picture, each as if it were alone; which are still shown: (pictures, 2)."""
+    shown = torch.rand(len(pictures), 2, generator=torch.Generator().manual_seed(int(cells.sum()))) < 0.5
+    for number, kind in (~shown).nonzero().tolist():
+        row, column = divmod(int(cells[number, kind]), SIDE // CELL)
+        pictures[number, :, row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 0
+    return shown
+
+
+@cache
+def trained_clip():
+    """A CLIP whose picture and text belong together where the shape that the text names is in the picture."""
+
+    def loss(model, pictures, cells):
+        shown = each_erased(pictures, cells).float()
+        kinds = torch.arange(16) % 2
+        texts, _ = texts_of_shapes(kinds, seed=int(cells.sum()))
+        logits = model(pixel_values=pictures, **texts).logits_per_image
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits - 3, shown[:, kinds])
+
+    model, last = trained(clip(), loss, steps=120, rate=3e-3)
+    assert last < 0.4, last
+    return model

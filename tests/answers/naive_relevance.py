@@ -48,3 +48,31 @@ def with_gradients(model, score, **given):
     for (name, maps), gradient in zip(flat, gradients, strict=True):
         bars[name].append(positive(maps.detach()[0], gradient[0]))
     return bars
+
+
+def bars_in_order(model, score, **given):
+    """The maps Ā of one image, of every softmax of four axes that a model computes, in their order."""
+    maps, softmax = [], torch.nn.functional.softmax
+
+    def kept(*args, **options):
+        result = softmax(*args, **options)
+        if result.dim() == 4:
+            maps.append(result)
+        return result
+
+    torch.nn.functional.softmax = kept
+    try:
+        with torch.enable_grad():
+            total = score(model(**given))
+    finally:
+        torch.nn.functional.softmax = softmax
+    gradients = torch.autograd.grad(total, maps, materialize_grads=True)
+    return [positive(each.detach()[0], gradient[0]) for each, gradient in zip(maps, gradients, strict=True)]
+
+
+def self_attention(bars):
+    """R of one sequence."""
+    relevance = torch.eye(len(bars[0]), dtype=torch.double)
+    for bar in bars:
+        relevance = relevance + bar @ relevance
+    return relevance

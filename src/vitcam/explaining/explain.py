@@ -24,6 +24,7 @@ from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets
 from vitcam.explaining.tiles import TiledPicture, Tiles
 from vitcam.explaining.tiling import explain_tiles
+from vitcam.explaining.text import text_tokens
 from vitcam.heatmap import to_grid
 from vitcam.inputs.kind import Bands
 from vitcam.methods import Method, canonical_name, compute, find_method, grid_of
@@ -333,4 +334,5 @@ def _explanation(
         kind=batch.kind.name,
         bands=None if bands is None else bands.sums.float(),
         band_sizes=None if bands is None else bands.sizes.float(),
+        text=text_tokens(recording, method, loaded),
     )

@@ -29,7 +29,7 @@ from vitcam.errors import StoredError
 from vitcam.explaining.explanation import Explanation
 from vitcam.images import Pictures
 from vitcam.render.overlay import on_white
-from vitcam.types import Answered
+from vitcam.types import Answered, TextToken
 from vitcam.writing import write_whole
 
 MANIFEST = "explanation.json"
@@ -102,6 +102,9 @@ def load(folder: str | os.PathLike[str]) -> Explanation:
         values = {name: _as_tuples(value) for name, value in manifest["fields"].items()}
         values["answered"] = tuple(
             tuple(Answered(*each) for each in row) for row in values.get("answered", ())
+        )
+        values["text"] = tuple(
+            tuple(tuple(TextToken(*each) for each in target) for target in row) for row in values.get("text", ())
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoredError(f"{place / MANIFEST} is damaged ({error}): save the explanation again") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from vitcam.errors import MethodError
-from vitcam.methods.gae_across import gae_across
+from vitcam.methods.gae_across import gae_across, gae_of_text
 from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import first_layer
@@ -83,4 +83,5 @@ METHOD = Method(
     paper="arXiv 2103.15679",
     by_rules=True,
     across_sequences=True,
+    of_text=gae_of_text,
 )

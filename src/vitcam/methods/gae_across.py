@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vitcam.errors import MethodError
 from vitcam.methods.method import TokenMap
-from vitcam.recording import Across, Attention, Recording, attention_across
+from vitcam.recording import Across, Attention, Recording
 
 Relevance = Float[Tensor, "batch targets _queries _keys"]
 
@@ -31,19 +31,24 @@ def gae_across(recording: Recording) -> TokenMap:
     Raises:
         MethodError: the score reads several sequences that attention goes between, for which the paper has no rule.
     """
-    across = attention_across(recording)
+    across = recording.across
     read = [number for number, rows in enumerate(across.rows) if bool(rows.any())]
     if len(read) > 1 and any(call.queries != call.keys for call in across.calls):
         raise MethodError(
             f"gae isn't defined for what is explained of {type(recording.model).__name__}: the score reads tokens of "
             f"{len(read)} sequences that attend to each other. Explain it by occlusion, rise or captum:…"
         )
-    relevance = relevances(across)
-    of_image = torch.zeros_like(across.rows[0])
-    for number in read:
-        if (number, 0) in relevance:
-            of_image = of_image + carried(across, relevance, number, 0)
-    return of_image[..., recording.layout.grid.patches]
+    return _carried(across, 0)[..., recording.layout.grid.patches]
+
+
+def gae_of_text(recording: Recording) -> Float[Tensor, "batch targets length"] | None:
+    """The relevance of a text's tokens by the same rules, from the same tokens that the score reads.
+
+    Of a dual encoder (CLIP) it is that of the text's own tower, of a model of both together that of the text's tokens
+    beside the image's. None if there is no text.
+    """
+    text = recording.text
+    return None if text is None else _carried(recording.across, text.sequence)[..., list(text.tokens)]
 
 
 def relevances(across: Across) -> dict[tuple[int, int], Relevance]:
@@ -65,11 +70,13 @@ def relevances(across: Across) -> dict[tuple[int, int], Relevance]:
     return found
 
 
-def carried(
-    across: Across, relevance: dict[tuple[int, int], Relevance], asking: int, read: int
-) -> Float[Tensor, "batch targets _tokens"]:
-    """The mean of the rows of R^sk (of R^ss − I) of the tokens that are read."""
-    return (across.rows[asking][..., None, :] @ relevance[asking, read]).squeeze(-2)
+def _carried(across: Across, read: int) -> Float[Tensor, "batch targets _tokens"]:
+    """The rows of R^sk (of R^kk − I) of the tokens s that the score reads, their mean per sequence."""
+    total = torch.zeros_like(across.rows[read])
+    for (asking, of), relevance in relevances(across).items():
+        if of == read:
+            total = total + (across.rows[asking][..., None, :] @ relevance).squeeze(-2)
+    return total
 
 
 def positive_attention(

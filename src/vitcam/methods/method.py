@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from vitcam.recording import FeatureNeed, Need
+from vitcam.recording import FeatureNeed, Need, Recording
 
 TokenMap = Float[Tensor, "batch targets patches"]
 
@@ -90,6 +90,8 @@ class Method:
             defined for hierarchical models such as Swin.
         across_sequences: whether it is defined, all the same, where attention goes between sequences of tokens that
             are told apart: those of an encoder and a decoder.
+        of_text: from a recording to the weights of the tokens of a text that the model is given with each image (batch,
+            targets, length), None where there is none; None if the method has none.
         one_stream_only: whether it isn't defined for models with several streams of tokens of an image, whose
             maps would have to add up.
         by_rules: whether it has an option ``rules``, by which the gradients that are recorded for it come back.
@@ -118,6 +120,7 @@ class Method:
     class_specific: bool = True
     plain_vit_only: bool = True
     across_sequences: bool = False
+    of_text: Callable[[Recording], Float[Tensor, "batch targets length"] | None] | None = None
     one_stream_only: bool = False
     by_rules: bool = False
     also_takes: Mapping[str, type] = field(default_factory=dict)

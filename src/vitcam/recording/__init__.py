@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vitcam.recording.across import Across, attention_across
+    from vitcam.recording.across import Across
     from vitcam.recording.altered import (
         Removable,
         hidden_tokens,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vitcam.recording.score import Score, find_logits, logits_of
     from vitcam.recording.steps import Step, each_step
     from vitcam.recording.suffix import Beginning, beginning, resumed_end
+    from vitcam.recording.text import Text
     from vitcam.recording.token_gradients import TokenGradients
     from vitcam.recording.values import Leaving, last_tokens, read_by_head
 
@@ -68,9 +69,9 @@ __all__ = [
     "Score",
     "Sequences",
     "Step",
+    "Text",
     "TokenGradients",
     "arranged",
-    "attention_across",
     "attention_scores",
     "autocast",
     "beginning",
@@ -131,9 +132,9 @@ __getattr__, __dir__ = lazy_names(
         "Score": "vitcam.recording.score",
         "Sequences": "vitcam.recording.layout",
         "Step": "vitcam.recording.steps",
+        "Text": "vitcam.recording.text",
         "TokenGradients": "vitcam.recording.token_gradients",
         "arranged": "vitcam.recording.binding",
-        "attention_across": "vitcam.recording.across",
         "attention_scores": "vitcam.recording.attention",
         "autocast": "vitcam.recording.running",
         "beginning": "vitcam.recording.suffix",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,9 @@ from vitcam.recording.attention import Attention
 from vitcam.recording.gradients import Gradient, check_reached, gradients, why_unreached
 from vitcam.recording.layout import Between
 from vitcam.recording.passes import detached_pass, tracked_pass
-from vitcam.recording.recording import Recording
+
+if TYPE_CHECKING:
+    from vitcam.recording.recording import Recording
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,8 @@ class Across:
 def attention_across(recording: Recording) -> Across:
     """Runs a recorded model once more, for the attention between all of its sequences.
 
-    Of a model with one sequence it is what was recorded, with gradients.
-
     Raises:
         ModelError: the score depends on no attention.
-
-    Example:
-        >>> from vitcam.recording import Need, Score, record
-        >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
-        >>> across = attention_across(record(model, images, score, Need.GRADIENT))
-        >>> across.tokens, len(across.layers), across.rows[0].shape
-        ((197,), 12, torch.Size([8, 1, 197]))
     """
     layout = recording.layout
     if not layout.sequences:
