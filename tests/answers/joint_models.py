@@ -216,6 +216,7 @@ def trained_clip():
         logits = model(pixel_values=pictures, **texts).logits_per_image
         return torch.nn.functional.binary_cross_entropy_with_logits(logits - 3, shown[:, kinds])
 
-    model, last = trained(clip(), loss, steps=120, rate=3e-3)
-    assert last < 0.4, last
+    torch.manual_seed(1)
+    model, last = trained(clip(layers=2), loss, steps=130, rate=5e-3)
+    assert last < 0.2, last
     return model

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import answer_models as models
 import joint_models as joint
-import naive_relevance as naive
 import pytest
 import torch
 
 import vitcam
+from contract import naive_relevance as naive
 from vitcam.errors import MethodError, ModelError
 from vitcam.methods.gae_across import _with_itself
 

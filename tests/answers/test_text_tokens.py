@@ -8,11 +8,11 @@ from typing import Any
 
 import answer_models as models
 import joint_models as joint
-import naive_relevance as naive
 import pytest
 import torch
 
 import vitcam
+from contract import naive_relevance as naive
 
 EYE = torch.eye(6, dtype=torch.double)
 
@@ -103,6 +103,22 @@ def test_picture_and_text_are_the_oracles_one_by_one_and_together(name, monkeypa
             close(e.heatmaps[number].flatten(), picture)
 
 
+@pytest.mark.parametrize("build", [models.clip, models.siglip])
+def test_embedding_times_gradient_is_autograds(build):
+    model, images, inputs = build(), models.noise(2), models.text_inputs(2)
+    e = vitcam.explain(model, images, "ixg", vitcam.matching(), inputs=inputs)
+    kept, table = [], model.text_model.embeddings.token_embedding
+    handle = table.register_forward_hook(lambda module, args, output: kept.append(output))
+    score = model(pixel_values=images, **inputs).logits_per_image.diagonal().sum()
+    handle.remove()
+    (gradient,) = torch.autograd.grad(score, kept[0])
+    expected = (gradient * kept[0]).sum(dim=-1).detach().double()
+    for number in (0, 1):
+        close(weights(e, number), expected[number])
+    libra = vitcam.explain(model, images, "ixg(rules='libra')", vitcam.matching(), inputs=inputs)
+    assert libra.text == ()
+
+
 def test_hidden_tokens_weigh_nothing_and_other_methods_give_no_weights():
     model, images, inputs = joint.blip_matching(), models.noise(2), models.text_inputs(2)
     inputs["attention_mask"][:, 4:] = 0
@@ -136,5 +152,6 @@ def test_a_trained_model_looks_at_the_shape_that_the_text_names_and_at_its_name(
     found = e.heatmaps[:, 0].flatten(1).argmax(dim=1)
     assert float((found == cells[:, kind]).float().mean()) > 0.9
     assert float((found == cells[:, 1 - kind]).float().mean()) < 0.1
-    words = torch.stack([weights(e, number)[1:-1] for number in range(40)])
-    assert float((words.argmax(dim=1) == places - 1).float().mean()) > 0.8
+    by_gradient = vitcam.explain(joint.trained_clip(), pictures, "ixg", vitcam.matching(), inputs=texts)
+    words = torch.stack([weights(by_gradient, number)[1:-1] for number in range(40)])
+    assert float((words.abs().argmax(dim=1) == places - 1).float().mean()) > 0.8

@@ -54,8 +54,8 @@ class _Matching(AnswerKind):
             return single
         raise TargetError(
             f"matching needs logits_per_image (images, texts), itm_score (batch, 2), or logits (batch, 1); the model "
-            f"gave a {type(output).__name__} without them. Give it the text as inputs={{'input_ids': …}}; of another output "
-            "give a function of it as targets"
+            f"gave a {type(output).__name__} without them. Give it the text as inputs={{'input_ids': …}}; of another "
+            "output give a function of it as targets"
         )
 
     def choose(self, table: Float[Tensor, "batch 1"]) -> Int[Tensor, "batch targets"]:

@@ -51,7 +51,7 @@ class _NextToken(AnswerKind):
         logits = named(output, "logits")
         if not (isinstance(logits, Tensor) and logits.dim() == 3 and logits.is_floating_point()):
             raise TargetError(
-                f"next_token needs logits (batch, length, vocabulary), as captioning models give them; the model gave "
+                "next_token needs logits (batch, length, vocabulary), as captioning models give them; the model gave "
                 f"a {type(output).__name__} without them. Give it the text so far as inputs={{'input_ids': …}}"
             )
         length = logits.shape[1]

@@ -104,7 +104,8 @@ def load(folder: str | os.PathLike[str]) -> Explanation:
             tuple(Answered(*each) for each in row) for row in values.get("answered", ())
         )
         values["text"] = tuple(
-            tuple(tuple(TextToken(*each) for each in target) for target in row) for row in values.get("text", ())
+            tuple(tuple(TextToken(*each) for each in target) for target in row)
+            for row in values.get("text", ())
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoredError(f"{place / MANIFEST} is damaged ({error}): save the explanation again") from error

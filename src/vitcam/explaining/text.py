@@ -12,17 +12,13 @@ def text_tokens(
     recording: Recording, method: Method, loaded: LoadedModel | None
 ) -> tuple[tuple[tuple[TextToken, ...], ...], ...]:
     """Per image and target the tokens of its text with their weights; () without a text, or by a method without."""
-    if method.of_text is None or recording.text is None:
+    ids = recording.text_ids
+    weights = None if method.of_text is None or ids is None else method.of_text(recording)
+    if weights is None or ids is None:
         return ()
-    weights = method.of_text(recording)
-    if weights is None:
-        return ()
-    ids = recording.text.ids.tolist()
     return tuple(
-        tuple(
-            tuple(map(TextToken, _names(of_image, loaded), target, of_image)) for target in of_targets
-        )
-        for of_image, of_targets in zip(ids, weights.float().tolist(), strict=True)
+        tuple(tuple(map(TextToken, _names(of_image, loaded), target, of_image)) for target in of_targets)
+        for of_image, of_targets in zip(ids.tolist(), weights.float().tolist(), strict=True)
     )
 
 

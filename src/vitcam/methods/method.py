@@ -90,8 +90,8 @@ class Method:
             defined for hierarchical models such as Swin.
         across_sequences: whether it is defined, all the same, where attention goes between sequences of tokens that
             are told apart: those of an encoder and a decoder.
-        of_text: from a recording to the weights of the tokens of a text that the model is given with each image (batch,
-            targets, length), None where there is none; None if the method has none.
+        of_text: from a recording to the weights (batch, targets, length) of the tokens of a text that the model is
+            given with each image, None where there is none; None if the method has no such weights.
         one_stream_only: whether it isn't defined for models with several streams of tokens of an image, whose
             maps would have to add up.
         by_rules: whether it has an option ``rules``, by which the gradients that are recorded for it come back.

@@ -24,7 +24,7 @@ from vitcam.recording.layout import Layout
 from vitcam.recording.rules import Rules
 from vitcam.recording.running import Precision, running
 from vitcam.recording.score import Score, Scorer
-from vitcam.recording.text import Text, text_of
+from vitcam.recording.text import Text, ids_of, text_of, text_products
 from vitcam.recording.token_gradients import TokenGradients
 
 
@@ -138,6 +138,15 @@ class Recording:
     def text(self) -> Text | None:
         """The text that the model is given with each image, and which tokens are its; None if there is none."""
         return text_of(self)
+
+    @property
+    def text_ids(self) -> Int[Tensor, "batch length"] | None:
+        """The ids of its tokens."""
+        return ids_of(self.inputs)
+
+    def text_products(self) -> Float[Tensor, "batch targets length"] | None:
+        """Embedding × gradient of the tokens of that text, by a pass of its own; None if there is none."""
+        return text_products(self)
 
     @property
     def block_norm(self) -> Features | None:

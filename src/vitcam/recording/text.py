@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
 from math import comb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from vitcam.recording.attention import AttentionCall
-from vitcam.recording.binding import bound
+from vitcam.recording.binding import Inputs, bound
+from vitcam.recording.gradients import backward
 from vitcam.recording.layout import Layout
 from vitcam.recording.watch import ReachedError, Watch, value_features
 
@@ -38,6 +42,13 @@ class Text:
     tokens: tuple[int, ...]
 
 
+def ids_of(inputs: Inputs) -> Int[Tensor, "batch length"] | None:
+    """Those of the tokens of the text that is given with each image; None without one."""
+    ids = inputs.per_image.get(NAME)
+    is_text = isinstance(ids, Tensor) and ids.dim() == 2 and not ids.is_floating_point()
+    return ids if is_text else None
+
+
 def text_of(recording: Recording) -> Text | None:
     """Measures which tokens change with which id of the first image's text.
 
@@ -46,8 +57,8 @@ def text_of(recording: Recording) -> Text | None:
     Returns:
         None if there is no text, or which tokens are its couldn't be told.
     """
-    ids, layout = recording.inputs.per_image.get(NAME), recording.layout
-    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point() or not layout.together:
+    ids, layout = ids_of(recording.inputs), recording.layout
+    if ids is None or not layout.together:
         return None
     first = _first_calls(layout)
     if not first:
@@ -63,6 +74,44 @@ def text_of(recording: Recording) -> Text | None:
         if index in seen and (tokens := _decoded(seen[index], codes)):
             return Text(ids, number, tokens)
     return None
+
+
+def text_products(recording: Recording) -> Float[Tensor, "batch targets length"] | None:
+    """Embedding × gradient of the text's tokens, summed over channels; None if no embedding of its ids is seen.
+
+    They are taken where the model looks the ids up, so that each is known to be whose.
+    """
+    ids = ids_of(recording.inputs)
+    if ids is None:
+        return None
+    found = _Embedded(ids)
+    with recording.resumed() as model, torch.enable_grad():
+        with found:
+            output = model(recording.images)
+        if found.leaf is None:
+            return None
+        (gradient,) = backward(recording.scorer()(output), [found.leaf])
+    return (gradient * found.leaf.detach()[:, None]).float().sum(dim=-1)
+
+
+class _Embedded(TorchFunctionMode):
+    """Keeps what some ids are embedded as, where gradients end."""
+
+    def __init__(self, ids: Tensor) -> None:
+        super().__init__()
+        self.leaf: Tensor | None = None
+        self._ids = ids
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if self.leaf is None and function is F.embedding:
+            (ids,) = args[:1] or [(kwargs or {})["input"]]
+            if ids.shape == self._ids.shape and torch.equal(ids, self._ids.to(ids.device)):
+                self.leaf = result.detach().requires_grad_()
+                return self.leaf.clone()
+        return result
 
 
 def _first_calls(layout: Layout) -> dict[int, int]:
