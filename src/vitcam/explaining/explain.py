@@ -100,7 +100,8 @@ def explain(
             ``"top5"``, a sequence, array or tensor (batch,) or (batch, targets), or a function from the model's
             output to scores (batch,) or (batch, targets). For a CLIP model, text prompts. Or an answer of another
             kind than a class: :func:`vitcam.similar_to`, :func:`vitcam.value`, :func:`vitcam.detections`,
-            :func:`vitcam.region`, :func:`vitcam.matching`.
+            :func:`vitcam.region`, :func:`vitcam.matching`, :func:`vitcam.next_token`. Of a model that gives numbers
+            by its configuration (``problem_type="regression"``) None, an index and a name are :func:`vitcam.value`.
         versus: another class, of which the score is taken away, so that the map says why the one and not the other: a
             class index or name, a sequence or tensor of one for each image, or (batch, targets). For a CLIP model, a
             text prompt.

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from vitcam.recording.attention import AttentionCall
 from vitcam.recording.layout import NO_SEQUENCES, Between, Image, Sequences
-from vitcam.recording.obstacles import SeenCall, break_of, disorder_of
+from vitcam.recording.obstacles import SeenCall, disorder_of
 from vitcam.recording.upstream import IMAGE
-from vitcam.recording.watch import Watch, change_of, query_features, tolerance, value_features
+from vitcam.recording.watch import Watch, change_of, query_features, value_features
 
 
 def told_sequences(calls: Sequence[SeenCall]) -> Sequences:
@@ -59,18 +59,13 @@ def confirmed_sequences(
     calls: Sequence[SeenCall],
     reached: Sequence[int],
     unseen: Sequence[tuple[int, str]],
-    chosen: Tensor,
-    patches: Tensor,
-    dtype: torch.dtype,
 ) -> Sequences:
     """The sequences, if there are several, and all that goes between them is attention that is seen.
 
     Args:
         model, image: what was followed.
-        calls, unseen, chosen, patches: of the followed pass; see :class:`vitcam.recording.follow.Followed` and
-            :func:`vitcam.recording.obstacles.break_of`.
+        calls, unseen: of the followed pass; see :class:`vitcam.recording.follow.Followed`.
         reached: the calls that the image reaches.
-        dtype: the lowest precision that anything is computed in.
     """
     told = told_sequences(calls)
     if len(told.tokens) < 2 or unseen:
@@ -80,9 +75,8 @@ def confirmed_sequences(
     # Where no token is mixed with another, the image reaches its own tokens alone.
     if of_image != list(reached):
         return NO_SEQUENCES
-    same = dict.fromkeys(of_image, 0)
-    own = {index: 0 for index in of_image if told.calls[index].queries == 0}
-    if disorder_of(calls, of_image, same) or break_of(calls, own, chosen, patches, tolerance(dtype)):
+    answered = any(call.queries == 0 for call in told.calls)
+    if not answered and disorder_of(calls, of_image, dict.fromkeys(of_image, 0)):
         return NO_SEQUENCES
     return told if _hold_together(model, image, told) else NO_SEQUENCES
 

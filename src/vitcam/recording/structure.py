@@ -94,8 +94,7 @@ def find_layout(model: nn.Module, image: Image, overrides: Overrides) -> tuple[L
         raise _unconfirmed(model, image, scouted)
     sequences = NO_SEQUENCES
     if certain and (obstacle or len(reached) < len(calls)):
-        followed_so = (calls, reached, followed.unseen, chosen, patches, followed.behaviour.dtype)
-        sequences = confirmed_sequences(model, image, *followed_so)
+        sequences = confirmed_sequences(model, image, calls, reached, followed.unseen)
     if obstacle:
         tokens = calls[last].keys * calls[last].windows
         if not sequences:
