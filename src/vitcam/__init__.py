@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         load,
     )
     from vitcam.explaining.explain import Comparison, compare, explain
+    from vitcam.explaining.several import explain_each
     from vitcam.models import (
         BandPreprocessing,
         ClipPreprocessing,
@@ -60,6 +61,7 @@ __all__ = [
     "decompose",
     "detections",
     "explain",
+    "explain_each",
     "figure",
     "inspect",
     "load",
@@ -87,6 +89,7 @@ __getattr__, __dir__ = lazy_names(
         "value": "vitcam.answers",
         "Decomposition": "vitcam.explaining",
         "explain": "vitcam.explaining",
+        "explain_each": "vitcam.explaining",
         "Explanation": "vitcam.explaining",
         "Comparison": "vitcam.explaining",
         "figure": "vitcam.explaining",
