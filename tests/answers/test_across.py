@@ -56,6 +56,23 @@ def test_relevance_of_a_query_is_the_papers_one_by_one_and_together(name, target
         close(e.heatmaps[number].flatten(), expected)
 
 
+def test_relevance_of_a_trained_detectors_query_is_where_its_object_is():
+    # What a token of the backbone sees is centred on the corner of its cell, where four cells meet.
+    pictures, cells = models.shapes(40, seed=7)
+    for kind in (0, 1):
+        e = vitcam.explain(joint.trained_detr(), pictures, "gae", vitcam.detections(kind, query=kind))
+        found = e.heatmaps[:, 0].flatten(1).argmax(dim=1)
+        own, other = (near(found, cells[:, each]) for each in (kind, 1 - kind))
+        assert own > 0.8, own
+        assert other < 0.3, other
+
+
+def near(found, cells):
+    """How often a token is that of a cell, or its neighbour to the right or below."""
+    rows, columns = found // 4 - cells // 4, found % 4 - cells % 4
+    return float(((rows >= 0) & (rows <= 1) & (columns >= 0) & (columns <= 1)).float().mean())
+
+
 def test_each_of_several_targets_has_the_map_that_it_has_alone():
     model, images = models.detr(), models.noise(1)
     both = vitcam.explain(model, images, "gae", vitcam.detections(0, top=2))
