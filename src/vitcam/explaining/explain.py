@@ -22,9 +22,9 @@ from vitcam.explaining.joining import join
 from vitcam.explaining.noise import warn_of_noise
 from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets
+from vitcam.explaining.text import text_tokens
 from vitcam.explaining.tiles import TiledPicture, Tiles
 from vitcam.explaining.tiling import explain_tiles
-from vitcam.explaining.text import text_tokens
 from vitcam.heatmap import to_grid
 from vitcam.inputs.kind import Bands
 from vitcam.methods import Method, canonical_name, compute, find_method, grid_of
