@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import answer_models as models
 import joint_models as joint
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 import vitcam
 from contract import naive_relevance as naive
-from vitcam.errors import MethodError, ModelError
+from vitcam.errors import MethodError
 from vitcam.methods.gae_across import _with_itself
 
 DETECTORS = {
@@ -26,6 +28,9 @@ TARGETS = {
 }
 
 
+detr = cache(models.detr)
+
+
 def close(found, expected):
     torch.testing.assert_close(
         found.double(), expected.double(), rtol=1e-3, atol=1e-5 * float(expected.max())
@@ -39,8 +44,14 @@ def row_of_detector(model, image, score, query):
     return naive.encoder_decoder(encoder, decoder, crosses)[2][query]
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("DetrForObjectDetection", "class"),
+        ("ConditionalDetrForObjectDetection", "bottom"),
+        ("TableTransformerForObjectDetection", "class"),
+    ],
+)
 def test_relevance_of_a_query_is_the_papers_one_by_one_and_together(name, target):
     model, images = DETECTORS[name](), models.noise(2)
     targets, score = TARGETS[target]
@@ -74,7 +85,7 @@ def near(found, cells):
 
 
 def test_each_of_several_targets_has_the_map_that_it_has_alone():
-    model, images = models.detr(), models.noise(1)
+    model, images = detr(), models.noise(1)
     both = vitcam.explain(model, images, "gae", vitcam.detections(0, top=2))
     queries = [int(each.label.rpartition(" ")[2]) for each in both.answered[0]]
     for place, query in enumerate(queries):
@@ -93,7 +104,7 @@ def test_a_zero_row_stays_zero_where_the_sum_would_be_divided_by():
 
 
 def test_other_methods_of_attention_and_options_are_refused():
-    model, images, targets = models.detr(), models.noise(1), vitcam.detections(1, query=2)
+    model, images, targets = detr(), models.noise(1), vitcam.detections(1, query=2)
     for method in ("agcam", "rollout"):
         with pytest.raises(MethodError, match=r"isn't defined for .* queries of its own .* work on it: gae"):
             vitcam.explain(model, images, method, targets)
@@ -104,16 +115,15 @@ def test_other_methods_of_attention_and_options_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("build", "kind", "message"),
+    ("build", "message"),
     [
-        (joint.deformable_detr, MethodError, "read the image otherwise than by attention .*deformable"),
-        (lambda: joint.deformable_detr(two_stage=True), ModelError, "which of the 5 tokens"),
-        (joint.rt_detr, MethodError, "as deformable attention does"),
+        (joint.deformable_detr, "read the image otherwise than by attention .*deformable"),
+        (joint.rt_detr, "as deformable attention does"),
     ],
 )
-def test_deformable_attention_is_refused(build, kind, message):
+def test_deformable_attention_is_refused(build, message):
     torch.manual_seed(0)
-    with pytest.raises(kind, match=message):
+    with pytest.raises(MethodError, match=message):
         vitcam.explain(build(), torch.randn(1, 3, 64, 64), "gae", vitcam.detections(1, query=2))
 
 
@@ -127,7 +137,6 @@ def rolled(place):
     [
         ("decoder.layers.1", 0),  # queries change places between two layers
         ("decoder.layers.1", 4),  # so do the image's tokens that they read
-        ("encoder.layers.1", 0),
     ],
 )
 def test_tokens_that_change_places_are_refused(layer, place):

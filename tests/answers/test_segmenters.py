@@ -86,19 +86,5 @@ def test_a_region_is_followed_one_by_one_and_together_and_the_model_is_left_alon
     torch.testing.assert_close(magnitude, expected, rtol=1e-2, atol=1e-3 * float(expected.max()))
     answered = [row[0].value for row in together["captum:Saliency"].answered]
     assert answered == pytest.approx(values.tolist(), rel=1e-3)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_methods_of_attention_say_why_they_are_not_defined(name):
-    case = CASES[name]
     with pytest.raises(MethodError, match=f"gae isn't defined for {name}: .* Methods that work on it: "):
-        vitcam.explain(case.build(), IMAGES, "gae", vitcam.region(1, box=BOX), inputs=case.inputs)
-
-
-def test_the_map_is_of_the_prompt_of_its_own_picture():
-    model, region = joint.sam(), vitcam.region(1)
-    one, other = (
-        vitcam.explain(model, IMAGES[:1], "captum:Saliency", region, inputs={"input_points": point[None]})
-        for point in POINTS
-    )
-    assert (one.heatmaps - other.heatmaps).abs().max() > 1e-3 * one.heatmaps.max()
+        vitcam.explain(model, IMAGES, "gae", region, inputs=case.inputs)
