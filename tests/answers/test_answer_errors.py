@@ -146,7 +146,7 @@ def test_what_is_no_match():
 
 def test_a_match_may_be_the_only_logit_of_a_pair():
     found = vitcam.matching().table(SimpleNamespace(logits=torch.tensor([[0.3], [2.0]])))
-    assert found.tolist() == pytest.approx([[0.3], [2.0]])
+    assert found.flatten().tolist() == pytest.approx([0.3, 2.0])
     with pytest.raises(TargetError, match=r"or logits \(batch, 1\)"):
         vitcam.matching().table(SimpleNamespace(logits=torch.zeros(2, 2)))
 

@@ -8,6 +8,7 @@ from torch import nn
 
 import vitcam
 from vitcam.errors import ModelError
+from vitcam.recording.places import measured_grid
 
 
 class Ordered(nn.Module):
