@@ -6,9 +6,9 @@ from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
     from vitcam.answers.answer import About, AnswerKind
+    from vitcam.answers.captions import next_token
     from vitcam.answers.detection import detections
     from vitcam.answers.image_text import matching
-    from vitcam.answers.next_token import next_token
     from vitcam.answers.segmentation import region
     from vitcam.answers.similarity import similar_to
     from vitcam.answers.values import value
@@ -22,7 +22,7 @@ __getattr__, __dir__ = lazy_names(
         "AnswerKind": "vitcam.answers.answer",
         "detections": "vitcam.answers.detection",
         "matching": "vitcam.answers.image_text",
-        "next_token": "vitcam.answers.next_token",
+        "next_token": "vitcam.answers.captions",
         "region": "vitcam.answers.segmentation",
         "similar_to": "vitcam.answers.similarity",
         "value": "vitcam.answers.values",

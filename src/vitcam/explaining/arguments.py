@@ -17,7 +17,7 @@ PLACES_OF_PATCHES = {"patch_coord", "spatial_shapes"}
 """What timm and Hugging Face call the places of patches that a model is given in the place of pictures."""
 
 
-class Explained(dict[str, Any]):
+class OneOfSeveral(dict[str, Any]):
     """Pictures by the names of forward's arguments, of which one is explained and the others are inputs."""
 
     def __init__(self, pictures: Mapping[str, Any], name: str) -> None:
@@ -39,7 +39,7 @@ def unpacked(images: Any) -> tuple[Any, str | None, dict[str, Any]]:
     if not isinstance(images, Mapping):
         return images, None, {}
     refuse_patches(images)
-    if isinstance(images, Explained):
+    if isinstance(images, OneOfSeveral):
         return images[images.name], images.name, {key: images[key] for key in images if key != images.name}
     pictures = [
         name

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from vitcam.errors import ImageError
-from vitcam.explaining.arguments import Explained
+from vitcam.explaining.arguments import OneOfSeveral
 from vitcam.explaining.batches import AnyModel
 from vitcam.explaining.explain import explain
 from vitcam.explaining.explanation import Explanation
@@ -63,7 +63,7 @@ def explain_each(
             f"explain_each takes two pictures or more side by side, as many of each, and got {listed}"
         )
     given = {name: _as_tensor(model, images) for name, images in pictures.items()}
-    return {name: explain(model, Explained(given, name), method, targets, **options) for name in pictures}
+    return {name: explain(model, OneOfSeveral(given, name), method, targets, **options) for name in pictures}
 
 
 def _as_tensor(model: AnyModel, images: Images) -> Images:
