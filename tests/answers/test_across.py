@@ -111,7 +111,9 @@ def test_other_methods_of_attention_and_options_are_refused():
     for options in ({"start_layer": -1}, {"rules": "libra"}):
         with pytest.raises(MethodError, match="has no options there"):
             vitcam.explain(model, images, "gae", targets, **options)
-    assert not vitcam.inspect(model, images).methods["gae"]
+    found = vitcam.inspect(model, images)
+    assert not found.methods["gae"]
+    assert "16 tokens of the image, and 5 of others" in str(found)
 
 
 @pytest.mark.parametrize(
