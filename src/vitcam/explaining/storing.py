@@ -227,6 +227,10 @@ def _check_fields(values: Mapping[str, Any], place: Path) -> None:
             f"{tuple(values['heatmaps'].shape)}. Save the explanation again"
         )
     images = values["heatmaps"].shape[:2]
+    if (text := values.get("text")) and [len(row) for row in text] != [images[1]] * images[0]:
+        raise StoredError(
+            f"{place} is damaged: its text isn't that of its images. Save the explanation again"
+        )
     for name, starts in (
         ("bands", images),
         ("band_sizes", images),
