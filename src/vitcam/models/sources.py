@@ -143,7 +143,7 @@ _OURS = (
     ModelSource(
         scheme="hf",
         patterns=("hf:ID", "hf:/FOLDER"),
-        gives="a classifier (clips, sounds, too), CLIP, SigLIP, BLIP, backbone, detector or segmenter of Hugging Face",
+        gives="a classifier (clips, sounds too), CLIP, SigLIP, BLIP, backbone, detector or segmenter of Hugging Face",
         library="transformers",
         extra="hf",
         example="hf:google/vit-base-patch16-224",
