@@ -19,7 +19,7 @@ from vitcam.explaining import joining as module
 from vitcam.images import Pictures
 from vitcam.photos import photo_path
 from vitcam.render import overlay
-from vitcam.types import Box
+from vitcam.types import Box, TextToken
 
 
 def picture(colour, size=(40, 30)):
@@ -51,6 +51,7 @@ def e():
         tile_logits=torch.arange(3 * 2 * 3).float().view(3, 2, 3) / 13,
         bands=torch.arange(3 * 2 * 4).float().view(3, 2, 4) / 17,
         band_sizes=torch.arange(3 * 2 * 4).float().view(3, 2, 4) / 19,
+        text=tuple(tuple((TextToken("ca\udcfft", 1 / 3 + i, 7 + t),) for t in range(2)) for i in range(3)),
     )
     defaults = {each.name: each.default for each in fields(whole)}
     assert all(
@@ -371,4 +372,10 @@ def test_what_is_told_besides_of_another_shape_is_damaged(e, name, tmp_path, mon
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     replace(e, **{name: getattr(e, name)[:, :1].contiguous()}).save(tmp_path)
     with pytest.raises(StoredError, match=rf"its {name}, \(3, 1, .\), don't fit \(3, 2\)"):
+        vitcam.load(tmp_path)
+
+
+def test_text_of_other_images_is_damaged(e, tmp_path):
+    replace(e, text=e.text[:2]).save(tmp_path)
+    with pytest.raises(StoredError, match="its text isn't that of its images"):
         vitcam.load(tmp_path)

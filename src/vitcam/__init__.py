@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from vitcam.answers import detections, matching, region, similar_to, value
+    from vitcam.answers import detections, matching, next_token, region, similar_to, value
     from vitcam.errors import VitcamError, VitcamWarning
     from vitcam.explaining import (
         Decomposition,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         load,
     )
     from vitcam.explaining.explain import Comparison, compare, explain
+    from vitcam.explaining.several import explain_each
     from vitcam.models import (
         BandPreprocessing,
         ClipPreprocessing,
@@ -60,11 +61,13 @@ __all__ = [
     "decompose",
     "detections",
     "explain",
+    "explain_each",
     "figure",
     "inspect",
     "load",
     "load_model",
     "matching",
+    "next_token",
     "region",
     "similar_to",
     "value",
@@ -80,11 +83,13 @@ __getattr__, __dir__ = lazy_names(
         "decompose": "vitcam.explaining",
         "detections": "vitcam.answers",
         "matching": "vitcam.answers",
+        "next_token": "vitcam.answers",
         "region": "vitcam.answers",
         "similar_to": "vitcam.answers",
         "value": "vitcam.answers",
         "Decomposition": "vitcam.explaining",
         "explain": "vitcam.explaining",
+        "explain_each": "vitcam.explaining",
         "Explanation": "vitcam.explaining",
         "Comparison": "vitcam.explaining",
         "figure": "vitcam.explaining",

@@ -120,3 +120,21 @@ class Answered(NamedTuple):
     value: float
     class_index: int = -1
     box: tuple[float, float, float, float] | None = None
+
+
+class TextToken(NamedTuple):
+    """A token of a text that a model was given with an image, and its weight in the answer.
+
+    Attributes:
+        token: as it is written; its id, where what it is called isn't known.
+        weight: of the same kind as the values of the image's map.
+        id: in the model's vocabulary.
+
+    Example:
+        >>> max([TextToken("a", 0.1, 320), TextToken("cat", 0.7, 2368)], key=lambda each: each.weight).token
+        'cat'
+    """
+
+    token: str
+    weight: float
+    id: int

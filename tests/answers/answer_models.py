@@ -229,8 +229,8 @@ def _text_and_vision():
     return text, _SMALL | {"image_size": SIDE, "patch_size": CELL}
 
 
-def clip():
-    text, vision = _text_and_vision()
+def clip(layers=3):
+    text, vision = (each | {"num_hidden_layers": layers} for each in _text_and_vision())
     config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
     return perturbed(transformers.CLIPModel(config)).eval()
 

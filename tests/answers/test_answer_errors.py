@@ -144,6 +144,28 @@ def test_what_is_no_match():
     refused("needs logits_per_image", models.timm_backbone(), vitcam.matching())
 
 
+def test_a_match_may_be_the_only_logit_of_a_pair():
+    found = vitcam.matching().table(SimpleNamespace(logits=torch.tensor([[0.3], [2.0]])))
+    assert found.flatten().tolist() == pytest.approx([0.3, 2.0])
+    with pytest.raises(TargetError, match=r"or logits \(batch, 1\)"):
+        vitcam.matching().table(SimpleNamespace(logits=torch.zeros(2, 2)))
+
+
+def test_what_is_no_next_token():
+    output = SimpleNamespace(logits=torch.tensor([[[0.0, 2.0], [5.0, 1.0]]]))
+    best = vitcam.next_token(position=0)
+    assert best.choose(best.table(output)).tolist() == [[1]]
+    assert best.describe(output.logits[0, 0], 1, (4, 4)).label == "token 1 next"
+    for answer, message in (
+        (vitcam.next_token(position=2), "no place 2: the text has 2 tokens"),
+        (vitcam.next_token(2), "no token 2: the vocabulary has 2"),
+    ):
+        with pytest.raises(TargetError, match=message):
+            answer.choose(answer.table(output))
+    with pytest.raises(TargetError, match="needs logits"):
+        vitcam.next_token().table(SimpleNamespace(logits=torch.zeros(2, 3)))
+
+
 def test_what_is_no_region():
     model = models.dense()
     with pytest.raises(TargetError, match="one of point=, box= and mask="):

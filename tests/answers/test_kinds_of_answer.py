@@ -176,8 +176,8 @@ def close(one, other):
 )
 def test_where_tokens_cant_be_followed_attention_is_refused_and_pixels_are_explained(build, targets, inputs):
     model, images = build(), models.noise(2)
-    with pytest.raises(MethodError, match=r"gae isn't defined for .* Methods that work on it: .*occlusion"):
-        vitcam.explain(model, images, "gae", targets, inputs=inputs)
+    with pytest.raises(MethodError, match=r"agcam isn't defined for .* Methods that work on it: .*occlusion"):
+        vitcam.explain(model, images, "agcam", targets, inputs=inputs)
     e = vitcam.explain(model, images, "occlusion(size=1)", targets, inputs=inputs)
     assert e.heatmaps.flatten(2).std(dim=2).min() > 0
     painted = images[1:].clone()

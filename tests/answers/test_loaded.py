@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import answer_models as models
+import joint_models as joint
 import pytest
 import transformers
 
@@ -35,6 +36,26 @@ def test_as_it_was_saved(tmp_path, build, targets, label):
         vitcam.explain(loaded, both)
     with pytest.raises(ModelError, match="which is no image classifier"):
         vitcam.load_model(f"hf:{tmp_path}", num_classes=3, pretrained=False)
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "cup"]
+
+
+@pytest.mark.parametrize("build", [joint.blip_matching, joint.blip_captioning])
+def test_a_model_that_reads_comes_with_its_tokenizer(tmp_path, build):
+    model = build()
+    model.save_pretrained(tmp_path)
+    size = {"height": models.SIDE, "width": models.SIDE}
+    transformers.BlipImageProcessor(size=size).save_pretrained(tmp_path)
+    vocabulary = {word: number for number, word in enumerate(WORDS)}
+    transformers.BertTokenizer(vocab=vocabulary).save_pretrained(tmp_path)
+    loaded = vitcam.load_model(f"hf:{tmp_path}")
+    assert type(loaded.module) is type(model)
+    text = dict(loaded.tokenizer(["a cat", "a cup"], return_tensors="pt", return_token_type_ids=False))
+    targets = vitcam.matching() if build is joint.blip_matching else vitcam.next_token(6, position=1)
+    e = vitcam.explain(loaded, [photo_path("cat"), photo_path("cup")], "gae", targets, inputs=text)
+    assert [each.token for each in e.text[1][0]] == ["[CLS]", "a", "cup", "[SEP]"]
+    assert e.heatmaps.shape == (2, 1, 4, 4)
 
 
 def prepared(targets, loaded):

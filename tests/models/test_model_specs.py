@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from vitcam.answers.kinds import ANSWERS
 from vitcam.errors import ModelError
+from vitcam.inputs import KINDS
 from vitcam.models import (
     SOURCES,
     LoadedModel,
@@ -74,6 +76,8 @@ def test_sources_are_described() -> None:
     sources = describe_models()
     assert all(parse_spec(source.example).scheme == source.scheme for source in sources)
     assert all(source.installed for source in sources)
+    assert all(source.answers and set(source.answers) <= ANSWERS.keys() for source in sources)
+    assert all(source.inputs and set(source.inputs) <= KINDS.keys() for source in sources)
     nowhere = ModelSource("x", ("x:NAME",), "nothing", "no_such_library", "some-extra", "x:y")
     assert not nowhere.installed
     assert nowhere.remedy == "pip install 'vitcam[some-extra]'"

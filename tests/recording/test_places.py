@@ -8,6 +8,7 @@ from torch import nn
 
 import vitcam
 from vitcam.errors import ModelError
+from vitcam.recording.places import measured_grid
 
 
 class Ordered(nn.Module):
@@ -150,3 +151,11 @@ def test_pooling_of_other_tokens_is_an_obstacle():
         vitcam.errors.MethodError, match="the attention that pools its 21 tokens sees 7 of them"
     ):
         vitcam.explain(model, IMAGES)
+
+
+def test_one_token_that_answers_to_a_part_of_the_image_makes_no_grid():
+    def respond(images):
+        left = images[..., : images.shape[-1] // 2].mean(dim=(1, 2, 3))
+        return torch.stack([left, *[torch.ones_like(left)] * 4], dim=1)[..., None]
+
+    assert measured_grid(respond, torch.randn(1, 3, 16, 16), [], []) is None

@@ -21,6 +21,8 @@ from hostile_models import (
 from torch import nn
 
 import vitcam
+from contract import naive_relevance as naive
+from contract import oracle
 from vitcam.errors import VitcamError
 from vitcam.recording import Need, Score, record
 
@@ -242,7 +244,17 @@ class Detector(nn.Module):
         return self.head(self.transformer(x, self.queries.expand(len(x), -1, -1)))
 
 
-@pytest.mark.parametrize("method", PLAIN)
+def test_gae_of_object_queries_as_many_as_places():
+    model = Detector().eval()
+    e = vitcam.explain(model, IMAGES, "gae", targets=lambda y: y[:, 7, 2])
+    for number, image in enumerate(IMAGES):
+        layers = oracle.gradients(model, image[None], lambda y: y[0, 7, 2])
+        bars = [naive.positive(layer.maps.detach()[0], layer.maps.grad[0]) for layer in layers]
+        _, _, across = naive.encoder_decoder(bars[:2], bars[2::2], bars[3::2])
+        torch.testing.assert_close(e.heatmaps[number].flatten().double(), across[7], rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", [name for name in PLAIN if name != "gae"])
 def test_object_queries_as_many_as_places(method):
     with pytest.raises(VitcamError, match=r"isn't defined for Detector: .*(of objects|of its own|queries)"):
         vitcam.explain(Detector().eval(), IMAGES, method, targets=lambda y: y[:, 7, 2])

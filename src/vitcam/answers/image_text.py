@@ -18,8 +18,9 @@ def matching() -> AnswerKind:
     """A target: how well each image fits its own text, by a model that is given both.
 
     y = the model's logit of the pair: of a dual encoder (CLIP, SigLIP) image i with text i, ``logits_per_image``; of
-    a model of both together (BLIP) its ``itm_score`` for a match. The text is given by ``inputs``, a row for each
-    image. The map is the picture's; the text tokens' own weights aren't shown.
+    a model of both together its ``itm_score`` for a match (BLIP), or its only logit (ViLT). The text is given by
+    ``inputs``, a row for each image. The map is the picture's; by ``gae`` the text's tokens get weights of the same
+    kind, in ``Explanation.text``.
 
     Raises:
         TargetError: when it is explained: the model gives no such score, or not as many texts as images.
@@ -48,10 +49,13 @@ class _Matching(AnswerKind):
             return pairs.diagonal()[:, None]
         if isinstance(joint, Tensor) and joint.dim() == 2 and joint.shape[1] == 2:
             return joint[:, 1:]
+        single = named(output, "logits")
+        if isinstance(single, Tensor) and single.dim() == 2 and single.shape[1] == 1:
+            return single
         raise TargetError(
-            f"matching needs logits_per_image (images, texts), or itm_score (batch, 2); the model gave a "
-            f"{type(output).__name__} without them. Give it the text as inputs={{'input_ids': …}}; of another output "
-            "give a function of it as targets"
+            f"matching needs logits_per_image (images, texts), itm_score (batch, 2), or logits (batch, 1); the model "
+            f"gave a {type(output).__name__} without them. Give it the text as inputs={{'input_ids': …}}; of another "
+            "output give a function of it as targets"
         )
 
     def choose(self, table: Float[Tensor, "batch 1"]) -> Int[Tensor, "batch targets"]:

@@ -38,7 +38,7 @@ def models(
         ),
     ] = False,
 ) -> None:
-    """List the kinds of models that --model takes; find models by their names; or look into one.
+    """List the kinds of models that --model takes, with what they take and answer; find models; or look into one.
 
     A search goes through the lists of timm, torchvision and open_clip, as far as they are installed, without a
     network; words in any order. What it prints can be given to --model. (Hugging Face's models are on its hub.)
@@ -65,7 +65,7 @@ def _as_json(text: str | None) -> None:
     from vitcam.models import describe_models, find_models
 
     if text is None:
-        names = ("scheme", "patterns", "gives", "example", "installed", "remedy")
+        names = ("scheme", "patterns", "gives", "example", "installed", "remedy", "inputs", "answers")
         kinds = [{name: getattr(source, name) for name in names} for source in describe_models()]
         echo(json.dumps(kinds, indent=1, ensure_ascii=False))
         return
@@ -104,6 +104,7 @@ def _search(text: str) -> None:
 
 
 def _list() -> None:
+    from vitcam.answers.kinds import ANSWERS
     from vitcam.models import describe_models
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -113,12 +114,21 @@ def _list() -> None:
     for source in describe_models():
         example = ("" if source.example in source.patterns else f"\ne.g. {source.example}", "dim")
         installed = Text("yes", "green") if source.installed else Text(f"no: {source.remedy}", "yellow")
+        kinds = f"\n{', '.join(source.inputs)} → {', '.join(source.answers)}"
         table.add_row(
-            Text("\n".join(source.patterns), "bold"), Text.assemble(source.gives, example), installed
+            Text("\n".join(source.patterns), "bold"), Text.assemble(source.gives, example, kinds), installed
         )
     table.add_row(
-        Text("MODULE:OBJECT", "bold"), "a function of yours that returns a model (see docs/own-model.md)", ""
+        Text("MODULE:OBJECT", "bold"),
+        "a function of yours that returns a model (see docs/own-model.md)\nany kind of input → any answer",
+        "",
     )
     console = stdout()
     console.print(table)
+    asked = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    asked.add_column("Answer", no_wrap=True)
+    asked.add_column("How it is asked for: vitcam.explain(model, images, …)")
+    for name, how in ANSWERS.items():
+        asked.add_row(Text(name, "bold"), Text(how))
+    console.print(asked)
     console.print('Find a model by its name: vitcam models "dinov2 small"')

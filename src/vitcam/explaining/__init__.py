@@ -9,6 +9,7 @@ from vitcam.explaining.explanation import Explanation
 from vitcam.explaining.figures import drawn_size, figure
 from vitcam.explaining.heads import attention_heads
 from vitcam.explaining.inspection import Inspection, inspect
+from vitcam.explaining.several import explain_each
 from vitcam.explaining.storing import load
 from vitcam.explaining.targets import Targets, score_of
 
@@ -26,6 +27,7 @@ __all__ = [
     "decompose",
     "drawn_size",
     "explain",
+    "explain_each",
     "figure",
     "inspect",
     "load",

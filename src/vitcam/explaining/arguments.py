@@ -17,6 +17,14 @@ PLACES_OF_PATCHES = {"patch_coord", "spatial_shapes"}
 """What timm and Hugging Face call the places of patches that a model is given in the place of pictures."""
 
 
+class OneOfSeveral(dict[str, Any]):
+    """Pictures by the names of forward's arguments, of which one is explained and the others are inputs."""
+
+    def __init__(self, pictures: Mapping[str, Any], name: str) -> None:
+        super().__init__(pictures)
+        self.name = name
+
+
 def unpacked(images: Any) -> tuple[Any, str | None, dict[str, Any]]:
     """The images, their name, and what came with them, of a dictionary such as a Hugging Face ``BatchFeature``.
 
@@ -31,6 +39,8 @@ def unpacked(images: Any) -> tuple[Any, str | None, dict[str, Any]]:
     if not isinstance(images, Mapping):
         return images, None, {}
     refuse_patches(images)
+    if isinstance(images, OneOfSeveral):
+        return images[images.name], images.name, {key: images[key] for key in images if key != images.name}
     pictures = [
         name
         for name, value in images.items()

@@ -17,6 +17,7 @@ from vitcam.explaining.about import about_model
 from vitcam.explaining.arguments import MoreInputs, inputs_of, refuse_patches, unpacked
 from vitcam.explaining.asked import Asked, Versus, score_of_asked
 from vitcam.explaining.inputs import Batch, Images, batches, listed
+from vitcam.explaining.regression import as_values
 from vitcam.explaining.targets import ClassIndex, Targets, anything, most_probable
 from vitcam.explaining.tiles import TiledPicture
 from vitcam.inputs import PICTURE, InputKind, arranged_as_picture, told
@@ -90,6 +91,7 @@ def for_each_batch(
     elif loaded is not None and loaded.promptable and (_is_prompts(targets) or not loaded.class_names):
         loaded, targets, versus = _with_prompts(loaded, targets, versus, total)
         module = loaded.module
+    targets = as_values(targets, module)
     class_index = None if loaded is None else loaded.class_index
     bound = replace(inputs_of(module, name, [came_along, inputs or {}], total), axes=arrangement.order)
     asked = Asked(

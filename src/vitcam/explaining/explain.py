@@ -22,6 +22,7 @@ from vitcam.explaining.joining import join
 from vitcam.explaining.noise import warn_of_noise
 from vitcam.explaining.notebook import as_html, as_png
 from vitcam.explaining.targets import Targets
+from vitcam.explaining.text import text_tokens
 from vitcam.explaining.tiles import TiledPicture, Tiles
 from vitcam.explaining.tiling import explain_tiles
 from vitcam.heatmap import to_grid
@@ -99,7 +100,8 @@ def explain(
             ``"top5"``, a sequence, array or tensor (batch,) or (batch, targets), or a function from the model's
             output to scores (batch,) or (batch, targets). For a CLIP model, text prompts. Or an answer of another
             kind than a class: :func:`vitcam.similar_to`, :func:`vitcam.value`, :func:`vitcam.detections`,
-            :func:`vitcam.region`, :func:`vitcam.matching`.
+            :func:`vitcam.region`, :func:`vitcam.matching`, :func:`vitcam.next_token`. Of a model that gives numbers
+            by its configuration (``problem_type="regression"``) None, an index and a name are :func:`vitcam.value`.
         versus: another class, of which the score is taken away, so that the map says why the one and not the other: a
             class index or name, a sequence or tensor of one for each image, or (batch, targets). For a CLIP model, a
             text prompt.
@@ -333,4 +335,5 @@ def _explanation(
         kind=batch.kind.name,
         bands=None if bands is None else bands.sums.float(),
         band_sizes=None if bands is None else bands.sizes.float(),
+        text=text_tokens(recording, method, loaded),
     )

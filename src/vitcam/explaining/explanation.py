@@ -22,7 +22,7 @@ from vitcam.models.device import find_device
 from vitcam.probability import to_probabilities
 from vitcam.render.colors import DEFAULT_COLORMAP
 from vitcam.render.overlay import DEFAULT_OPACITY
-from vitcam.types import Answered, Box
+from vitcam.types import Answered, Box, TextToken
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,6 +70,7 @@ class Explanation:
             values of the input: the ``captum:`` methods of gradients, ``attnlrp``, and ``ixg`` in front of the first
             block of a model of other bands than colours. None of others. With tiles, means over them.
         band_sizes: the same of the attributions' magnitudes.
+        text: per image and target the tokens of the text that came with the image, each with its weight; () without.
 
     Example:
         >>> e = vitcam.explain(photo_model, photo, targets=["cat", "cup"])
@@ -102,6 +103,7 @@ class Explanation:
     tile_logits: Float[Tensor, "batch tiles scores"] | None = field(default=None, metadata=PER_IMAGE)
     bands: Float[Tensor, "batch targets bands"] | None = field(default=None, metadata=PER_IMAGE)
     band_sizes: Float[Tensor, "batch targets bands"] | None = field(default=None, metadata=PER_IMAGE)
+    text: tuple[tuple[tuple[TextToken, ...], ...], ...] = field(default=(), metadata=PER_IMAGE)
 
     def __len__(self) -> int:
         """The number of images."""

@@ -104,6 +104,11 @@ class Inspection:
             rows.append(("no plain ViT", self.obstacle))
         else:
             rows.append(("head reads", "; ".join(self.reads)))
+        if layout.sequences:
+            own, *others = layout.sequences.tokens
+            rows.append(
+                ("sequences", f"{own} tokens of the image, and {', '.join(map(str, others))} of others")
+            )
         logits = "no logits of classes were recognised" if self.classes is None else f"{self.classes} logits"
         rows.append(("output", logits))
         if layout.eager:

@@ -29,7 +29,7 @@ from vitcam.errors import StoredError
 from vitcam.explaining.explanation import Explanation
 from vitcam.images import Pictures
 from vitcam.render.overlay import on_white
-from vitcam.types import Answered
+from vitcam.types import Answered, TextToken
 from vitcam.writing import write_whole
 
 MANIFEST = "explanation.json"
@@ -102,6 +102,10 @@ def load(folder: str | os.PathLike[str]) -> Explanation:
         values = {name: _as_tuples(value) for name, value in manifest["fields"].items()}
         values["answered"] = tuple(
             tuple(Answered(*each) for each in row) for row in values.get("answered", ())
+        )
+        values["text"] = tuple(
+            tuple(tuple(TextToken(*each) for each in target) for target in row)
+            for row in values.get("text", ())
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoredError(f"{place / MANIFEST} is damaged ({error}): save the explanation again") from error
@@ -223,6 +227,10 @@ def _check_fields(values: Mapping[str, Any], place: Path) -> None:
             f"{tuple(values['heatmaps'].shape)}. Save the explanation again"
         )
     images = values["heatmaps"].shape[:2]
+    if (text := values.get("text")) and [len(row) for row in text] != [images[1]] * images[0]:
+        raise StoredError(
+            f"{place} is damaged: its text isn't that of its images. Save the explanation again"
+        )
     for name, starts in (
         ("bands", images),
         ("band_sizes", images),

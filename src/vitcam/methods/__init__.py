@@ -150,7 +150,7 @@ def obstacle_of(method: Method, layout: Layout) -> str:
         >>> obstacle_of(METHODS["agcam"], record(model, images, score, Need.NOTHING).layout)
         ''
     """
-    if method.plain_vit_only and layout.obstacle:
+    if method.plain_vit_only and layout.obstacle and not (method.across_sequences and layout.sequences):
         return layout.obstacle
     if method.one_stream_only and len(layout.streams) > 1:
         streams = f"it has {len(layout.streams)} streams of tokens of the image"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from vitcam.errors import MethodError
+from vitcam.methods.gae_across import gae_across, gae_of_text
 from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import first_layer
@@ -26,6 +28,9 @@ def gae(recording: Recording, *, start_layer: int = 0, rules: str = "plain") -> 
     pools the tokens (SigLIP), that attention's own row of Ā is carried down, without a skip connection of its
     own. In CaiT only the class-attention layers are seen.
 
+    Where queries of an encoder–decoder (DETR) or the tokens of a text (BLIP) attend over the image's tokens, it is
+    :func:`vitcam.methods.gae_across.gae_across`, which has no options.
+
     The authors' code for CLIP begins at the last layer, where this begins at the first for every model:
     ``start_layer=-1`` is theirs.
 
@@ -35,7 +40,8 @@ def gae(recording: Recording, *, start_layer: int = 0, rules: str = "plain") -> 
         rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: there is no such layer, or no rule for a function that the model uses.
+        MethodError: there is no such layer, or no rule for a function that the model uses; or an option is given
+            where attention goes between several sequences.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -44,6 +50,13 @@ def gae(recording: Recording, *, start_layer: int = 0, rules: str = "plain") -> 
         >>> vitcam.explain(model, images, method="gae").heatmaps.shape
         torch.Size([8, 1, 14, 14])
     """
+    if recording.layout.obstacle:
+        if start_layer or rules != "plain":
+            raise MethodError(
+                f"gae of {type(recording.model).__name__} goes through the attention between several sequences of "
+                "tokens, and has no options there: leave out start_layer= and rules="
+            )
+        return gae_across(recording)
     check_rules("gae", rules, recording)
     assert recording.gradients is not None
     first = first_layer("gae", start_layer, len(recording.layers))
@@ -69,4 +82,6 @@ METHOD = Method(
     passes="forward, backward",
     paper="arXiv 2103.15679",
     by_rules=True,
+    across_sequences=True,
+    of_text=gae_of_text,
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
+from torch import Tensor
+
 from vitcam.errors import MethodError
 from vitcam.methods.bands import input_times_gradient
 from vitcam.methods.gradient_rules import check_rules
@@ -80,6 +83,14 @@ def ixg(recording: Recording, *, layer: int = 0, rules: str = "plain") -> Banded
     return Banded(product, bands)
 
 
+def ixg_of_text(recording: Recording) -> Float[Tensor, "batch targets length"] | None:
+    """The tokens of a text where their ids are looked up, times their gradient; None by rules, or without a text.
+
+    Of either sign: what speaks against the picture's fitting its text, too.
+    """
+    return recording.text_products() if recording.rules == "plain" else None
+
+
 def tokens_of(method: str, recording: Recording) -> TokenGradients:
     """The gradients of the tokens between blocks.
 
@@ -104,4 +115,5 @@ METHOD = Method(
     paper="arXiv 1605.01713",
     one_stream_only=True,
     by_rules=True,
+    of_text=ixg_of_text,
 )

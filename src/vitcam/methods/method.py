@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
-from vitcam.recording import FeatureNeed, Need
+from vitcam.recording import FeatureNeed, Need, Recording
 
 TokenMap = Float[Tensor, "batch targets patches"]
 
@@ -88,6 +88,10 @@ class Method:
         class_specific: whether two classes of one image get different maps.
         plain_vit_only: whether it needs attention layers that all see the same tokens, so that it isn't
             defined for hierarchical models such as Swin.
+        across_sequences: whether it is defined, all the same, where attention goes between sequences of tokens that
+            are told apart: those of an encoder and a decoder.
+        of_text: from a recording to the weights (batch, targets, length) of the tokens of a text that the model is
+            given with each image, None where there is none; None if the method has no such weights.
         one_stream_only: whether it isn't defined for models with several streams of tokens of an image, whose
             maps would have to add up.
         by_rules: whether it has an option ``rules``, by which the gradients that are recorded for it come back.
@@ -115,6 +119,8 @@ class Method:
     kind: Kind = "yours"
     class_specific: bool = True
     plain_vit_only: bool = True
+    across_sequences: bool = False
+    of_text: Callable[[Recording], Float[Tensor, "batch targets length"] | None] | None = None
     one_stream_only: bool = False
     by_rules: bool = False
     also_takes: Mapping[str, type] = field(default_factory=dict)

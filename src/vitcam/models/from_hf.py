@@ -28,13 +28,17 @@ from vitcam.models.wrapping import Known
 
 _DUAL_ENCODERS = {"clip": transformers.CLIPModel, "siglip": transformers.SiglipModel}
 _HEADLESS = ("Model", "ModelWithProjection")
-_TASKS = ("ForObjectDetection", "ForSemanticSegmentation", "ForDepthEstimation", *_HEADLESS)
+_READING = ("BlipForImageTextRetrieval", "BlipForConditionalGeneration")
+_TASKS = (
+    *("ForObjectDetection", "ForSemanticSegmentation", "ForUniversalSegmentation", "ForInstanceSegmentation"),
+    *("ForDepthEstimation", *_HEADLESS, *_READING),
+)
 """How the classes of models are called whose answers aren't classes of images: see :mod:`vitcam.answers`."""
 
 
 def load_hf(spec: Spec, *, pretrained: bool, num_classes: int | None) -> LoadedModel:
     """``hf:ID`` or ``hf:/FOLDER``: a classifier as it is, or the image tower of CLIP or SigLIP; a backbone, a
-    detector or a model of segmentation or depth as it was saved.
+    detector, a model of segmentation or depth, or a BLIP as it was saved.
 
     What timm has saved there is loaded with timm.
     Code that comes with a model is never run, and safetensors are taken where there are any.
@@ -121,7 +125,8 @@ def _answering(config: Any) -> Any:
     """The class that a checkpoint was saved from, if that is a model of images with another answer than classes."""
     name = next(iter(config.architectures or ()), "")
     kind = getattr(transformers, name, None)
-    return kind if name.endswith(_TASKS) and getattr(kind, "main_input_name", "") == "pixel_values" else None
+    of_images = name in _READING or getattr(kind, "main_input_name", "") == "pixel_values"
+    return kind if name.endswith(_TASKS) and of_images else None
 
 
 def _other(spec: Spec, config: Any, kind: Any, pretrained: bool, num_classes: int | None) -> LoadedModel:
@@ -133,8 +138,12 @@ def _other(spec: Spec, config: Any, kind: Any, pretrained: bool, num_classes: in
     preprocessing = processor_preprocessing(spec, _processor(spec))
     module = (_trained(spec, kind, config) if pretrained else kind(config)).eval()
     is_headless = kind.__name__.endswith(_HEADLESS)
-    names = None if is_headless else _class_names(config)
-    return LoadedModel(module, preprocessing, class_names=names, spec=str(spec))
+    reads = kind.__name__ in _READING
+    names = None if is_headless or reads else _class_names(config)
+    tokenizer = (
+        transformers.AutoTokenizer.from_pretrained(spec.name, trust_remote_code=False) if reads else None
+    )
+    return LoadedModel(module, preprocessing, class_names=names, spec=str(spec), tokenizer=tokenizer)
 
 
 def known_of_hf(model: Any, tokenizer: Any) -> Known:

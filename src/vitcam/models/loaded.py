@@ -42,6 +42,7 @@ class LoadedModel:
         spec: the specification that it was loaded by.
         multi_label: whether an image can have several classes, so that a class's probability is the sigmoid of
             its logit instead of a share of the softmax.
+        tokenizer: names the tokens of a text that is given with each image: anything with ``convert_ids_to_tokens``.
 
     Example:
         >>> own = LoadedModel(torch.nn.Identity(), vitcam.Preprocessing.paper(), class_names=("dog", "cat, tabby"))
@@ -56,6 +57,7 @@ class LoadedModel:
     text_encoder: Callable[[Sequence[str]], Tensor] | None = None
     spec: str = "custom"
     multi_label: bool = False
+    tokenizer: Any = None
 
     def __post_init__(self) -> None:
         """Takes the preprocessing of other libraries as one of ours.

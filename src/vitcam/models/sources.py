@@ -37,6 +37,8 @@ class ModelSource:
             ``vitcam.wrap`` understands.
         resizable: whether a model with random weights can have a head of any size.
         names: all names that it can load, for searching; None if that isn't known.
+        inputs: the kinds of input that its models take.
+        answers: the kinds of answer that they give, see ``vitcam.answers.kinds``.
     """
 
     scheme: str
@@ -48,6 +50,8 @@ class ModelSource:
     load: Loader = _nothing
     resizable: bool = True
     names: Callable[[], list[str]] | None = None
+    inputs: tuple[str, ...] = ("picture",)
+    answers: tuple[str, ...] = ("classes",)
 
     @property
     def installed(self) -> bool:
@@ -125,6 +129,7 @@ _OURS = (
         example="timm:vit_base_patch16_224",
         load=partial(_later, "from_timm", "load_timm"),
         names=partial(_later, "from_timm", "timm_names"),
+        answers=("classes", "values"),
     ),
     ModelSource(
         scheme="torchvision",
@@ -138,11 +143,22 @@ _OURS = (
     ModelSource(
         scheme="hf",
         patterns=("hf:ID", "hf:/FOLDER"),
-        gives="a classifier (also of clips, sounds), CLIP, SigLIP, backbone, detector or segmenter of Hugging Face",
+        gives="a classifier (clips, sounds too), CLIP, SigLIP, BLIP, backbone, detector or segmenter of Hugging Face",
         library="transformers",
         extra="hf",
         example="hf:google/vit-base-patch16-224",
         load=partial(_later, "from_hf", "load_hf"),
+        inputs=("picture", "video", "sound"),
+        answers=(
+            "classes",
+            "texts",
+            "values",
+            "similarity",
+            "detections",
+            "regions",
+            "matching",
+            "next token",
+        ),
     ),
     ModelSource(
         scheme="open_clip",
@@ -158,6 +174,7 @@ _OURS = (
         example="open_clip:ViT-B-32/laion2b_s34b_b79k",
         load=partial(_later, "from_open_clip", "load_open_clip"),
         resizable=False,
+        answers=("texts", "similarity"),
         names=partial(_later, "from_open_clip", "open_clip_names"),
     ),
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vitcam.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from vitcam.recording.across import Across
     from vitcam.recording.altered import (
         Removable,
         hidden_tokens,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from vitcam.recording.gradients import LayerGradients, refuse_in_place
     from vitcam.recording.head import Head
     from vitcam.recording.interception import Linear, intercept, multi_head_attention
-    from vitcam.recording.layout import CallSite, Layout, Overrides, cells
+    from vitcam.recording.layout import Between, CallSite, Layout, Overrides, Sequences, cells
     from vitcam.recording.onednn import fast_linear, transposed_linear
     from vitcam.recording.preservation import preserved
     from vitcam.recording.recorder import record
@@ -37,13 +38,16 @@ if TYPE_CHECKING:
     from vitcam.recording.score import Score, find_logits, logits_of
     from vitcam.recording.steps import Step, each_step
     from vitcam.recording.suffix import Beginning, beginning, resumed_end
+    from vitcam.recording.text import Text
     from vitcam.recording.token_gradients import TokenGradients
     from vitcam.recording.values import Leaving, last_tokens, read_by_head
 
 __all__ = [
+    "Across",
     "Attention",
     "AttentionCall",
     "Beginning",
+    "Between",
     "CallSite",
     "Facts",
     "FeatureNeed",
@@ -63,7 +67,9 @@ __all__ = [
     "RuledPass",
     "Rules",
     "Score",
+    "Sequences",
     "Step",
+    "Text",
     "TokenGradients",
     "arranged",
     "attention_scores",
@@ -100,9 +106,11 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "Across": "vitcam.recording.across",
         "Attention": "vitcam.recording.attention",
         "AttentionCall": "vitcam.recording.attention",
         "Beginning": "vitcam.recording.suffix",
+        "Between": "vitcam.recording.layout",
         "CallSite": "vitcam.recording.layout",
         "Facts": "vitcam.recording.facts",
         "FeatureNeed": "vitcam.recording.features",
@@ -122,7 +130,9 @@ __getattr__, __dir__ = lazy_names(
         "RuledPass": "vitcam.recording.rules",
         "Rules": "vitcam.recording.rules",
         "Score": "vitcam.recording.score",
+        "Sequences": "vitcam.recording.layout",
         "Step": "vitcam.recording.steps",
+        "Text": "vitcam.recording.text",
         "TokenGradients": "vitcam.recording.token_gradients",
         "arranged": "vitcam.recording.binding",
         "attention_scores": "vitcam.recording.attention",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -107,12 +107,12 @@ def follow(
             watch: Any = watch,
             calls_of_part: list[Any] = calls_of_part,
         ) -> Tensor:
-            reached = upstream.of(call.query, call.key, call.value, call.mask)
+            above = _above(call, upstream)
             if features is None:
                 changes = rows.new_zeros(len(copies) + 1, call.value.shape[-2])
-                seen.append(_seen(call, watch.stack, reached, changes, False, 1))
+                seen.append(_seen(call, watch.stack, above, changes, False, 1))
                 output = answer_apart(call, upstream)
-                upstream.mark(output, reached | {index})
+                upstream.mark(output, above.all | {index})
                 image_calls.append((call, output))
                 return output
             if index == scouted.first and not start:
@@ -124,12 +124,12 @@ def follow(
                 reaches = bool(changes.max() > allowed)
                 own_queries = own_queries or has_own_queries(call, queries, changes[:-1])
                 elsewhere = reaches and stand_elsewhere(call, queries, changes[:-1])
-                seen.append(_seen(call, watch.stack, reached, changes, own_queries, len(features), elsewhere))
+                seen.append(_seen(call, watch.stack, above, changes, own_queries, len(features), elsewhere))
             else:
                 reaches = index >= scouted.first
                 calls_of_part.append((call, features, queries))
                 if not start:
-                    seen.append(_seen(call, watch.stack, reached, features[:1, :, 0], own_queries, 1))
+                    seen.append(_seen(call, watch.stack, above, features[:1, :, 0], own_queries, 1))
             mixed = UNCHANGED_ROWS if together else int(not start)
             output = unmixed(call, features, mixed, own_queries) if reaches else call.run()
             if together:
@@ -137,7 +137,7 @@ def follow(
             last = start + len(features) == len(rows)
             if reaches and last and not own_queries and output.shape[-2] == len(chosen):
                 output[-(len(output) // len(features)) :, ..., chosen, :] += output.std()
-            upstream.mark(output, reached | {index})
+            upstream.mark(output, above.all | {index})
             return output
 
         with contextlib.ExitStack() as watched:
@@ -204,10 +204,27 @@ def _compared(
     return compared
 
 
+class _Above(NamedTuple):
+    """The earlier calls that a call was computed from; see :class:`SeenCall`."""
+
+    all: frozenset[int]
+    queries: frozenset[int]
+    keys: frozenset[int]
+    guided: bool
+
+
+def _above(call: AttentionCall, upstream: Upstream) -> _Above:
+    queries, keys = upstream.of(call.query), upstream.of(call.key, call.value)
+    mask = upstream.of(call.mask)
+    if call.eager:  # whose mask holds the scores
+        return _Above(mask | keys, mask, keys, False)
+    return _Above(queries | keys | mask, queries, keys, bool(mask))
+
+
 def _seen(
     call: AttentionCall,
     stack: Sequence[str],
-    upstream: frozenset[int],
+    above: _Above,
     changes: Tensor,
     own_queries: bool,
     rows: int,
@@ -218,12 +235,15 @@ def _seen(
         windows_of(call, rows),
         call.query.shape[-2],
         call.value.shape[-2],
-        upstream,
+        above.all,
         call.eager,
         changes[:-1],
         changes[-1],
         own_queries,
         elsewhere,
+        above.queries,
+        above.keys,
+        above.guided,
     )
 
 

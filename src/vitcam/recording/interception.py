@@ -83,7 +83,8 @@ class _Interception(TorchFunctionMode):
         if eager:
             call = _call_of_scores(eager.scores, eager.value)
             if self._observe is not None:  # they, and the result, are made where nothing is seen
-                self._observe(function, args, keywords, (call.mask, call.value))
+                self._observe(function, args, keywords, (call.mask,))
+                self._observe(Tensor.expand, (eager.given,), {}, call.value)
             output = self._attend(call)
             result = eager.laid_out(output)
             if self._observe is not None:

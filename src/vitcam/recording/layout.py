@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 import torch
@@ -178,6 +178,33 @@ class CallSite:
 
 
 @dataclass(frozen=True)
+class Between:
+    """Of one attention call the sequences of tokens, by number, of its queries and of its keys."""
+
+    queries: int
+    keys: int
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The sequences of tokens that attention goes between: an image's, objects' queries, a text's.
+
+    Attributes:
+        tokens: how many there are in each; the image's come first. () where there is one, or they couldn't be told.
+        calls: of each attention call that the model makes.
+    """
+
+    tokens: tuple[int, ...] = ()
+    calls: tuple[Between, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.tokens)
+
+
+NO_SEQUENCES = Sequences()
+
+
+@dataclass(frozen=True)
 class Behaviour:
     """What has to be minded in every pass of a model.
 
@@ -219,6 +246,7 @@ class Layout(Behaviour):
         writes_images: whether it writes into its images, so that each pass needs a copy of them.
         dtype: the lowest precision that anything in the model is computed in.
         behind: the module that computes attention behind the last layer in a way that isn't seen; None if none does.
+        sequences: those that attention goes between, where there are several and all of it is understood.
 
     Example:
         >>> from vitcam.recording import Need, Score, record
@@ -240,6 +268,14 @@ class Layout(Behaviour):
     together: bool
     tokens_first: bool
     behind: str | None
+    sequences: Sequences = NO_SEQUENCES
+
+    @property
+    def across(self) -> Layout:
+        """The same with every call of its sequences as a layer, of the stream that is its queries' sequence."""
+        pairs = zip(self.calls, self.sequences.calls, strict=True)
+        calls = tuple(replace(call, stream=between.queries, pools=False) for call, between in pairs)
+        return replace(self, calls=calls)
 
     @property
     def layers(self) -> tuple[CallSite, ...]:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitcam.recording.upstream import IMAGE
+
 
 @dataclass(frozen=True)
 class SeenCall:
@@ -24,6 +26,9 @@ class SeenCall:
         stirred: the same, when the answers of all calls are changed for some tokens.
         own_queries: whether the queries are other tokens than the keys.
         elsewhere: whether they are fewer, and not the first of the keys' tokens.
+        of_queries, of_keys: the earlier calls that its queries, and its keys and values, were computed from; of
+            attention that is computed step by step, those of its scores in the place of its queries'.
+        guided: whether what it may see was computed from earlier calls.
     """
 
     stack: tuple[str, ...]
@@ -36,6 +41,9 @@ class SeenCall:
     stirred: Float[Tensor, " keys"]
     own_queries: bool
     elsewhere: bool = False
+    of_queries: frozenset[int] = frozenset()
+    of_keys: frozenset[int] = frozenset()
+    guided: bool = False
 
     @property
     def name(self) -> str:
@@ -97,8 +105,21 @@ def obstacle_of(calls: Sequence[SeenCall], layers: Sequence[int], inside: frozen
             )
     for call in calls:
         if not reaches(call) and call.upstream & set(layers):
-            return f"{call.name} attends over what queries of the model's own have read of the image's tokens"
+            return (
+                f"{call.name} attends over what queries of the model's own have read of the image's tokens, by "
+                "attention over them or otherwise, as deformable attention does"
+            )
     return ""
+
+
+def unseen_in_front(first: SeenCall) -> str:
+    """Whether the tokens of the first call that the image reaches are queries that have read it otherwise."""
+    if not first.upstream - {IMAGE}:
+        return ""
+    return (
+        f"the {first.keys} tokens that {first.name or 'it'} sees are queries of the model's own, which have read "
+        "the image otherwise than by attention over its tokens, so that it isn't seen: by deformable attention, say"
+    )
 
 
 def unseen_between(

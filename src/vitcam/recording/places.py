@@ -171,6 +171,8 @@ def _by_strips(probe: _Probe) -> PatchGrid | None:
             return None
         parts *= 2
     grid = grid_of([token for *_, token in by_place], shape)
+    if math.prod(shape) == 1 < tokens:  # some token answers to a part of the image: that makes no grid
+        return None
     if not all(map(_advances, lines)):
         return None
     starts, stops = zip(*(_extent(probe, axis, each, placed) for axis, each in enumerate(lines)), strict=True)

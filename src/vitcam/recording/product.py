@@ -44,11 +44,13 @@ class EagerAttention:
         scores: S, before the softmax.
         value: v, expanded to the scores' leading dimensions.
         order: of the axes (…, queries, dim) of S's softmax times v, that in which the model has them.
+        given: v as the model has it.
     """
 
     scores: Float[Tensor, "*batch queries keys"]
     value: Float[Tensor, "*batch keys dim"]
     order: tuple[int, ...]
+    given: Float[Tensor, "*axes"]
 
     def laid_out(self, output: Float[Tensor, "*batch queries dim"]) -> Float[Tensor, "*axes"]:
         """The output O as the model's own product would have laid it out."""
@@ -111,11 +113,12 @@ def as_attention(
     batch = [label for label in of_weights if label not in (query, key)]
     scores = scores.permute([of_weights.index(label) for label in (*batch, query, key)])
     missing = [label for label in batch if label not in of_value]
+    given = value
     value = value[(None,) * len(missing)]
     value = value.permute([(*missing, *of_value).index(label) for label in (*batch, key, *dims)])
     shape = torch.broadcast_shapes(scores.shape[:-2], value.shape[:-2])
     order = tuple((*batch, query, *dims).index(label) for label in product.output)
-    return EagerAttention(scores.expand(*shape, -1, -1), value.expand(*shape, -1, -1), order)
+    return EagerAttention(scores.expand(*shape, -1, -1), value.expand(*shape, -1, -1), order, given)
 
 
 def _query(of_weights: Labels, of_value: Labels, axis: int) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vitcam.errors import ModelError
+from vitcam.recording.across import Across, attention_across
 from vitcam.recording.attention import Attention
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.feature_hooks import changed_features
@@ -22,6 +24,7 @@ from vitcam.recording.layout import Layout
 from vitcam.recording.rules import Rules
 from vitcam.recording.running import Precision, running
 from vitcam.recording.score import Score, Scorer
+from vitcam.recording.text import Text, ids_of, text_of, text_products
 from vitcam.recording.token_gradients import TokenGradients
 
 
@@ -112,6 +115,38 @@ class Recording:
     versus: Int[Tensor, "batch targets"] | None = None
     table: Float[Tensor, batch * columns] | None = None
     again: Callable[[Tensor, Sequence[FeatureNeed]], Recording] | None = None
+
+    @functools.cached_property
+    def across(self) -> Across:
+        """The attention between all sequences of tokens of the model, with gradients, by a pass of its own.
+
+        Of a model with one sequence it is what was recorded, with gradients.
+
+        Raises:
+            ModelError: the score depends on no attention.
+
+        Example:
+            >>> from vitcam.recording import Need, Score, record
+            >>> score = Score(choose=lambda logits: logits.argmax(dim=1, keepdim=True))
+            >>> across = record(model, images, score, Need.GRADIENT).across
+            >>> across.tokens, len(across.layers), across.rows[0].shape
+            ((197,), 12, torch.Size([8, 1, 197]))
+        """
+        return attention_across(self)
+
+    @functools.cached_property
+    def text(self) -> Text | None:
+        """The text that the model is given with each image, and which tokens are its; None if there is none."""
+        return text_of(self)
+
+    @property
+    def text_ids(self) -> Int[Tensor, "batch length"] | None:
+        """The ids of its tokens."""
+        return ids_of(self.inputs)
+
+    def text_products(self) -> Float[Tensor, "batch targets length"] | None:
+        """Embedding × gradient of the tokens of that text, by a pass of its own; None if there is none."""
+        return text_products(self)
 
     @property
     def block_norm(self) -> Features | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, TypeVar
+from weakref import WeakSet
 
 import torch
 from jaxtyping import Float
@@ -19,13 +20,18 @@ from torch.utils._pytree import tree_leaves
 from vitcam.errors import ModelError, OneByOneError, VitcamError
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.preservation import alone_with, attention_switches, preserved
-from vitcam.recording.state import Memory
+from vitcam.recording.state import Memory, Remembered
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _BATCH_NORMS = (torch.batch_norm, nn.functional.batch_norm)
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Result = TypeVar("Result")
 _working: Memory[Way] = Memory()
+_put_in_order: WeakSet[nn.Module] = WeakSet()  # models that draw the order of their tokens, and are given it
+
+
+class OtherTokensError(ModelError):
+    """A model makes other tokens of the same image each time."""
 
 
 def check_model(model: nn.Module) -> None:
@@ -137,12 +143,14 @@ def running(
     Raises:
         ModelError: there is no such precision.
     """
-    with preserved(model, fused=fused, compile=compile), autocast(device, precision):
+    with contextlib.ExitStack() as state:
+        state.enter_context(preserved(model, fused=fused, compile=compile))
+        state.enter_context(autocast(device, precision))
         if any(isinstance(module, _BatchNorm) for module in model.modules()):
-            with _RightBatchNorms():
-                yield
-        else:
-            yield
+            state.enter_context(_RightBatchNorms())
+        if model in _put_in_order:
+            state.enter_context(_OrderAsItIs())
+        yield
 
 
 def contiguous_gradient(result: Tensor) -> Tensor:
@@ -169,6 +177,21 @@ class _RightBatchNorms(TorchFunctionMode):
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         return contiguous_gradient(result) if function in _BATCH_NORMS else result
+
+
+class _OrderAsItIs(TorchFunctionMode):
+    """Answers draws of an order of equal things (ViLT's of its patches) by the order that they have."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function in (torch.multinomial, Tensor.multinomial):
+            (weights,) = args[:1] or [(kwargs or {})["input"]]
+            of_all = torch.arange(weights.shape[-1], device=result.device).expand_as(weights)
+            if result.shape == of_all.shape and bool((result.sort(dim=-1).values == of_all).all()):
+                return of_all.clone() if bool((weights == weights[..., :1]).all()) else result
+        return result
 
 
 def autocast(device: torch.device, precision: Precision) -> Any:
@@ -225,6 +248,26 @@ def _first_that_works(
     remembered = _working.of(model, images, inputs)
     if remembered.value is not None:
         return run(remembered.value)
+    try:
+        return _first_of_ways(model, images, run, inputs, remembered)
+    except OtherTokensError:
+        if model in _put_in_order:
+            raise
+        _put_in_order.add(model)
+        try:
+            return _first_of_ways(model, images, run, inputs, remembered)
+        except Exception:  # that of the model as it is stands
+            _put_in_order.discard(model)
+        raise
+
+
+def _first_of_ways(
+    model: nn.Module,
+    images: Tensor,
+    run: Callable[[Way], Result],
+    inputs: Inputs,
+    remembered: Remembered[Way],
+) -> Result:
     first: Exception | None = None
     for way in _ways(model, images, inputs):
         try:

@@ -12,7 +12,7 @@ from vitcam.errors import ModelError
 from vitcam.recording.attention import AttentionCall
 from vitcam.recording.blocks import find_blocks
 from vitcam.recording.layout import Image, Sides, changed_copies
-from vitcam.recording.running import explain_failure
+from vitcam.recording.running import OtherTokensError, explain_failure
 from vitcam.recording.upstream import IMAGE, Upstream
 from vitcam.recording.watch import (
     NotTogetherError,
@@ -124,7 +124,7 @@ def _scout_one_by_one(model: nn.Module, rows: Rows) -> Scouted:
         one.shape != other.shape or change_of(one, other).max() > tolerance(watch.behaviour.dtype)
         for one, other in zip(original, again, strict=True)
     ):
-        raise ModelError(
+        raise OtherTokensError(
             f"{type(model).__name__} makes other tokens of the same image each time, so that no map would fit the "
             "image. Does it mask patches at random (Hugging Face's ViTMAE does, also when it evaluates)? Explain a "
             "model without that, such as ViTForImageClassification with the same weights"

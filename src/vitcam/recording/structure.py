@@ -12,6 +12,7 @@ from vitcam.errors import ModelError
 from vitcam.recording.blocks import find_blocks
 from vitcam.recording.follow import Followed, follow, reached_by_noise
 from vitcam.recording.layout import (
+    NO_SEQUENCES,
     CallSite,
     Image,
     Layout,
@@ -32,9 +33,11 @@ from vitcam.recording.obstacles import (
     reaches,
     streams_of_calls,
     unseen_between,
+    unseen_in_front,
 )
 from vitcam.recording.places import measured_grid
 from vitcam.recording.scout import Scouted, other_calls, other_tokens, scout, tokens_at
+from vitcam.recording.sequences import confirmed_sequences
 from vitcam.recording.watch import Rows, change_of, tolerance
 from vitcam.types import PatchGrid, sides
 
@@ -86,10 +89,16 @@ def find_layout(model: nn.Module, image: Image, overrides: Overrides) -> tuple[L
     if not obstacle and pools and calls[last].keys not in (tokens, grid.tokens):
         obstacle = f"the attention that pools its {tokens} tokens sees {calls[last].keys} of them"
     if not obstacle and not certain:
+        obstacle = unseen_in_front(calls[reached[0]])
+    if not obstacle and not certain:
         raise _unconfirmed(model, image, scouted)
+    sequences = NO_SEQUENCES
+    if certain and (obstacle or len(reached) < len(calls)):
+        sequences = confirmed_sequences(model, image, calls, reached, followed.unseen)
     if obstacle:
         tokens = calls[last].keys * calls[last].windows
-        grid = _grid_behind_obstacle(tokens, grid if certain else None, scouted, image)
+        if not sequences:
+            grid = _grid_behind_obstacle(tokens, grid if certain else None, scouted, image)
         apart = len(set(stream_of.values()))
         stream_of, streams = dict.fromkeys(reached, 0), [Stream(grid, tokens)] * apart
     sites = tuple(
@@ -108,6 +117,7 @@ def find_layout(model: nn.Module, image: Image, overrides: Overrides) -> tuple[L
         together=scouted.together,
         tokens_first=followed.tokens_first,
         behind=next((name for before, name in reversed(followed.unseen) if before > layers[-1]), None),
+        sequences=sequences,
     )
     return layout, followed
 

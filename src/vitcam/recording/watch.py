@@ -225,7 +225,11 @@ def _query_changes(
     assert scores is not None
     if scores.shape[0] != rows:
         return None
-    moved = (scores[2:-1] - scores[1:2])[..., still].detach().float().abs()
+    seen = scores[..., still].detach().float()
+    usual = (
+        (seen[1] - seen[1].mean(dim=-2, keepdim=True)).abs().mean().clamp_min(1e-12)
+    )  # between its queries
+    moved = (seen[2:-1] - seen[1:2]).abs() / usual
     return moved.flatten(3).mean(dim=(1, 3)) if moved.dim() == 4 else moved.mean(dim=-1)
 
 
