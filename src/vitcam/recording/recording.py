@@ -145,7 +145,14 @@ class Recording:
         return ids_of(self.inputs)
 
     def text_products(self) -> Float[Tensor, "batch targets length"] | None:
-        """Embedding × gradient of the tokens of that text, by a pass of its own; None if there is none."""
+        """Embedding × gradient of the tokens of that text, by a pass of its own; None if there is none.
+
+        Example:
+            >>> from vitcam.recording import Need, Score, record
+            >>> recording = record(model, images, Score(choose=lambda logits: logits.topk(1).indices), Need.NOTHING)
+            >>> recording.text_products() is None  # of a model that reads no text
+            True
+        """
         return text_products(self)
 
     @property
