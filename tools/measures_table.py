@@ -5,13 +5,14 @@ python tools/measures_table.py RUN…     # folders that vitcam evaluate wrote, 
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from vitcam.evaluation.measure import CONTROLS
+from vitcam.evaluation.measure import CONTROLS, Task
 from vitcam.evaluation.measures import measures_of
+from vitcam.evaluation.store import RunFolder
 from vitcam.report import read_runs, score_tables
 from vitcam.report.run import Run
 from vitcam.report.tables import ScoreRow, ScoreTable
@@ -38,16 +39,14 @@ def main(folders: Sequence[str]) -> None:
     PAGE.write_text(before + "\n\n".join([BEGIN, *parts, END]) + after, encoding="utf-8")
 
 
-def section(run: Run, task: str, tables: Sequence[ScoreTable]) -> str:
+def section(run: Run, task: Task, tables: Sequence[ScoreTable]) -> str:
     """A task's table: a row per number, a column per method."""
     methods = [row.method for row in tables[0].rows]
-    times = json.loads((run.path / "times.json").read_text(encoding="utf-8"))[task]
-    counts = {row.estimate.images for table in tables for row in table.rows}
-    scored = "–".join(str(count) for count in sorted({min(counts), max(counts)}))
+    counts = run.counts(task)
     lines = [
         f"### {TITLES[task]}",
         "",
-        f"{times['done']} photographs, {scored} of them scored; images at {run.settings['precision']}.",
+        f"{counts['done']} photographs, {counts['images']} of them scored; images at {run.settings['precision']}.",
         "",
         f"| number | {' | '.join(f'`{name}`' for name in methods)} |",
         f"|---|{'--:|' * len(methods)}",
@@ -63,8 +62,8 @@ def section(run: Run, task: str, tables: Sequence[ScoreTable]) -> str:
         best = max(means, key=lambda name: means[name], default=None)
         cells = (_cell(by_method.get(name), name == best) for name in methods)
         lines.append(f"| {table.measure.title}{arrow} | {' | '.join(cells)} |")
-    lines += ["", _costs(task, times, len(methods))]
-    return "\n".join(lines)
+    times = RunFolder(run.path).times().get(task)
+    return "\n".join([*lines, "", _costs(task, times, len(methods))] if times else lines)
 
 
 def _cell(row: ScoreRow | None, best: bool) -> str:
@@ -76,13 +75,13 @@ def _cell(row: ScoreRow | None, best: bool) -> str:
     return f"**{shown}**" if best else shown
 
 
-def _costs(task: str, times: dict[str, object], maps: int) -> str:
-    seconds = times["seconds"]
-    assert isinstance(seconds, dict)
-    done = float(str(times["done"]))
-    costs = [("explaining", seconds["explaining"])]
-    costs += [(each.name, seconds.get(f"measure {each.name}", 0.0)) for each in measures_of(task)]  # type: ignore[arg-type]
-    named = ", ".join(f"{name} {1000 * value / done / maps:.0f}" for name, value in costs if value > 0.01)
+def _costs(task: Task, times: Mapping[str, Any], maps: int) -> str:
+    seconds, done = times["seconds"], times["images"]
+    costs = {"explaining": seconds["explaining"]}
+    costs |= {each.name: seconds.get(f"measure {each.name}", 0) for each in measures_of(task)}
+    named = ", ".join(
+        f"{name} {1000 * value / done / maps:.0f}" for name, value in costs.items() if value > 0.01
+    )
     return (
         f"Milliseconds per map, on a machine busy with other work: {named}. A measure that reads what another has "
         "computed costs nothing more."
