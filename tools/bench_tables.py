@@ -135,12 +135,12 @@ def _number(numbers: Mapping[str, float], key: str) -> str:
     return f"{numbers[key]:.2f}" if key in numbers else "–"
 
 
-def with_tables(text: str, made: str) -> str:
-    """A page with its tables made anew."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"the page has no {BEGIN} or no {END}")
+def with_tables(text: str, made: str, begin: str = BEGIN, end: str = END) -> str:
+    """A page with what stands between two comments made anew."""
+    before, found, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise SystemExit(f"the page has no {begin} or no {end}")
     return f"{before}{begin}\n\n{made}\n{end}{after}"
 
 

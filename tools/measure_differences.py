@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bench_tables import with_tables
 
 REPOSITORY = Path(__file__).parents[1]
 TESTS = REPOSITORY / "tests" / "evaluation" / "metrics"
@@ -100,11 +101,8 @@ def main() -> None:
     for stem, named in MEASURES.items():
         cells = (_shown(plugin.found.get((stem, other), [])) for other in ("naive", "others"))
         lines.append(f"| {named} | {' | '.join(cells)} |")
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{PAGE} has no {BEGIN} and {END}")
-    PAGE.write_text(before + "\n".join([BEGIN, *lines, END]) + after, encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(with_tables(text, "\n".join(lines), BEGIN, END), encoding="utf-8")
 
 
 def _shown(differences: list[float]) -> str:

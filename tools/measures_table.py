@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench_tables import with_tables
+
 from vitcam.evaluation.measure import CONTROLS, Task
 from vitcam.evaluation.measures import measures_of
 from vitcam.evaluation.store import RunFolder
@@ -32,11 +34,8 @@ def main(folders: Sequence[str]) -> None:
         tables = score_tables([run])
         for task in run.tasks:
             parts.append(section(run, task, [table for table in tables if table.task == task]))
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{PAGE} has no {BEGIN} and {END}")
-    PAGE.write_text(before + "\n\n".join([BEGIN, *parts, END]) + after, encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(with_tables(text, "\n\n".join(parts) + "\n", BEGIN, END), encoding="utf-8")
 
 
 def section(run: Run, task: Task, tables: Sequence[ScoreTable]) -> str:

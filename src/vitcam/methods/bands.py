@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -40,24 +38,16 @@ def input_times_gradient(recording: Recording, rules: str) -> Bands | None:
     images = recording.images
     if images.shape[1] in (1, COLOURS):
         return None
-    full_precision = torch.autocast(
-        images.device.type, enabled=recording.precision != "fp32" and rules == "plain"
-    )
-    with (
-        recording.resumed() as model,
-        torch.enable_grad(),
-        fast_linear(),
-        contextlib.ExitStack() as precision,
-    ):
+    with recording.resumed() as model, torch.enable_grad(), fast_linear():
         if rules != "plain":
-            precision.enter_context(full_precision)
-            traced = trace(model, images, RULES[rules])
-            with at_least(torch.float32):
-                scores = recording.scorer()(traced.output)
-            found = [
-                traced.images.detach() * traced.relevance(scores[:, target], [traced.images])[0]
-                for target in range(scores.shape[1])
-            ]
+            with torch.autocast(images.device.type, enabled=False):
+                traced = trace(model, images, RULES[rules])
+                with at_least(torch.float32):
+                    scores = recording.scorer()(traced.output)
+                found = [
+                    traced.images.detach() * traced.relevance(scores[:, target], [traced.images])[0]
+                    for target in range(scores.shape[1])
+                ]
         else:
             given = images.detach().clone().requires_grad_()
             try:

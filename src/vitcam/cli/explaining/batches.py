@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -75,24 +77,10 @@ def _in_tiles(photograph: Photograph, run: ExplainRun) -> Result | Failed:
     """One photograph alone: its tiles are the batches."""
     path = photograph.path
     try:
-        explanations = compare(
-            run.model,
-            path,
-            run.methods,
-            run.targets,
-            versus=run.versus,
-            score=run.score,
-            precision=run.precision,
-            compile=run.compile,
-            batch_size=run.batch_size,
-            tiles=run.tiles,
-        )
+        explanations = _compared(path, run.targets, run, batch_size=run.batch_size, tiles=run.tiles)
         small = thumbnail(next(iter(explanations.values())).photographs[0])
-    except ImageError as error:
-        text = str(error)
-        return Failed(str(path), text if text.startswith(str(path)) else f"{path}: {text}")
-    except MemoryError:
-        return Failed(str(path), f"{path}: there isn't enough memory to prepare it.")
+    except (ImageError, MemoryError) as error:
+        return _failed(path, error)
     alone = {name: replace(each.cpu(), photographs=[small]) for name, each in explanations.items()}
     height, width = next(iter(alone.values())).image_size
     return Result(photograph, (width, height), alone)
@@ -105,31 +93,20 @@ def _read(photograph: Photograph, preprocessing: Adopted) -> _Ready | Failed:
         return Failed(str(photograph.path), str(error))
     try:
         pixels, seen = preprocessing(image), preprocessing.seen(image)
-        small = (
-            thumbnail(seen) if preprocessing.kind.moments is None else seen
-        )  # whose moments are cut out of it
-    except ImageError as error:
-        said = str(error)  # which may say which file
-        return Failed(
-            str(photograph.path), said if str(photograph.path) in said else f"{photograph.path}: {said}"
-        )
-    except MemoryError:
-        return Failed(str(photograph.path), f"{photograph.path}: there isn't enough memory to prepare it.")
+        # of what changes in time, moments are cut out of it
+        small = thumbnail(seen) if preprocessing.kind.moments is None else seen
+    except (ImageError, MemoryError) as error:
+        return _failed(photograph.path, error)
     return _Ready(photograph, image.size, pixels, small)
 
 
 def _explained(batch: Sequence[_Ready], run: ExplainRun) -> Iterable[Result]:
     if not batch:
         return
-    explanations = compare(
-        run.model,
+    explanations = _compared(
         torch.stack([one.pixels for one in batch]),
-        run.methods,
         [run.targets] * len(batch) if isinstance(run.targets, list) else run.targets,
-        versus=run.versus,
-        score=run.score,
-        precision=run.precision,
-        compile=run.compile,
+        run,
         kind=run.model.preprocessing.kind.name,
     )
     for i, one in enumerate(batch):
@@ -137,3 +114,23 @@ def _explained(batch: Sequence[_Ready], run: ExplainRun) -> Iterable[Result]:
             name: replace(of_all[i].cpu(), photographs=[one.small]) for name, of_all in explanations.items()
         }
         yield Result(one.photograph, one.size, alone)
+
+
+def _compared(images: Any, targets: Any, run: ExplainRun, **options: Any) -> Mapping[str, Explanation]:
+    return compare(
+        run.model,
+        images,
+        run.methods,
+        targets,
+        versus=run.versus,
+        score=run.score,
+        precision=run.precision,
+        compile=run.compile,
+        **options,
+    )
+
+
+def _failed(path: Path, error: Exception) -> Failed:
+    """What is said of a photograph that can't be prepared; the error may begin with its name."""
+    text = "there isn't enough memory to prepare it." if isinstance(error, MemoryError) else str(error)
+    return Failed(str(path), text if text.startswith(str(path)) else f"{path}: {text}")

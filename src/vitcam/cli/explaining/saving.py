@@ -70,18 +70,20 @@ def save(result: Result, run: ExplainRun) -> Entry:
     panel.save(png, "PNG", **PNG)
     write_whole(run.output / entry.panel, png.getvalue())
     for name, file in entry.maps.items():
-        npy = BytesIO()
-        np.save(npy, explanations[name].heatmaps[0].cpu().numpy())
-        write_whole(run.output / file, npy.getvalue())
+        _write_array(run.output / file, explanations[name].heatmaps[0].cpu().numpy())
         if run.animated is not None:
             for t in range(len(entry.targets)):
                 moving = run.output / f"{Path(file).stem}.{t}.{run.animated}"
                 animation(explanations[name], t=t).save(moving)
     if entry.tiles is not None:
-        npy = BytesIO()
-        np.save(npy, _tile_logits(next(iter(explanations.values()))))
-        write_whole(run.output / entry.tiles.logits, npy.getvalue())
+        _write_array(run.output / entry.tiles.logits, _tile_logits(next(iter(explanations.values()))))
     return entry
+
+
+def _write_array(file: Path, values: NDArray[np.float32]) -> None:
+    npy = BytesIO()
+    np.save(npy, values)
+    write_whole(file, npy.getvalue())
 
 
 def _boxes(explanations: Mapping[str, Explanation], threshold: float | None) -> Boxes:
