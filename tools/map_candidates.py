@@ -55,6 +55,17 @@ class Seen:
         return self.value.norm(dim=-1).unsqueeze(-2)
 
     @cached_property
+    def of_patches(self) -> Tensor:
+        """How much of a row's attention isn't that of the token itself, where a head rests that finds nothing."""
+        rows = self.attention.shape[-2]
+        return 1 - self.attention[..., :rows].diagonal(dim1=-2, dim2=-1).unsqueeze(-1)
+
+    @cached_property
+    def awake(self) -> Tensor:
+        """1 for keys whose value is at least as long as the median, less for others: sinks have short ones."""
+        return (self.value_length / self.value_length.median(dim=-1, keepdim=True).values).clamp_max(1)
+
+    @cached_property
     def gradient_length(self) -> Tensor:
         return self.gradient.norm(dim=-1, keepdim=True)
 
@@ -225,6 +236,10 @@ CANDIDATES: dict[str, Candidate] = {
     "unit value, signed": Candidate("w/‖v‖·A^0.7", _signed(0.7, lambda q: q.w / q.value_length)),
     "cosine": Candidate("ReLU(cos(g, v))·√A", _positive(0.5, lambda q: q.cosine)),
     "length": Candidate("‖g‖·‖v‖·√A", _positive(0.5, lambda q: q.gradient_length * q.value_length)),
+    "moved": Candidate("ReLU(w)·√(A·‖v‖)", lambda q: q.w.relu() * (q.attention * q.value_length).sqrt()),
+    "no sinks": Candidate("ReLU(w)·√A·min(1, ‖v‖/median ‖v‖)", _positive(0.5, lambda q: q.w * q.awake)),
+    "no sinks, signed": Candidate("w·A^0.7·min(1, ‖v‖/median ‖v‖)", _signed(0.7, lambda q: q.w * q.awake)),
+    "reading heads": Candidate("(1 − A_ii)·ReLU(w)·√A", _positive(0.5, lambda q: q.of_patches * q.w)),
     "heads by their share": Candidate(
         "|ΣAw|·w·A^0.7 / ΣA|w|",
         _signed(0.7, lambda q: q.w * q.mean.abs() / (q.attention * q.w.abs()).sum(-1, True)),

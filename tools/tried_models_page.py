@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks_to_try import METHODS as METHODS_OF_TASKS
+from tasks_to_try import TASKS
+
 METHODS = ("agcam", "rollout", "gradcam", "legrad", "gae")
 LIBRARIES = ("torch", "timm", "torchvision", "transformers", "open_clip_torch")
 RESULTS = Path(__file__).parent / ".tried-models.json"
@@ -42,7 +45,7 @@ REASONS = {
 
 def write_page(results: Mapping[str, Mapping[str, Any]]) -> None:
     """Writes the page."""
-    built = {key: result for key, result in results.items() if "methods" in result}
+    built = {key: result for key, result in results.items() if "methods" in result and "task" not in result}
     done = {key: [result["methods"][m] == "ok" for m in METHODS] for key, result in built.items()}
     every = [key for key, ok in done.items() if all(ok)]
     some = [key for key, ok in done.items() if any(ok) and not all(ok)]
@@ -78,8 +81,39 @@ def write_page(results: Mapping[str, Mapping[str, Any]]) -> None:
         f"## By none: {len(none)}",
         "",
         *_table(("library", "tried", "why not"), ((*_model(key), _why(built[key])) for key in none)),
+        "",
+        *_of_tasks([result for result in results.values() if "task" in result]),
     ]
     PAGE.write_text("\n".join(text) + "\n")
+
+
+def _of_tasks(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The section of models that answer something else, or are given something else, than classes of photographs."""
+    built = [result for result in results if "methods" in result]
+    answered = [result for result in built if "ok" in result["methods"].values()]
+    text = [
+        "## Clips, sounds, objects, regions, texts",
+        "",
+        f"What transformers lists for other tasks, small and with random weights: {len(built)} classes, of which",
+        f"{len(answered)} are explained by at least one of {_listed(METHODS_OF_TASKS)}.",
+        "A tick: the map is finite, not constant, and the same for an input alone and in a batch. How they are asked",
+        "is on the pages of [inputs](inputs.md) and [answers](answers.md).",
+    ]
+    for task in TASKS.values():
+        rows = [
+            (
+                f"`{result['family']}`",
+                *("✓" if result["methods"][m] == "ok" else "–" for m in METHODS_OF_TASKS),
+                _why(result),
+            )
+            for result in built
+            if result["task"] == task
+        ]
+        if rows:
+            head = ("model", *(f"`{method}`" for method in METHODS_OF_TASKS), "why not")
+            text += ["", f"### {task[0].upper()}{task[1:]}", "", *_table(head, rows)]
+    left = [f"`{result['family']}`" for result in results if "methods" not in result]
+    return text + (["", f"Not built from their default configurations: {', '.join(left)}."] if left else [])
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,8 +1,9 @@
 """Tries every family of Vision Transformers that is at hand, and writes docs/tried-models.md from what happens.
 
-``python tools/try_models.py [PATTERN…]``: all of timm, torchvision, Hugging Face and open_clip, or those whose
-name has a pattern in it. Small, with random weights; nothing is downloaded. It takes half an hour. Results are
-kept in ``docs/.tried-models.json``, from which tried_models_page.py makes the page: a part can be tried again.
+``python tools/try_models.py [PATTERN…]``: all of timm, torchvision, Hugging Face and open_clip, and Hugging Face's of
+other tasks, or those whose name has a pattern in it. Small, with random weights; nothing is downloaded. It takes an
+hour. Results are kept in ``tools/.tried-models.json``, from which tried_models_page.py makes the page: a part can be
+tried again.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import multiprocessing
 import sys
 import traceback
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from models_to_try import Candidate, candidates
+from tasks_to_try import METHODS as METHODS_OF_TASKS
+from tasks_to_try import TaskCandidate, task_candidates
 from torch import Tensor, nn
 from tried_models_page import METHODS, RESULTS, write_page
 
@@ -37,12 +41,13 @@ def main(patterns: Sequence[str]) -> None:
     import transformers  # noqa: F401
 
     context = multiprocessing.get_context("fork")
-    for candidate in candidates():
+    for candidate in chain(candidates(), task_candidates()):
         key = f"{candidate.library}: {candidate.name}"
         if patterns and not any(pattern in key for pattern in patterns):
             continue
         here, there = context.Pipe()
-        process = context.Process(target=lambda c, pipe: pipe.send(tried(c)), args=(candidate, there))
+        try_it = asked if isinstance(candidate, TaskCandidate) else tried
+        process = context.Process(target=lambda c, pipe, f=try_it: pipe.send(f(c)), args=(candidate, there))
         process.start()
         there.close()
         try:
@@ -78,6 +83,48 @@ def tried(candidate: Candidate) -> dict[str, Any]:
     except Exception:
         found["failed"] = traceback.format_exc()[-900:]
     return found
+
+
+def asked(candidate: TaskCandidate) -> dict[str, Any]:
+    """What happens when a model of another task is asked by each method."""
+    torch.set_num_threads(1)
+    try:
+        torch.manual_seed(0)
+        model = perturbed(candidate.build().eval())
+        given = candidate.given(model)
+    except Exception:  # whatever a library raises when it can't build its own model
+        return {"task": candidate.task, "not built": traceback.format_exc()[-900:]}
+    return {
+        "task": candidate.task,
+        "shape": list(given.shape[1:]),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "methods": {method: answered(model, given, method, candidate) for method in METHODS_OF_TASKS},
+    }
+
+
+def answered(model: nn.Module, given: Tensor, method: str, candidate: TaskCandidate) -> str:
+    """'ok', the text of vitcam's error, or what is wrong with the maps of two inputs, and of the first alone."""
+    first = {name: value[:1] for name, value in candidate.inputs.items()}
+    targets = candidate.targets
+    try:
+        e = vitcam.explain(model, given, method, targets=targets, inputs=candidate.inputs or None)
+        alone = targets[:1] if isinstance(targets, list) else targets
+        one = vitcam.explain(model, given[:1], method, targets=alone, inputs=first or None)
+    except VitcamError as error:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"FAILED {traceback.format_exc()[-700:]}"
+    wrong = wrong_with(e.heatmaps, one.heatmaps, method)
+    return f"FAILED {', '.join(wrong)}" if wrong else "ok"
+
+
+def wrong_with(maps: Tensor, of_first: Tensor, method: str) -> list[str]:
+    """What is wrong with the maps of a batch, given those of its first image alone."""
+    if not maps.isfinite().all():
+        return ["not finite"]
+    if (maps.flatten(2).std(dim=2) == 0).any() and method != "gradcam":  # whose ReLU can leave nothing
+        return ["constant"]
+    return [] if close(of_first, maps[:1]) else ["another map alone than in a batch"]
 
 
 def perturbed(model: nn.Module) -> nn.Module:
@@ -123,16 +170,9 @@ def outcome(model: nn.Module, images: Tensor, method: str, score: Any) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:
         return f"FAILED {traceback.format_exc()[-700:]}"
-    maps = e.heatmaps
-    wrong = []
-    if not maps.isfinite().all():
-        wrong.append("not finite")
-    elif (maps.flatten(2).std(dim=2) == 0).any() and method != "gradcam":  # whose ReLU can leave nothing
-        wrong.append("constant")
-    elif not close(one.heatmaps, maps[:1]):
-        wrong.append("another map alone than in a batch")
-    elif method == "agcam" and not close(without_replay(model, images, score), maps):
-        wrong.append("another map without the replay")
+    wrong = wrong_with(e.heatmaps, one.heatmaps, method)
+    if not wrong and method == "agcam" and not close(without_replay(model, images, score), e.heatmaps):
+        wrong = ["another map without the replay"]
     return f"FAILED {', '.join(wrong)}" if wrong else "ok"
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import answer_models as models
 import joint_models as joint
+import numpy as np
 import pytest
 import torch
 
 import vitcam
 from contract import naive_relevance as naive
+from vitcam.render.words import FOR
 
 EYE = torch.eye(6, dtype=torch.double)
 
@@ -147,3 +149,12 @@ def test_a_trained_model_looks_at_the_shape_that_the_text_names_and_at_its_name(
     by_gradient = vitcam.explain(joint.trained_clip(), pictures, "ixg", vitcam.matching(), inputs=texts)
     words = torch.stack([weights(by_gradient, number)[1:-1] for number in range(40)])
     assert float((words.abs().argmax(dim=1) == places - 1).float().mean()) > 0.8
+
+
+def test_a_figure_shows_the_tokens_below_the_maps_of_methods_that_weigh_them():
+    inputs = models.text_inputs(1)
+    found = vitcam.compare(models.clip(), models.noise(1), ["gae", "agcam"], vitcam.matching(), inputs=inputs)
+    picture, without = (np.asarray(vitcam.figure(found[name], notes=["n"])) for name in ("gae", "agcam"))
+    assert picture.shape[0] > without.shape[0]
+    assert (picture == FOR).all(2).any()
+    assert not (without == FOR).all(2).any()

@@ -55,6 +55,8 @@ def figure(
     """Draw images × classes × methods: the panel that ``vitcam explain`` writes.
 
     For one method an overlay per class stands beside each image, for several a row per class and a column per method.
+    Where the model was given a text and the method weighs its tokens, they stand below: orange ones speak for the
+    answer, blue ones against it, shaded in proportion to the largest weight.
 
     Args:
         explanations: of :func:`vitcam.explain` or :func:`vitcam.compare`; a dictionary from names of your own to
@@ -101,6 +103,11 @@ def figure(
         *notes,
         *([] if threshold is False else [f"boxes: above {threshold:g}"]),
         *([f"the same map for every class: {', '.join(blind)}"] if blind else []),
+        *(
+            ["below: the weights of the text's tokens"]
+            if any(cell.words for row in rows for cell in row.cells)
+            else []
+        ),
     ]
     row_labels = [row.label for row in rows]
     return panel(
@@ -270,7 +277,13 @@ def _cells(explanation: Explanation, threshold: bool | float, bands: bool | None
     maps = (explanation.upsampled(size).cpu() if is_picture else explanation.laid())[0].numpy()
     boxes = [()] * len(maps) if threshold is False else explanation.boxes(threshold, size)[0]
     return [
-        Cell(heat, boxes=found, places=explanation.places(0, t), bars=_bars(explanation, t, bands))
+        Cell(
+            heat,
+            boxes=found,
+            places=explanation.places(0, t),
+            bars=_bars(explanation, t, bands),
+            words=[(each.token, each.weight) for each in explanation.text[0][t]] if explanation.text else (),
+        )
         for t, (heat, found) in enumerate(zip(maps, boxes, strict=True))
     ]
 

@@ -16,6 +16,7 @@ from vitcam.render.overlay import DEFAULT_OPACITY, on_white, overlay
 from vitcam.render.scale_bar import scale_bar
 from vitcam.render.stack import above, beside, blank, framed
 from vitcam.render.text import INK, PALE_INK, drawable, font, label, set_lines, wrap
+from vitcam.render.words import Word, words
 from vitcam.types import Box
 
 HAIRLINE = (190, 190, 196)
@@ -36,6 +37,7 @@ class Cell:
         boxes: rectangles to outline, in pixels of ``heat``.
         places: likewise, in another colour: where what is explained is.
         bars: names and shares, 0 to 1, that stand as bars beside the overlay.
+        words: tokens of a text and their weights, which stand shaded below the overlay.
 
     Example:
         >>> Cell(np.eye(14), "cat\\n25.1 %").label
@@ -47,6 +49,7 @@ class Cell:
     boxes: Sequence[Box] = ()
     places: Sequence[Box] = ()
     bars: Sequence[Bar] = ()
+    words: Sequence[Word] = ()
 
 
 def thumbnail(photo: Image.Image, tile: int = TILE) -> Image.Image:
@@ -125,11 +128,13 @@ def panel(
     with_bars = {column for row in cells for column, cell in enumerate(row, start=1) if cell.bars}
     widths = [side + (beside_it if column in with_bars else 0) for column in range(1 + max(map(len, cells)))]
 
-    def tiled(picture: Image.Image, text: str, width: int, shares: Sequence[Bar] = ()) -> Image.Image:
+    def tiled(
+        picture: Image.Image, text: str, width: int, shares: Sequence[Bar], below: Image.Image
+    ) -> Image.Image:
         edged = _edged(picture)
         if shares:
             edged = beside([edged, bars(shares, 11 * em, picture.height, round(0.8 * em))], gap=em // 2)
-        return above([label(text, em, width), edged, blank(width, 0)], gap=em // 3)
+        return above([label(text, em, width), edged, below, blank(width, 0)], gap=em // 3)
 
     above_all = photo_label if isinstance(photo_label, str) else ""
     heads = (
@@ -151,7 +156,16 @@ def panel(
             for cell in row
         ]
         shares = [(), *(cell.bars for cell in row)]
-        parts = zip([small, *overlays], texts, widths, shares, strict=False)
+        said = [words(cell.words, side, round(0.8 * em)) for cell in row]
+        tallest = blank(side, max(each.height for each in said))
+        parts = zip(
+            [small, *overlays],
+            texts,
+            widths,
+            shares,
+            [tallest, *_as_tall(said, tallest.height)],
+            strict=False,
+        )
         rows.append([tiled(*part) for part in parts])
     if row_labels:
         margin = min(max(_longest_line(text, em) for text in row_labels), 10 * em)
@@ -206,6 +220,11 @@ def _edged(picture: Image.Image) -> Image.Image:
     edged = picture.copy()
     ImageDraw.Draw(edged).rectangle((0, 0, edged.width - 1, edged.height - 1), outline=HAIRLINE)
     return edged
+
+
+def _as_tall(pictures: Sequence[Image.Image], height: int) -> list[Image.Image]:
+    """With paper below, so that what stands above them is level."""
+    return [above([each, blank(each.width, height - each.height)], gap=0) for each in pictures]
 
 
 def _longest_line(text: str, em: int) -> int:
