@@ -169,6 +169,19 @@ def test_what_is_no_such_kind_is_an_error():
         vitcam.explain(model, clip)
 
 
+@pytest.mark.parametrize(("kind", "shape"), [("Wav2Vec2", (1, 4000)), ("Whisper", (1, 80, 64))])
+def test_models_of_bare_waves_are_refused_with_the_reason(kind, shape):
+    if kind == "Wav2Vec2":
+        config = transformers.Wav2Vec2Config(**SMALL, conv_dim=(8,) * 7)
+        model = transformers.Wav2Vec2ForSequenceClassification(config)
+    else:
+        sizes = {"d_model": 16, "encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}
+        config = transformers.WhisperConfig(**sizes, decoder_layers=1, vocab_size=99, pad_token_id=0)
+        model = transformers.WhisperForAudioClassification(config)
+    with pytest.raises(ImageError, match="along time alone, as a wave or as the features of each moment"):
+        vitcam.explain(model.eval(), torch.randn(shape), targets=1)
+
+
 def test_divided_attention_is_refused_with_the_reason():
     with pytest.raises(
         VitcamError, match="agcam isn't defined for TimesformerForVideoClassification: its attention"

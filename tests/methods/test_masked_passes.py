@@ -244,6 +244,10 @@ def test_a_function_as_score(model, images):
     ("method", "message"),
     [
         ("occlusion(size=0)", "occlusion takes a whole number of at least 1 as size, not 0"),
+        (
+            "occlusion(size=4)",
+            "covers all 4×4 patches at once, so that none can be told from another: use a smaller",
+        ),
         ("occlusion(size=2, stride=3)", "leaves patches out: a stride is at most the size"),
         ("occlusion(by='patches')", "no by='patches'; choose one of 'pixels', 'tokens', 'attention'"),
         ("occlusion(fill='red')", "no fill='red'; choose one of 'zero', 'mean'"),

@@ -56,3 +56,13 @@ def test_more_digits_than_asked_for_are_kept() -> None:
     layer = nn.Linear(3, 2).double()
     with at_least(torch.float32):
         assert layer(torch.ones(3, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.uint8])
+def test_whole_numbers_become_floating_point_where_a_model_makes_them_so(dtype: torch.dtype) -> None:
+    mask = torch.tensor([[1, 0, 1, 1]]).to(dtype)
+    with at_least(torch.float64):
+        for found in (mask.float(), mask.half(), mask.to(torch.float32), mask.type(torch.float32)):
+            assert found.dtype == torch.float64
+        smaller = F.interpolate(mask[None].float(), size=2)
+    assert smaller.tolist() == [[[1.0, 1.0]]]

@@ -24,7 +24,8 @@ def told(module: nn.Module, given: Tensor, asked: str | None) -> tuple[InputKind
         asked: the name of the kind; None: found out.
 
     Raises:
-        ImageError: there is no such kind, the tensor has no axes for it, or its kind can't be told.
+        ImageError: there is no such kind, the tensor has no axes for it, its kind can't be told, or the model reads
+            sounds along time alone.
 
     Example:
         >>> kind, order = told(torch.nn.Conv3d(1, 2, 3), torch.zeros(1, 1, 16, 16, 16), None)
@@ -73,7 +74,13 @@ def takes_pictures(module: nn.Module) -> bool:
 
 
 def _told_by_axes(module: nn.Module, given: Tensor) -> str:
-    if given.dim() == 3 and getattr(module, "main_input_name", "") == "input_values":
+    named = getattr(module, "main_input_name", "")
+    if named == "input_features" or (named == "input_values" and given.dim() == 2):
+        raise ImageError(
+            f"{type(module).__name__} reads a sound along time alone, as a wave or as the features of each moment. "
+            "vitcam explains models that read patches of a spectrogram, such as ASTForAudioClassification"
+        )
+    if named == "input_values" and given.dim() == 3:
         return "sound"
     if given.dim() != 5:
         return "picture"

@@ -46,7 +46,7 @@ def occlusion(
         output: what of a class is followed, "logit" or "probability".
 
     Raises:
-        MethodError: an option's value is wrong, or the model can't do without tokens.
+        MethodError: an option's value is wrong, one window covers all patches, or the model can't do without tokens.
 
     Returns:
         (batch, targets, patches). It takes a forward pass per window: 169 for 14×14 patches.
@@ -65,6 +65,11 @@ def occlusion(
             f"occlusion with stride={stride} and size={size} leaves patches out: a stride is at most the size"
         )
     covered = windows(grid, size, stride)
+    if len(covered) == 1 < covered.shape[1]:
+        raise MethodError(
+            f"occlusion with size={size} covers all {'×'.join(map(str, grid.shape))} patches at once, so that none "
+            "can be told from another: use a smaller size"
+        )
     maps = []
     with many_passes(recording, output) as passes:
         whole = passes.untouched()

@@ -50,7 +50,7 @@ class _AtLeast(TorchFunctionMode):
         if name in _ATTRIBUTES:
             return function(*args, **keywords)
         if name in _CONVERSIONS:
-            return self._raised(args[0])
+            return args[0].to(torch.promote_types(args[0].dtype, self._dtype))
         in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
         first = args[:1] if in_place else self._raised(args[:1])
         raised = (*first, *self._raised(args[1:])), self._raised(keywords)
