@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -42,6 +44,15 @@ def test_bad_tensors(vit, change, message):
 def test_size_that_the_model_does_not_take(vit):
     with pytest.raises(ModelError, match=r"itself failed on images of shape \(3, 64, 64\).*doesn't match"):
         vitcam.explain(vit, torch.randn(1, 3, 64, 64))
+
+
+def test_a_model_that_fails_behind_its_first_attention(vit):
+    broken = copy.deepcopy(vit)
+    broken.blocks[0].mlp = nn.LayerNorm(7)
+    with pytest.raises(
+        ModelError, match=r"VisionTransformer itself failed on images of shape .*normalized_shape.*Give it"
+    ):
+        vitcam.explain(broken, vit_images(), targets=vitcam.value(1))
 
 
 def test_photographs_need_a_loaded_model(vit, tmp_path):

@@ -23,6 +23,7 @@ from vitcam.recording.blocks import recorded_input
 from vitcam.recording.classifier import Lineage
 from vitcam.recording.layout import Behaviour, Image
 from vitcam.recording.obstacles import SeenCall
+from vitcam.recording.running import explain_failure
 from vitcam.recording.scout import Scouted, other_calls
 from vitcam.recording.upstream import IMAGE, Unseen, Upstream
 from vitcam.recording.watch import (
@@ -149,7 +150,10 @@ def follow(
                     entered[block] = watched.enter_context(recorded)
             if not start:
                 watched.enter_context(lineage)
-            outputs.append(watch.run(part, attend, seeker.see))
+            try:
+                outputs.append(watch.run(part, attend, seeker.see))
+            except Exception as error:  # of the model, behind the first attention, up to which it was scouted
+                raise explain_failure(model, part, error) from error
         if not start:
             unseen = seeker.calls
         behaviour = behaviour.joined(watch.behaviour)
