@@ -1,6 +1,7 @@
 """Clips, sounds and volumes: right places, batches, pictures, errors."""
 
 import pytest
+import timm
 import torch
 import transformers
 
@@ -37,6 +38,20 @@ def ast(bands=64, times=128):
         **SMALL, patch_size=16, frequency_stride=10, time_stride=10, max_length=times, num_mel_bins=bands
     )
     return transformers.ASTForAudioClassification(config)
+
+
+class Spectrograms(torch.nn.Module):
+    """timm's ViT on spectrograms (batch, frames, mel bands), as people wrap it."""
+
+    main_input_name = "input_values"
+
+    def __init__(self):
+        super().__init__()
+        sizes = {"img_size": (32, 64), "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+        self.vit = timm.create_model("vit_tiny_patch16_224", in_chans=1, num_classes=3, **sizes)
+
+    def forward(self, input_values):
+        return self.vit(input_values.transpose(1, 2).unsqueeze(1))
 
 
 class Volumes(torch.nn.Module):
@@ -86,6 +101,15 @@ CASES = {
         "agcam",
         (slice(None), slice(56, 60), slice(36, 40)),
         (3, 5),
+    ),
+    "timm": (
+        Spectrograms,
+        (2, 64, 32),
+        "sound",
+        (4, 8),
+        "agcam",
+        (slice(None), slice(40, 48), slice(16, 24)),
+        (2, 5),
     ),
     "monai": (Volumes, (2, 1, 16, 24, 24), "volume", (2, 3, 3), "agcam", IN_VOLUME, (1, 0, 2)),
     "monai-linear": (
