@@ -54,7 +54,7 @@ _SMALL = {
     "sep_token_id": 98,
     "num_queries": 5,
     "num_detection_tokens": 5,
-    "image_size": 64,
+    "image_size": 128,
     "crop_size": 64,
     "num_frames": 8,
     "frames_per_clip": 8,
@@ -63,14 +63,25 @@ _SMALL = {
 }
 
 
+_DEPTHS = {"num_hidden_layers", "encoder_layers", "decoder_layers", "num_queries"}
+_OF_INPUTS = {
+    "image_size",
+    "crop_size",
+    "num_frames",
+    "frames_per_clip",
+    "max_length",
+    "max_source_positions",
+}
+
+
 @dataclass(frozen=True)
 class TaskCandidate:
     """A model of another task to try.
 
     Attributes:
-        library, family, name, build: as in ``models_to_try.Candidate``.
+        library, family, name: as in ``models_to_try.Candidate``.
         task: what the model answers.
-        given: two inputs, or raises where the model takes none of its kind.
+        build: makes the model, and two inputs that it takes.
         targets: what of the answer is explained.
         inputs: what the model takes beside it.
     """
@@ -79,8 +90,7 @@ class TaskCandidate:
     family: str
     name: str
     task: str
-    build: Callable[[], nn.Module]
-    given: Callable[[nn.Module], Tensor]
+    build: Callable[[], tuple[nn.Module, Tensor]]
     targets: Any
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -94,41 +104,48 @@ def task_candidates() -> Iterator[TaskCandidate]:
         for name in getattr(modeling_auto, f"MODEL_FOR_{listed}_MAPPING_NAMES").values():
             if name not in seen:
                 seen.add(name)
-                build = partial(_built, name)
-                yield TaskCandidate(
-                    "transformers",
-                    name,
-                    name,
-                    task,
-                    build,
-                    partial(_given, task),
-                    _targets(task),
-                    _inputs(task),
-                )
+                build = partial(_built, name, task)
+                yield TaskCandidate("transformers", name, name, task, build, _targets(task), _inputs(task))
 
 
-def _built(name: str) -> nn.Module:
+def _built(name: str, task: str) -> tuple[nn.Module, Tensor]:
+    """The model with as many sizes made small as it takes, and two inputs."""
     import transformers
 
     kind = getattr(transformers, name)
-    settings = kind.config_class()
-    _shrink(settings)
-    return kind(settings)
+    failures = []
+    deep = {key: size for key, size in _SMALL.items() if key not in _DEPTHS}
+    narrow = {key: size for key, size in _SMALL.items() if key in _OF_INPUTS}
+    for small in (_SMALL, deep, narrow, {}):
+        try:
+            settings = kind.config_class()
+            _shrink(settings, small)
+            model = kind(settings).eval()
+            given = _given(task, model)
+            with torch.no_grad():
+                model(given, **_inputs(task))
+        except Exception as error:  # whatever a library raises when sizes don't go together
+            failures.append(error)
+        else:
+            return model, given
+    raise RuntimeError(f"{name}: " + "; ".join(str(error)[:200] for error in failures))
 
 
-def _shrink(settings: Any) -> None:
-    """Makes every size in a configuration, and in those in it, small."""
+def _shrink(settings: Any, small: Mapping[str, int]) -> None:
+    """Makes sizes in a configuration, and in those in it, small."""
     from transformers import PreTrainedConfig
 
     for name, value in list(vars(settings).items()):
         if isinstance(value, PreTrainedConfig):
-            _shrink(value)
-        elif name in _SMALL and type(value) is int:
-            setattr(settings, name, _SMALL[name])
-        elif name == "image_size" and value:
-            settings.image_size = [_SMALL["image_size"]] * 2
-    if hasattr(settings, "out_indices") and settings.model_type == "beit":
-        settings.out_indices = [1, 1, 2, 2]
+            _shrink(value, small)
+        elif name == "image_size" in small and hasattr(settings, "num_frames"):
+            settings.image_size = small["crop_size"]
+        elif name in small and type(value) is int:
+            setattr(settings, name, small[name])
+        elif name == "image_size" in small and value:
+            settings.image_size = [small["image_size"]] * 2
+    if settings.model_type == "beit":
+        settings.out_indices = [1, 2, 3, 4]
 
 
 def _given(task: str, model: nn.Module) -> Tensor:

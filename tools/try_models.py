@@ -90,8 +90,8 @@ def asked(candidate: TaskCandidate) -> dict[str, Any]:
     torch.set_num_threads(1)
     try:
         torch.manual_seed(0)
-        model = perturbed(candidate.build().eval())
-        given = candidate.given(model)
+        built, given = candidate.build()
+        model = perturbed(built)
     except Exception:  # whatever a library raises when it can't build its own model
         return {"task": candidate.task, "not built": traceback.format_exc()[-900:]}
     return {
