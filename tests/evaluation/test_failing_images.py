@@ -99,7 +99,7 @@ def test_a_model_that_cannot_be_explained_is_no_fault_of_its_images(run, data):
 def test_the_command_ends_with_status_1(tmp_path, data, monkeypatch):
     from vitcam.cli.program import program
 
-    monkeypatch.setattr("vitcam.evaluation.runner.load_model", lambda spec: blind_to_white(float("nan")))
+    monkeypatch.setattr("vitcam.evaluation.opening.load_model", lambda spec: blind_to_white(float("nan")))
     words = ["evaluate", "localization", "--data", f"folder:{data}", "-o", str(tmp_path / "run")]
     for _ in range(2):
         result = CliRunner().invoke(program, words, env={"COLUMNS": "150"})

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import vitcam
 from vitcam.cli.program import program
-from vitcam.errors import ImageError, ModelError, VitcamError, VitcamWarning
-from vitcam.evaluation import evaluate
+from vitcam.errors import ImageError, ModelError, RunError, VitcamError, VitcamWarning
+from vitcam.evaluation import Dataset, Sample, evaluate
 from vitcam.export import export_onnx
 
 
@@ -220,10 +220,9 @@ def test_a_file_of_another_kind_is_an_error(clip_model, clip):
 
 def test_what_is_for_photographs_alone_says_so(clip_model, tmp_path):
     model = vitcam.load_model(f"hf:{clip_model}")
-    with pytest.raises(
-        ModelError, match=r"an evaluation is for models of photographs, and hf:.* ClipPreprocessing"
-    ):
-        evaluate("perturbation", "synthetic:", model, ["agcam"], tmp_path / "run")
+    clips = Dataset("mine", tmp_path, (), (Sample("a", None, ()),), read=list, holds="videos")
+    with pytest.raises(RunError, match=r"localization needs photographs, and hf:.* takes videos"):
+        evaluate("localization", clips, model, ["agcam"], tmp_path / "run")
     with pytest.raises(ModelError, match="an export is for models of photographs"):
         export_onnx(model, tmp_path / "model.onnx")
 

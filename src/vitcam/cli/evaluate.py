@@ -170,7 +170,8 @@ def evaluate(
 
     `localization` explains the predicted class and compares with boxes or masks; `perturbation` explains the
     ground-truth class and removes what the heatmap calls important; `sanity` asks whether maps depend on the
-    model, the class and the image, and on nothing else. RUN gets `run.json`, `rows/` (Parquet,
+    model, the class and the image, and on nothing else. For models of clips, sounds, volumes or many bands,
+    `perturbation` takes `folder:DIR` with a folder of such files per class. RUN gets `run.json`, `rows/` (Parquet,
     one row per image, method and target), `gallery/` (small pictures for `vitcam report`) and
     `summary.json`. Interrupted, even killed, the same command goes on where it was. Photographs that can't be
     used are reported and skipped, and the exit status is then 1.

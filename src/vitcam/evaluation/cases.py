@@ -73,8 +73,8 @@ class Perturbed(TypedDict):
     """What functions such as ``perturbation_curves`` take by keyword."""
 
     model: nn.Module
-    images: Float[Tensor, "images 3 height width"]
-    heatmaps: Float[Tensor, "heatmaps rows columns"]
+    images: Float[Tensor, "images channels *space"]
+    heatmaps: Float[Tensor, "heatmaps ..."]
     targets: Int[Tensor, " heatmaps"]
     multi_label: bool
     precision: Precision
@@ -85,8 +85,9 @@ class PerturbationCase:
     """Heatmaps of the same images by all methods, so that heatmap k is of image k mod images, and their model.
 
     Attributes:
-        model: that explains; it may be run.
-        images: its input.
+        model: that explains, given ``images``; it may be run.
+        images: its input, with axes (batch, channels, and those of space, which are (frames, height, width) of clips,
+            (bands, frames) of sounds and (planes, height, width) of volumes).
         heatmaps: on the patch grid, from which they are stretched over the whole image.
         on_grid: the same where the patches are, also where these cover a part of the image only.
         targets: of each heatmap, the class.
@@ -95,7 +96,7 @@ class PerturbationCase:
         steps: of curves.
         seed: of what is drawn at random.
         methods: whose the heatmaps are, as often as there are images each; () where that isn't known.
-        black: what black is in the images' unit.
+        black: what black is in the images' unit; None where nothing is.
         explained_again: the heatmaps of some of the images by all methods for other classes, from the images' indices
             and those classes; None where they can't be had.
 
@@ -106,9 +107,9 @@ class PerturbationCase:
     """
 
     model: nn.Module = field(repr=False)
-    images: Float[Tensor, "images 3 height width"]
-    heatmaps: Float[Tensor, "heatmaps rows columns"]
-    on_grid: Float[Tensor, "heatmaps grid_rows grid_columns"]
+    images: Float[Tensor, "images channels *space"]
+    heatmaps: Float[Tensor, "heatmaps ..."]
+    on_grid: Float[Tensor, "heatmaps ..."]
     targets: Int[Tensor, " heatmaps"]
     multi_label: bool
     precision: Precision

@@ -6,6 +6,7 @@ from vitcam.evaluation.measure import Curve, Measure, Number, Protocol
 
 _OURS: tuple[Protocol, ...] = ("vitcam",)
 _METRICS = "vitcam.evaluation.metrics"
+_ANY = (2, 3)
 _CORRELATION = "−1 to 1"
 _PREDICTED = "no photograph's class is what the model predicts"
 
@@ -68,6 +69,7 @@ FAITHFULNESS = (
             _srg("imputed", "removed pixels are interpolated from their neighbours", "ROAD ABPC", short=None),
         ),
         protocols=_OURS,
+        axes=_ANY,
     ),
     Measure(
         "aopc",
@@ -83,6 +85,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
+        axes=_ANY,
     ),
     Measure(
         "lodds",
@@ -99,6 +102,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
+        axes=_ANY,
     ),
     Measure(
         "faithfulness-estimate",
@@ -115,6 +119,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
+        axes=_ANY,
     ),
     Measure(
         "infidelity",
@@ -131,6 +136,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
+        axes=_ANY,
     ),
     Measure(
         "faithfulness-correlation",
@@ -148,6 +154,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
+        axes=_ANY,
     ),
     Measure(
         "sensitivity-n",
@@ -165,6 +172,7 @@ FAITHFULNESS = (
         ),
         (Curve("sensitivity_n_curve"),),
         _OURS,
+        axes=_ANY,
     ),
     Measure(
         "irof",
@@ -182,6 +190,7 @@ FAITHFULNESS = (
         ),
         protocols=_OURS,
         absent=_PREDICTED,
+        axes=_ANY,
     ),
     Measure(
         "chefer-perturbation",
@@ -207,5 +216,6 @@ FAITHFULNESS = (
             ),
         ),
         absent="none of the methods claims to add up to the class's score, as captum:IntegratedGradients does",
+        axes=_ANY,
     ),
 )

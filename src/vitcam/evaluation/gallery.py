@@ -41,20 +41,22 @@ def to_pictures(
     photographs: Mapping[str, Image.Image],
     rows: Sequence[Row],
     heatmaps: Sequence[Float[np.ndarray, "rows columns"]],
+    side: int = SIDE,
 ) -> list[Picture]:
     """The pictures of a batch.
 
-    A photograph becomes a JPEG of at most ``SIDE`` pixels (3 to 4 kB), a heatmap a grey PNG with one pixel
+    A photograph becomes a JPEG of at most ``side`` pixels (3 to 4 kB), a heatmap a grey PNG with one pixel
     per patch, min-maxed (about 250 bytes for 14×14): enough to draw the heatmap over the photograph.
 
     Args:
         task: of the rows.
         photographs: what the model saw of each image, by the image's id.
         rows: what the heatmaps are of; only their keys are looked at.
-        heatmaps: one per row, on the patch grid.
+        heatmaps: one per row, on the patch grid, or as large as the picture that they lie on.
+        side: of a photograph.
     """
     pictures: list[Picture] = [
-        (task, image, None, None, _jpeg(picture)) for image, picture in photographs.items()
+        (task, image, None, None, _jpeg(picture, side)) for image, picture in photographs.items()
     ]
     pictures += [
         (task, row["image"], row["method"], row["target"], _grey_png(heatmap))
@@ -94,9 +96,9 @@ def read_pictures(run: Path, task: Task, images: Collection[str]) -> dict[tuple[
     return by_key
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(picture: Image.Image, side: int) -> bytes:
     small = picture.copy()
-    small.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    small.thumbnail((side, side), Image.Resampling.BICUBIC)
     content = io.BytesIO()
     small.save(content, "JPEG", quality=80, optimize=True)
     return content.getvalue()

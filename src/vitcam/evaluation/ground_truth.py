@@ -14,6 +14,7 @@ from vitcam.boxes import boxes_from_mask, fill_boxes
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets import Sample
 from vitcam.models import Preprocessing
+from vitcam.models.adopted import Adopted
 from vitcam.types import Box
 
 
@@ -44,7 +45,7 @@ class Truth:
 
 
 def find_truth(
-    sample: Sample, labels: Collection[int], preprocessing: Preprocessing, photograph: tuple[int, int]
+    sample: Sample, labels: Collection[int], preprocessing: Adopted, photograph: tuple[int, int]
 ) -> Truth:
     """Where classes of a photograph are in what a model sees of it.
 
@@ -58,9 +59,11 @@ def find_truth(
         photograph: its (width, height) in pixels.
 
     Raises:
-        NoTruthError: nothing says where they are, or the model sees none of it.
+        NoTruthError: nothing says where they are, or the model sees none of it, or takes no photographs.
         DatasetError: a mask can't be read.
     """
+    if not isinstance(preprocessing, Preprocessing):
+        raise NoTruthError(f"{sample.id}: boxes and masks are of photographs, which the model doesn't take")
     seen = seen_region(preprocessing, photograph)
     placed = (
         _placed(box, seen, preprocessing.size) for box in chain.from_iterable(map(sample.boxes_of, labels))

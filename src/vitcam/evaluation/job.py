@@ -8,22 +8,25 @@ from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
-from PIL import Image
 from torch import Tensor, nn
 
 from vitcam.errors import MethodError
 from vitcam.evaluation.datasets import Dataset
 from vitcam.evaluation.loading import Item, Photographs
 from vitcam.evaluation.measure import Task
+from vitcam.evaluation.metrics.arranged import AsTaken
 from vitcam.evaluation.randomising import Twin
 from vitcam.evaluation.rows import ORACLE, Row
 from vitcam.evaluation.settings import RunSettings, in_full_precision
+from vitcam.evaluation.shown import colours_of
 from vitcam.explaining import Explanation, compare
+from vitcam.inputs import InputKind
 from vitcam.models import LoadedModel
 from vitcam.recording import Precision
+from vitcam.types import sides
 
 
-def maps_of(explanation: Explanation) -> Float[Tensor, "batch targets rows columns"]:
+def maps_of(explanation: Explanation) -> Float[Tensor, "batch targets *grid"]:
     """The maps that measures are given: on the patch grid, from which they are stretched over the whole image.
 
     Where patches cover a part of the image only, they are laid over it first, in pixels.
@@ -33,18 +36,28 @@ def maps_of(explanation: Explanation) -> Float[Tensor, "batch targets rows colum
 
 def compared(
     model: nn.Module,
-    images: Float[Tensor, "images 3 height width"],
+    images: Float[Tensor, "images ..."],
     methods: Sequence[str],
     targets: Int[Tensor, "images 1"] | None,
     precision: Precision,
+    kind: str | None = None,
 ) -> dict[str, Explanation]:
-    """What methods say, by method; those that compute in a precision of their own do so, of the same classes."""
+    """What methods say, by method; those that compute in a precision of their own do so, of the same classes.
+
+    Args:
+        model: that explains.
+        images: as it takes them.
+        methods: names.
+        targets: of each, the class; None for the predicted one.
+        precision: of the forward pass.
+        kind: of input; None: told by its axes.
+    """
     own = in_full_precision(methods, precision)
     others = [each for each in methods if each not in own]
-    found = dict(compare(model, images, others, targets, precision=precision)) if others else {}
+    found = dict(compare(model, images, others, targets, precision=precision, kind=kind)) if others else {}
     if own:
         same = next((each.targets for each in found.values()), targets)
-        found |= compare(model, images, own, same)
+        found |= compare(model, images, own, same, kind=kind)
     return {method: found[method] for method in methods}
 
 
@@ -56,7 +69,7 @@ def check_one_grid(explanations: Mapping[str, Explanation]) -> None:
     """
     grids = {name: tuple(one.heatmaps.shape[2:]) for name, one in explanations.items()}
     if len(set(grids.values())) > 1:
-        said = ", ".join(f"{name} {rows}×{columns}" for name, (rows, columns) in grids.items())
+        said = ", ".join(f"{name} {sides(grid)}" for name, grid in grids.items())
         raise MethodError(
             "methods in one run of the perturbation or sanity test must have maps on one patch grid; they have "
             f"{said}. Give those of another layer of a hierarchical model a run of their own"
@@ -98,27 +111,27 @@ class RunJob:
         """The model with weights that may be drawn anew: it is copied once, when that is first asked for."""
         return Twin(self.model.module, self.settings.seed)
 
-    def tensor(self, items: Sequence[Item]) -> Float[Tensor, "batch 3 height width"]:
+    @property
+    def kind(self) -> InputKind:
+        """Of input that the model takes."""
+        return self.model.preprocessing.kind
+
+    @cached_property
+    def by_space(self) -> nn.Module:
+        """The model, given inputs with axes (batch, channels, and those of space), which measures go by."""
+        order = self.model.preprocessing.order
+        return AsTaken(self.model.module, order) if order else self.model.module
+
+    def tensor(self, items: Sequence[Item]) -> Float[Tensor, "batch ..."]:
         """The model's input for a batch, on its device."""
         device = next(self.model.module.parameters()).device
         return torch.stack([item.pixels for item in items]).to(device)
 
     @property
-    def black(self) -> Float[Tensor, "3 1 1"]:
-        """What black is in the unit of the model's input."""
-        mean, std = self._mean_and_deviation
-        return -mean / std
-
-    def seen(self, item: Item) -> Image.Image:
-        """What the model sees of a photograph, as a picture."""
-        mean, std = self._mean_and_deviation
-        pixels = ((item.pixels * std + mean) * 255).round().clamp(0, 255).byte()
-        return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-
-    @property
-    def _mean_and_deviation(self) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
-        given = self.model.preprocessing
-        return torch.tensor(given.mean)[:, None, None], torch.tensor(given.std)[:, None, None]
+    def black(self) -> Float[Tensor, "3 1 1"] | None:
+        """What black is in the unit of the model's input; None where nothing is, as in what are no photographs."""
+        colours = colours_of(self.model.preprocessing)
+        return None if colours is None else -colours[0] / colours[1]
 
     def row(self, task: Task, item: Item, method: str, target: int, predicted: int) -> Row:
         """A row without its numbers. An image's prediction is correct if it is a class that is in it."""

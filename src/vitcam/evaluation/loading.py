@@ -1,4 +1,4 @@
-"""Photographs, decoded and prepared beside the model."""
+"""Photographs, or what else the model takes, decoded and prepared beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,6 +17,7 @@ from vitcam.evaluation.datasets.digests import annotation_digest, photograph_dig
 from vitcam.evaluation.ground_truth import NoTruthError, Truth, find_truth
 from vitcam.evaluation.times import READING, Times
 from vitcam.models import Preprocessing
+from vitcam.models.adopted import Adopted
 from vitcam.threads import map_ahead
 
 _AHEAD = 2
@@ -47,7 +48,7 @@ class Item:
     """
 
     id: str
-    pixels: Float[Tensor, "3 height width"] = field(repr=False)
+    pixels: Float[Tensor, ...] = field(repr=False)
     labels: Mapping[int, int]
     truths: Mapping[int, Truth] = field(repr=False)
     made_from: MadeFrom = UNKNOWN
@@ -68,7 +69,7 @@ class Photographs:
     Args:
         dataset: what is read.
         model_indices: for each of its classes, the model's or None.
-        preprocessing: from a photograph to the model's input.
+        preprocessing: from a photograph, or another input's file, to the model's input.
         with_truth: whether to find out where the classes are.
         where_known: whether photographs of which that isn't known are items too.
     """
@@ -77,14 +78,14 @@ class Photographs:
         self,
         dataset: Dataset,
         model_indices: Sequence[int | None],
-        preprocessing: Preprocessing,
+        preprocessing: Adopted,
         with_truth: bool,
         where_known: bool = False,
     ) -> None:
         self._dataset = dataset
         self._ids = dataset.ids
         self._model_indices = model_indices
-        self._preprocessing = preprocessing
+        self._preprocessing: Any = preprocessing  # of another kind, too
         self._with_truth = with_truth
         self._where_known = where_known
 
@@ -105,29 +106,41 @@ class Photographs:
 
     def _item(self, index: int) -> Item:
         sample = self._dataset[index]
-        image = sample.image()
+        given: Any = self._read(sample)
         known: dict[int, list[int]] = {}
         for label in sample.labels:
             model_class = self._model_indices[label]
             if model_class is not None:
                 known.setdefault(model_class, []).append(label)
         found = {
-            model_class: self._truth(sample, labels, image.size)
+            model_class: self._truth(sample, labels, given.size)
             for model_class, labels in known.items()
             if self._with_truth
         }
         truths = {model_class: truth for model_class, truth in found.items() if truth is not None}
         whole = self._with_truth and self._dataset.explained == "any"
         first = {model_class: labels[0] for model_class, labels in known.items()}
-        made_from = MadeFrom(annotation_digest(sample), photograph_digest(sample, image))
+        made_from = MadeFrom(
+            annotation_digest(sample), photograph_digest(sample, given if sample.path is None else None)
+        )
         return Item(
             sample.id,
-            self._preprocessing(image),
+            self._preprocessing(given),
             first,
             truths,
             made_from,
-            self._truth(sample, sample.labels, image.size) if whole else None,
+            self._truth(sample, sample.labels, given.size) if whole else None,
         )
+
+    def _read(self, sample: Sample) -> Any:
+        """What the preprocessing takes: a photograph as the dataset reads it, or a file as the preprocessing does."""
+        if isinstance(self._preprocessing, Preprocessing):
+            return sample.image()
+        if sample.path is None:
+            raise DatasetError(
+                f"sample {sample.id!r} has no path, and what else than photographs a model takes is read from files"
+            )
+        return self._preprocessing.read(sample.path)
 
     def _truth(self, sample: Sample, labels: Sequence[int], size: tuple[int, int]) -> Truth | None:
         try:

@@ -120,6 +120,8 @@ class Measure:
         needs_masks: whether it is of photographs with masks only.
         stored: the order of its columns, where it isn't that of numbers and then curves.
         in_any_protocol: whether it can be asked for by name in other protocols, too.
+        axes: how many axes inputs may have besides batch and channels: pictures and spectrograms have two, clips and
+            volumes three.
 
     Example:
         >>> from vitcam.evaluation.measures import MEASURES
@@ -137,6 +139,7 @@ class Measure:
     needs_masks: bool = False
     stored: tuple[str, ...] = ()
     in_any_protocol: bool = False
+    axes: tuple[int, ...] = (2,)
 
     @property
     def columns(self) -> dict[str, Shape]:

@@ -20,6 +20,7 @@ from vitcam.evaluation.rows import ORACLE, Row
 from vitcam.evaluation.sanity_case import SanityCase, explained
 from vitcam.evaluation.times import EXPLAINING, timed
 from vitcam.explaining import Explanation
+from vitcam.inputs import arranged_as_picture
 
 
 def localization_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
@@ -92,7 +93,9 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
     with timed(
         EXPLAINING
     ):  # in fp32: a map's rounding would show in its curves, that of perturbed images doesn't
-        explanations = compared(job.model.module, images, job.settings.explained_by, targets[:, None], "fp32")
+        explanations = compared(
+            job.model.module, images, job.settings.explained_by, targets[:, None], "fp32", job.kind.name
+        )
     first = next(iter(explanations.values()))
     logits = first.logits
     if logits is None:
@@ -110,7 +113,12 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
 
     def explained_again(places: list[int], classes: Tensor) -> Tensor:
         others = compared(
-            job.model.module, images[places], job.settings.explained_by, classes[:, None], "fp32"
+            job.model.module,
+            images[places],
+            job.settings.explained_by,
+            classes[:, None],
+            "fp32",
+            job.kind.name,
         )
         again = {method: maps_of(one)[:, 0] for method, one in others.items()}
         if ORACLE in maps:
@@ -118,8 +126,8 @@ def perturbation_rows(items: Sequence[Item], job: RunJob) -> list[Row]:
         return torch.cat([*again.values()])
 
     case = PerturbationCase(
-        job.model.module,
-        images,
+        job.by_space,
+        arranged_as_picture(images, job.model.preprocessing.order),
         heatmaps,
         on_grid,
         targets.repeat(len(maps)),

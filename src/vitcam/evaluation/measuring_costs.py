@@ -45,7 +45,7 @@ def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> 
     for turn in range(ROUNDS):
         for method, times in samples.items():
             start = time.perf_counter()
-            maps = compared(job.model.module, images, [method], None, job.settings.precision)
+            maps = compared(job.model.module, images, [method], None, job.settings.precision, job.kind.name)
             maps[method].heatmaps.cpu()  # waits for the device
             times.append(1000 * (time.perf_counter() - start) / len(items))
         spent = time.perf_counter() - begun

@@ -14,6 +14,7 @@ from vitcam.evaluation.measure_columns import (
 _OURS: tuple[Protocol, ...] = ("vitcam",)
 _BOTH: tuple[Protocol, ...] = ("paper", "vitcam")
 _METRICS = "vitcam.evaluation.metrics"
+_ANY = (2, 3)
 
 PERTURBATION = (
     Measure(
@@ -24,6 +25,7 @@ PERTURBATION = (
         removal_curves("", "MoRF and LeRF", "pixels"),
         _BOTH,
         stored=removal_columns(""),
+        axes=_ANY,
     ),
     Measure(
         "insertion-deletion",
@@ -38,6 +40,7 @@ PERTURBATION = (
             for fill in ("blur", "mean")
             for curve in ("insertion", "deletion")
         ),
+        axes=_ANY,
     ),
     Measure(
         "road",
@@ -65,6 +68,7 @@ PERTURBATION = (
         _OURS,
         absent="the model has no class token, or its attention needs the whole grid of patches",
         stored=removal_columns("token_"),
+        axes=_ANY,
     ),
     Measure(
         "saco",
@@ -80,5 +84,6 @@ PERTURBATION = (
             ),
         ),
         protocols=_OURS,
+        axes=_ANY,
     ),
 )

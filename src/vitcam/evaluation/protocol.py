@@ -10,6 +10,7 @@ from vitcam.errors import RunError
 from vitcam.evaluation.measure import PROTOCOLS, Protocol, Task, tasks_of
 from vitcam.evaluation.measures import MEASURES, measures_of
 from vitcam.models import Preprocessing
+from vitcam.models.adopted import Adopted
 
 
 def tests_in(protocol: Protocol, task: Task) -> tuple[str, ...]:
@@ -104,19 +105,20 @@ def not_measured(tests: Sequence[str], numbers: Mapping[str, object]) -> list[st
     ]
 
 
-def protocol_preprocessing(protocol: Protocol, own: Preprocessing) -> Preprocessing:
+def protocol_preprocessing(protocol: Protocol, own: Adopted) -> Adopted:
     """How a protocol prepares photographs for a model.
 
     ``vitcam`` does what the model's vendor does. ``paper`` (arXiv 2402.04563) resizes to the model's input
     whatever the photograph's shape, bilinearly, with nothing cropped. Size, mean and standard deviation stay
     the model's own: for the paper's model they are 224×224 and 0.5, so that for it this is
-    ``Preprocessing.paper()``, and another model isn't shown images unlike those that it was trained on.
+    ``Preprocessing.paper()``, and another model isn't shown images unlike those that it was trained on. Of other
+    inputs than photographs it says nothing: they are prepared as the model's own.
 
     Example:
         >>> protocol_preprocessing("paper", photo_model.preprocessing)
         Preprocessing(size=(168, 168), mean=..., std=..., interpolation='bilinear', resize_mode='squash', ...)
     """
-    if protocol == "vitcam":
+    if protocol == "vitcam" or not isinstance(own, Preprocessing):
         return own
     return replace(own, resize_mode="squash", resize=None, interpolation="bilinear", arithmetic="pil")
 

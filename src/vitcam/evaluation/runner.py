@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from vitcam.errors import DatasetError, RunError
 from vitcam.evaluation.costs import write_costs
-from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes, open_dataset, torch_dataset
-from vitcam.evaluation.datasets.kinds import KINDS, path_of, split_spec
+from vitcam.evaluation.datasets import ClassMatch, Dataset, match_classes
+from vitcam.evaluation.datasets.kinds import path_of
 from vitcam.evaluation.datasets.torch_dataset import Indexed
+from vitcam.evaluation.describing import describe_run
 from vitcam.evaluation.interrupts import terminable
 from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.lock import locked
 from vitcam.evaluation.measure import Protocol, Task
 from vitcam.evaluation.measuring_costs import measure_costs
+from vitcam.evaluation.opening import from_anywhere, logits_of_model, opened
 from vitcam.evaluation.plan import Plan, make_plan
-from vitcam.evaluation.protocol import not_measured, protocol_preprocessing, usual_protocol
-from vitcam.evaluation.settings import RunSettings, check_same, describe_run, with_controls
+from vitcam.evaluation.protocol import not_measured, usual_protocol
+from vitcam.evaluation.settings import RunSettings, check_same, with_controls
 from vitcam.evaluation.sources import check_rows, check_sources, keep_sources, verify_photographs
 from vitcam.evaluation.stopping import Limits, Shares
 from vitcam.evaluation.store import RunFolder
@@ -29,7 +29,7 @@ from vitcam.evaluation.summary import problems, summarize, unmoved_of
 from vitcam.evaluation.sure import fitted
 from vitcam.evaluation.task import Progress, is_shuffled, run_task
 from vitcam.evaluation.work import Storing
-from vitcam.models import LoadedModel, load_model
+from vitcam.models import LoadedModel
 from vitcam.models.device import on_device
 from vitcam.recording import Precision
 from vitcam.writing import check_local
@@ -72,13 +72,17 @@ def evaluate(
 
     ``localization`` explains the predicted class; images predicted wrong are counted and left out. Of datasets that
     say so (``Dataset.explained``; mosaics do) it explains every class that is in an image, whatever is predicted.
-    ``perturbation`` explains and scores the ground-truth class of all images. ``sanity`` explains the predicted class
-    of all images, right or wrong, and explains it again under noise and with weights that were drawn anew.
+    ``perturbation`` explains and scores the ground-truth class of all images, also of clips, sounds, volumes and
+    pictures of many bands, by the measures that are defined along their axes (``Measure.axes``). ``sanity`` explains
+    the predicted class of all images, right or wrong, and explains it again under noise and with weights that were
+    drawn anew.
 
     Args:
         task: "localization", "perturbation", "sanity", or "all" for the first two.
         data: ``KIND:PATH`` as for ``open_dataset``, or a dataset; a ``torch.utils.data.Dataset`` of (image, label),
-            or of (image, label, boxes or mask), too: see ``vitcam.evaluation.datasets.torch_dataset``.
+            or of (image, label, boxes or mask), too: see ``vitcam.evaluation.datasets.torch_dataset``. For a model
+            that takes no photographs, ``folder:PATH``, a folder of clips, sounds, volumes or pictures of many bands
+            per class.
         model: a specification as for ``load_model``, or a loaded model. One that is asked about texts (CLIP)
             gets "a photo of a CLASS" for each of the dataset's classes.
         methods: names, with options in brackets.
@@ -158,13 +162,10 @@ def evaluate(
         from vitcam.evaluation.cluster import find_ray
 
         find_ray()
-        data = _from_anywhere(data)
-    if isinstance(data, str):
-        dataset = open_dataset(data, **(data_options or {}))
-    else:
-        dataset = data if isinstance(data, Dataset) else torch_dataset(data, **(data_options or {}))
-    loaded = _ready(load_model(model) if isinstance(model, str) else model, dataset, protocol)
-    match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, _logits(loaded))
+        data = from_anywhere(data)
+    dataset, loaded = opened(data, data_options or {}, model, settings.tasks, protocol)
+    settings, left_out = settings.along(len(loaded.preprocessing.kind.axes))
+    match = match_classes(dataset.classes, loaded.class_names, loaded.wordnet_ids, logits_of_model(loaded))
     folder = RunFolder(Path(output))
     seen = fitted(dataset, loaded, match, precision, folder)
     dataset, loaded = seen.dataset, seen.model
@@ -172,7 +173,7 @@ def evaluate(
     if "localization" in settings.tasks:
         plan.check_located(dataset)
     _tell_beginning(tell, dataset, match, plan)
-    for sentence in settings.in_fp32:
+    for sentence in (*left_out, *settings.in_fp32):
         tell(sentence)
     folder.create()
     seen.keep(folder)
@@ -221,7 +222,7 @@ def evaluate(
     for sentence in wrong:
         tell(sentence)
     if wrong:
-        tell("Once these photographs can be read, the same command measures them too")
+        tell(f"Once these {dataset.holds} can be read, the same command measures them too")
     return summary
 
 
@@ -247,41 +248,6 @@ def _begin(
         tell(sentence)
 
 
-def _from_anywhere(data: str | Dataset | Indexed) -> str | Dataset | Indexed:
-    """A dataset's specification that holds in other folders too, where a cluster's workers and reports start."""
-    if not isinstance(data, str) or ":" not in data:
-        return data
-    kind, path = split_spec(data)
-    if kind in KINDS and KINDS[kind].of == "dataset":
-        return f"{kind}:{_from_anywhere(path)}"
-    home = os.path.expanduser(path)  # noqa: PTH111  Path.expanduser raises for the home of nobody known
-    return f"{kind}:{Path(home).absolute()}" if path else data
-
-
-def _ready(model: LoadedModel, dataset: Dataset, protocol: Protocol) -> LoadedModel:
-    """The model with the protocol's preprocessing, and with the dataset's classes if it reads."""
-    model.check_photographs("an evaluation")
-    if model.promptable and not model.class_names:
-        names = [item.name.split(",")[0] for item in dataset.classes]
-        ids = [(item.wordnet_id,) if item.wordnet_id else () for item in dataset.classes]
-        prompted = model.with_prompts([f"a photo of a {name}" for name in names])
-        model = replace(prompted, class_names=tuple(names), wordnet_ids=tuple(ids) if any(ids) else None)
-    return replace(model, preprocessing=protocol_preprocessing(protocol, model.preprocessing))
-
-
-def _logits(model: LoadedModel) -> int | None:
-    """How many classes a model has that has no names for them."""
-    if model.class_names:
-        return None
-    import torch
-
-    from vitcam.recording import logits_of, preserved
-
-    parameter = next(model.module.parameters())
-    with torch.no_grad(), preserved(model.module):
-        return logits_of(model.module(parameter.new_zeros(1, 3, *model.preprocessing.size))).shape[1]
-
-
 def _tell_beginning(tell: Callable[[str], None], dataset: Dataset, match: ClassMatch, plan: Plan) -> None:
     for sentence in (*dataset.notes, match.sentence):
         tell(sentence)
@@ -289,4 +255,7 @@ def _tell_beginning(tell: Callable[[str], None], dataset: Dataset, match: ClassM
         pairs = zip(dataset.classes, match.model_indices, strict=True)
         unknown = [item.name.split(",")[0] for item, index in pairs if index is None]
         such = ", ".join(map(repr, unknown[:3])) + (", …" if len(unknown) > 3 else "")
-        tell(f"Photographs left out because the model doesn't know their classes ({such}): {plan.unmatched}")
+        tell(
+            f"{dataset.holds.capitalize()} left out because the model doesn't know their classes ({such}): "
+            f"{plan.unmatched}"
+        )

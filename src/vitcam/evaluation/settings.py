@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
-from platform import platform, python_version
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-from torch import nn
-
 from vitcam.errors import MethodError, RunError
-from vitcam.evaluation.datasets import ClassMatch, Dataset
-from vitcam.evaluation.datasets.digests import digest_of
 from vitcam.evaluation.measure import CONTROLS, PROTOCOLS, TASKS, Measure, Protocol, Shape, Task, tasks_of
 from vitcam.evaluation.measures import MEASURES
-from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.protocol import protocol_tests, protocol_thresholds
 from vitcam.evaluation.rows import ORACLE
-from vitcam.evaluation.store import FORMAT
 from vitcam.methods import canonical_name, find_method
 from vitcam.methods.gradient_rules import own_precision
-from vitcam.models import LoadedModel
 from vitcam.recording import Precision
 
 RANDOM = "random"
@@ -87,6 +76,30 @@ class RunSettings:
 
     def tests_of(self, task: Task) -> tuple[str, ...]:
         return protocol_tests(self.protocol, self.tasks, self.tests)[task]
+
+    def along(self, axes: int) -> tuple[RunSettings, list[str]]:
+        """The same with the tests that are defined for inputs of so many axes, and a sentence about the others.
+
+        Args:
+            axes: besides batch and channels: two of pictures and spectrograms, three of clips and volumes.
+
+        Raises:
+            RunError: a test that was asked for isn't defined for them, or none is.
+        """
+        every = [name for task in self.tasks for name in self.tests_of(task)]
+        defined = [name for name in every if axes in MEASURES[name].axes]
+        if len(defined) == len(every):
+            return self, []
+        others = ", ".join(name for name in every if name not in defined)
+        if self.tests or not defined:
+            there = [name for name in MEASURES.ours if MEASURES[name].task in self.tasks]
+            raise RunError(
+                f"not defined for inputs of {axes} axes besides their channels: {others}. Those that are, by --test: "
+                f"{', '.join(name for name in there if axes in MEASURES[name].axes)}"
+            )
+        return replace(self, tests=tuple(defined)), [
+            f"Left out, not being defined for inputs of {axes} axes besides their channels: {others}"
+        ]
 
     def measures_of(self, task: Task) -> list[Measure]:
         return [MEASURES[name] for name in self.tests_of(task)]
@@ -157,49 +170,6 @@ def with_controls(methods: Sequence[str], protocol: Protocol = "paper") -> tuple
     return tuple(dict.fromkeys([*names, *oracle]))
 
 
-def describe_run(
-    settings: RunSettings, dataset: Dataset, model: LoadedModel, match: ClassMatch, plan: Plan, data: str
-) -> dict[str, Any]:
-    """The content of ``run.json``."""
-    height, width = model.preprocessing.size
-    return {
-        "format": FORMAT,
-        **asdict(settings),
-        "methods": list(settings.methods),
-        "tests": [name for task in settings.tasks for name in settings.tests_of(task)],
-        "thresholds": list(settings.thresholds),
-        "fractions": list(settings.fractions),
-        "data": data,
-        "dataset": {
-            "kind": dataset.kind,
-            "fingerprint": dataset.fingerprint,
-            "contents": digest_of(*(annotation.encode() for annotation in plan.annotations)),
-            "photographs": len(dataset),
-            "classes": len(dataset.classes),
-            "notes": list(dataset.notes),
-            **({} if dataset.explained == "predicted" else {"explained": dataset.explained}),
-        },
-        "model": {
-            "spec": model.spec,
-            "weights": weights_fingerprint(model.module),
-            "input": {"width": width, "height": height},
-            "preprocessing": str(model.preprocessing),
-            "multi_label": model.multi_label,
-        },
-        "class_match": match.sentence,
-        "images": len(plan.indices),
-        **({"order": RANDOM} if plan.order else {}),
-        "unmatched": plan.unmatched,
-        "versions": _versions(),
-        "environment": {
-            "python": python_version(),
-            "platform": platform(),
-            "polars": version("polars"),
-            "threads": torch.get_num_threads(),  # on which the last digits of torch's results depend
-        },
-    }
-
-
 def check_same(
     stored: Mapping[str, Any], asked: Mapping[str, Any], where: str, allow_version_change: bool = False
 ) -> list[str]:
@@ -238,17 +208,6 @@ def check_same(
         *_batch_notes(stored, asked),
         *_thread_notes(stored, asked),
     ]
-
-
-def _versions() -> dict[str, str | None]:
-    """Of what computes a run's numbers; None for what isn't installed."""
-    versions: dict[str, str | None] = {}
-    for name in ("vitcam", "torch", "timm", "transformers"):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return versions
 
 
 def _version_notes(
@@ -298,15 +257,6 @@ def _thread_notes(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[s
         f"The run was begun on {before} threads and goes on with {now}, on which the last digits of what is computed "
         f"depend: OMP_NUM_THREADS={before} gives the same ones"
     ]
-
-
-def weights_fingerprint(module: nn.Module) -> str:
-    """8 hexadecimal digits of a model's weights and buffers."""
-    checksum = 0
-    for name, tensor in sorted(module.state_dict().items()):
-        values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        checksum = zlib.crc32(memoryview(values.numpy()), zlib.crc32(name.encode(), checksum))
-    return f"{checksum:08x}"
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from vitcam.errors import RunError
 from vitcam.evaluation.datasets import Dataset, open_dataset
+from vitcam.evaluation.describing import weights_fingerprint
 from vitcam.evaluation.loading import Item, Photographs, Unreadable, load_batches
-from vitcam.evaluation.settings import weights_fingerprint
 from vitcam.models import LoadedModel, load_model
 from vitcam.models.head import LinearHead, feature_extractor, find_classifier, head_bytes
 from vitcam.writing import write_whole

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from vitcam.errors import ModelError, RunError, is_out_of_memory
 from vitcam.evaluation.failing import OF_IMAGES, out_of_memory, rows_of_the_others
 from vitcam.evaluation.frames import pl
-from vitcam.evaluation.gallery import Picture, pictures_frame, to_pictures
+from vitcam.evaluation.gallery import SIDE, Picture, pictures_frame, to_pictures
 from vitcam.evaluation.job import RunJob
 from vitcam.evaluation.loading import Item, MadeFrom, Unreadable, load_batches
 from vitcam.evaluation.measure import Task
 from vitcam.evaluation.measuring import ROWS
 from vitcam.evaluation.rows import MADE_FROM, Row, failed_row, to_frame
+from vitcam.evaluation.shown import laid, seen
 from vitcam.evaluation.store import RunFolder
 from vitcam.evaluation.times import PICTURES, STORING, WAITING, Times, timed
 
@@ -181,5 +182,8 @@ def batch_pictures(
     """The pictures of the rows that have scores, if they are to be stored."""
     scored = [row for row in rows if "heatmap" in row] if job.gallery else []
     shown = {row["image"] for row in scored}
-    photographs = {item.id: job.seen(item) for item in batch if isinstance(item, Item) and item.id in shown}
-    return to_pictures(task, photographs, scored, [row["heatmap"] for row in scored])
+    how, side = job.model.preprocessing, round(SIDE * job.kind.size)
+    inputs = {
+        item.id: seen(item.pixels, how) for item in batch if isinstance(item, Item) and item.id in shown
+    }
+    return to_pictures(task, inputs, scored, [laid(row["heatmap"], how, side) for row in scored], side)

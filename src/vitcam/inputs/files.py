@@ -6,13 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vitcam.errors import ImageError, VitcamError
 from vitcam.images import check_file, check_path
 from vitcam.inputs.kind import Array
+
+
+class Files(NamedTuple):
+    """The files that a model reads: what they are, in the plural, and what their names end with, in small letters.
+
+    Example:
+        >>> vitcam.SoundPreprocessing.files.what, ".flac" in vitcam.SoundPreprocessing.files.suffixes
+        ('sounds', True)
+    """
+
+    what: str
+    suffixes: frozenset[str]
 
 
 def checked_path(source: Any, what: str, suffixes: frozenset[str]) -> Path:

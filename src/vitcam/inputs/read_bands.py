@@ -12,13 +12,15 @@ from PIL import Image
 
 from vitcam.errors import ImageError
 from vitcam.images import IMAGE_SUFFIXES, MAX_PIXELS
-from vitcam.inputs.files import check_values, checked_path, in_words, reader
+from vitcam.inputs.files import Files, check_values, checked_path, in_words, reader
 from vitcam.inputs.read_volume import ARRAYS, Scan
 
 TIFFS = frozenset({".tif", ".tiff"})
 """What tifffile reads."""
 
 RASTERS = ARRAYS | IMAGE_SUFFIXES
+
+FILES = Files("pictures", RASTERS)
 
 
 def read_bands(source: Any, channels: int, max_pixels: int = MAX_PIXELS) -> Scan:

@@ -12,10 +12,12 @@ from jaxtyping import Float
 from numpy.lib.stride_tricks import sliding_window_view
 
 from vitcam.errors import ImageError
-from vitcam.inputs.files import check_values, checked_path, in_words, reader
+from vitcam.inputs.files import Files, check_values, checked_path, in_words, reader
 
 SOUNDS = frozenset({".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav"})
 """What libsndfile reads."""
+
+FILES = Files("sounds", SOUNDS)
 
 MAX_RATE = 768_000
 """Samples per second: four times what studios use."""
@@ -63,7 +65,7 @@ def read_sound(source: Any, rate: int, seconds: float) -> Sound:
         ImageError: there is no such file, it is no sound, truncated, silent, of more than two channels, has samples
             that aren't finite, or soundfile isn't installed.
     """
-    path = checked_path(source, "sounds", SOUNDS)
+    path = checked_path(source, *FILES)
     soundfile = reader("soundfile", "sound", "sounds")
     with in_words(path, "a sound"):
         about = soundfile.info(str(path), verbose=True)

@@ -11,13 +11,15 @@ from PIL import Image
 
 from vitcam.errors import ImageError
 from vitcam.images import MAX_PIXELS, open_image
-from vitcam.inputs.files import checked_path, in_words, reader
+from vitcam.inputs.files import Files, checked_path, in_words, reader
 
 ANIMATIONS = frozenset({".apng", ".gif", ".webp"})
 """What Pillow reads."""
 
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"})
 """What PyAV reads."""
+
+FILES = Files("videos", ANIMATIONS | VIDEOS)
 
 MAX_FRAMES = 20_000
 
@@ -75,7 +77,7 @@ def read_clip(
         >>> clip.numbers, clip.total, clip.size
         ([0, 4], 5, (8, 6))
     """
-    path = checked_path(source, "videos", ANIMATIONS | VIDEOS)
+    path = checked_path(source, *FILES)
     read = _of_animation if path.suffix.lower() in ANIMATIONS else _of_video
     return read(path, choose, max_frames, max_pixels)
 

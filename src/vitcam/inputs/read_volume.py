@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from vitcam.errors import ImageError
-from vitcam.inputs.files import check_values, checked_path, in_words, reader
+from vitcam.inputs.files import Files, check_values, checked_path, in_words, reader
 from vitcam.inputs.kind import Array
 
 SCANS = frozenset({".nii", ".nii.gz"})
 """What nibabel reads here."""
 
 ARRAYS = frozenset({".npy"})
+
+FILES = Files("volumes", SCANS | ARRAYS)
 
 MAX_VOXELS = 2**28
 
@@ -54,7 +56,7 @@ def read_scan(source: Any, channels: int, orientation: str | None, max_voxels: i
         ImageError: there is no such file, it is no volume, truncated, too large, empty, of other numbers than real
             ones or other channels, has values that aren't finite, or nibabel isn't installed.
     """
-    path = checked_path(source, "volumes", SCANS | ARRAYS)
+    path = checked_path(source, *FILES)
     if path.suffix.lower() == ".npy":
         with in_words(path, "an array"):
             array = np.load(path, mmap_mode="r", allow_pickle=False)

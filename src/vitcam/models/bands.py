@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from vitcam.errors import ModelError
 from vitcam.inputs import PICTURE, InputKind
 from vitcam.inputs.bands import chosen_bands
-from vitcam.inputs.read_bands import read_bands
+from vitcam.inputs.files import Files
+from vitcam.inputs.read_bands import FILES, read_bands
 from vitcam.inputs.read_volume import Scan
 from vitcam.types import Box
 
@@ -46,6 +47,7 @@ class BandPreprocessing:
     shown: Sequence[int] | None = None
 
     kind: ClassVar[InputKind] = PICTURE
+    files: ClassVar[Files] = FILES
     order: ClassVar[tuple[int, ...]] = ()
 
     def __post_init__(self) -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vitcam.errors import ImageError, ModelError
 from vitcam.inputs import VIDEO, InputKind
-from vitcam.inputs.read_video import Clip, read_clip
+from vitcam.inputs.files import Files
+from vitcam.inputs.read_video import FILES, Clip, read_clip
 from vitcam.inputs.video import strip
 from vitcam.models.adopted import Adopted, adopted_preprocessing
 from vitcam.types import Box
@@ -44,6 +45,7 @@ class ClipPreprocessing:
     channels_first: bool = False
 
     kind: ClassVar[InputKind] = VIDEO
+    files: ClassVar[Files] = FILES
 
     def __post_init__(self) -> None:
         """Takes the preprocessing of other libraries as one of ours.

@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from vitcam.errors import ImageError
-from vitcam.images import MAX_PIXELS, open_image
+from vitcam.images import IMAGE_SUFFIXES, MAX_PIXELS, open_image
 from vitcam.inputs import PICTURE, InputKind, kind_of
+from vitcam.inputs.files import Files
 from vitcam.types import Box
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
@@ -50,6 +51,7 @@ class Preprocessing:
         arithmetic: what is resized: a PIL image (timm, torchvision, open_clip), or a tensor of ``uint8`` or
             ``float32`` (Hugging Face, whose centre crop also rounds its corner down).
         kind: of input that is prepared.
+        files: that are read.
         order: of the axes of what is prepared, see :class:`vitcam.inputs.InputKind`.
 
     Example:
@@ -68,6 +70,7 @@ class Preprocessing:
     arithmetic: Arithmetic = "pil"
 
     kind: ClassVar[InputKind] = PICTURE
+    files: ClassVar[Files] = Files("photographs", IMAGE_SUFFIXES)
     order: ClassVar[tuple[int, ...]] = ()
 
     @property

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vitcam.errors import ImageError, ModelError, VitcamWarning
 from vitcam.inputs import SOUND, InputKind
-from vitcam.inputs.read_sound import Samples, Sound, read_sound
+from vitcam.inputs.files import Files
+from vitcam.inputs.read_sound import FILES, Samples, Sound, read_sound
 from vitcam.inputs.sound import TICKS, spectrogram
 from vitcam.types import Box
 
@@ -59,6 +60,7 @@ class SoundPreprocessing:
     name: str = "features"
 
     kind: ClassVar[InputKind] = SOUND
+    files: ClassVar[Files] = FILES
     order: ClassVar[tuple[int, ...]] = (0, 3, 2)
 
     @property

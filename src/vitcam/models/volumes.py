@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from vitcam.errors import ImageError, ModelError
 from vitcam.inputs import VOLUME, InputKind
-from vitcam.inputs.read_volume import Scan, read_scan
+from vitcam.inputs.files import Files
+from vitcam.inputs.read_volume import FILES, Scan, read_scan
 from vitcam.types import Box
 
 
@@ -52,6 +53,7 @@ class VolumePreprocessing:
     interpolation: Literal["area", "trilinear"] = "area"
 
     kind: ClassVar[InputKind] = VOLUME
+    files: ClassVar[Files] = FILES
     order: ClassVar[tuple[int, ...]] = ()
 
     def __post_init__(self) -> None:

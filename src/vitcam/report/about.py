@@ -48,7 +48,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     every = [
         ("Model", _text(model.get("spec"))),
         ("Weights", f"checksum {model['weights']}" if "weights" in model else ""),
-        ("Input", f"{size['width']} × {size['height']} pixels" if size else ""),
+        ("Input", _input(size)),
         ("Preprocessing", _text(model.get("preprocessing"))),
         ("Data", _text(settings.get("data"))),
         ("Dataset", _dataset(dataset)),
@@ -70,9 +70,15 @@ def _dataset(dataset: Mapping[str, Any]) -> str:
     if "photographs" not in dataset:
         return ""
     return (
-        f"{dataset['photographs']:,} photographs, {dataset.get('classes', '?')} classes, "
+        f"{dataset['photographs']:,} {dataset.get('holds', 'photographs')}, {dataset.get('classes', '?')} classes, "
         f"fingerprint {dataset.get('fingerprint', '?')}"
     )
+
+
+def _input(size: Mapping[str, Any]) -> str:
+    if "kind" in size:
+        return ", ".join([size["kind"], *(f"{size[axis]} {axis}" for axis in size if axis != "kind")])
+    return f"{size['width']} × {size['height']} pixels" if size else ""
 
 
 def _text(value: object) -> str:

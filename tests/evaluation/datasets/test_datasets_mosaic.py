@@ -16,7 +16,7 @@ from vitcam.evaluation import Dataset, Sample, open_dataset
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.datasets.kinds import path_of
 from vitcam.evaluation.datasets.mosaic import open_mosaic
-from vitcam.evaluation.runner import _from_anywhere
+from vitcam.evaluation.opening import from_anywhere
 from vitcam.types import Box
 
 NAMES = ("cat", "cup", "dog", "hen", "owl", "pig")
@@ -152,5 +152,5 @@ def test_the_path_is_the_other_datasets(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert path_of("mosaic:folder:things") == "things"
     assert path_of("mosaic:synthetic:") == ""
-    assert _from_anywhere("mosaic:folder:things") == f"mosaic:folder:{tmp_path}/things"
-    assert _from_anywhere("mosaic:synthetic:") == "mosaic:synthetic:"
+    assert from_anywhere("mosaic:folder:things") == f"mosaic:folder:{tmp_path}/things"
+    assert from_anywhere("mosaic:synthetic:") == "mosaic:synthetic:"

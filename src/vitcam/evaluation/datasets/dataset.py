@@ -1,4 +1,4 @@
-"""A dataset: classes, and photographs that are read one at a time."""
+"""A dataset: classes, and photographs, or other inputs, that are read one at a time."""
 
 from __future__ import annotations
 
@@ -65,6 +65,8 @@ class Dataset:
         explained: which class of a photograph localization explains.
         mosaics: what it was composed by, where its images are mosaics: a run composes them anew of photographs that
             its model is sure of.
+        holds: what its samples are, in the plural: photographs, or what else a model takes, as its preprocessing
+            says (``vitcam.ClipPreprocessing.files.what``, "videos"), which reads it from the samples' ``path``.
 
     Raises:
         DatasetError: there is no photograph, or two have the same id.
@@ -84,16 +86,18 @@ class Dataset:
     notes: tuple[str, ...] = ()
     explained: Explained = "predicted"
     mosaics: Any = field(default=None, repr=False)  # a Mosaics, which is made of a Dataset itself
+    holds: str = "photographs"
 
     def __post_init__(self) -> None:
         if not self.records:
             raise DatasetError(
-                f"the {self.kind} dataset at {self.root} has no photograph to evaluate: {self._why()}"
+                f"the {self.kind} dataset at {self.root} has no {self.holds.removesuffix('s')} to evaluate: "
+                f"{self._why()}"
             )
         repeated = [id for id, count in Counter(self.ids).items() if count > 1]
         if repeated:
             raise DatasetError(
-                f"the {self.kind} dataset at {self.root} has {len(repeated)} photographs more than once, "
+                f"the {self.kind} dataset at {self.root} has {len(repeated)} {self.holds} more than once, "
                 f"the first {repeated[0]!r}: keep one copy of each"
             )
 

@@ -12,6 +12,8 @@ from PIL.Image import Image
 from vitcam.errors import DatasetError
 from vitcam.evaluation.datasets.sample import Sample, Segmentation
 
+_PART = 2**24
+
 
 @runtime_checkable
 class Digestible(Protocol):
@@ -60,8 +62,12 @@ def file_digest(path: Path) -> str:
     Raises:
         DatasetError: it can't be read.
     """
+    digest = hashlib.blake2b(digest_size=8)
     try:
-        return digest_of(path.read_bytes())
+        with path.open("rb") as file:  # a video needn't fit into memory
+            while part := file.read(_PART):
+                digest.update(part)
+        return digest.hexdigest()
     except OSError as error:
         raise DatasetError(f"{path} can't be read: {error.strerror or error}") from error
 

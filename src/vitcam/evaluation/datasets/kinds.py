@@ -47,6 +47,26 @@ class Kind:
     photographs: tuple[str, ...] = ()
     of: Literal["path", "path or nothing", "dataset"] = "path"
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What its reader can be told by keyword.
+
+        Example:
+            >>> from vitcam.evaluation.datasets import KINDS
+            >>> KINDS["folder"].options
+            ('boxes', 'files')
+        """
+        return tuple(each.name for each in self._keywords if each.kind is not inspect.Parameter.VAR_KEYWORD)
+
+    @property
+    def options_alone(self) -> bool:
+        """Whether it takes no others than these."""
+        return len(self.options) == len(self._keywords)
+
+    @property
+    def _keywords(self) -> list[inspect.Parameter]:
+        return list(inspect.signature(self.read).parameters.values())[1:]
+
 
 _OURS = (
     Kind(
@@ -108,6 +128,34 @@ def path_of(spec: str) -> str:
     return path_of(path) if kind in KINDS and KINDS[kind].of == "dataset" else path
 
 
+def find_dataset(spec: str) -> tuple[Kind, Path | str | None]:
+    """What reads a dataset, and the path that it is given, or another dataset's ``KIND:PATH``.
+
+    Args:
+        spec: as for ``open_dataset``.
+
+    Raises:
+        DatasetError: there is no such kind or path.
+
+    Example:
+        >>> kind, path = find_dataset("folder:things")
+        >>> kind.name, path.name
+        ('folder', 'things')
+    """
+    kind, path = split_spec(spec)
+    if kind not in KINDS and (is_reference(kind) or kind in KINDS.broken):
+        KINDS.find(kind)
+    if ":" not in spec or kind not in KINDS:
+        there = os.path.lexists(os.path.expanduser(spec))  # noqa: PTH111  for names too long, or nobody's
+        hint = f". Did you mean folder:{spec}, class folders of photographs?" if there else ""
+        raise DatasetError(f"expected KIND:PATH with KIND one of {', '.join(KINDS)}; got {spec!r}{hint}")
+    what = KINDS[kind].of
+    if not path and what != "path or nothing":
+        raise DatasetError(f"{spec!r} has no path: say where the dataset lies, as in {kind}:/data/{kind}")
+    given = path if what == "dataset" else _existing(kind, path) if path else None
+    return KINDS[kind], given
+
+
 def open_dataset(spec: str, **options: Any) -> Dataset:
     """Opens a dataset and checks that it is complete. Nothing is downloaded.
 
@@ -127,35 +175,24 @@ def open_dataset(spec: str, **options: Any) -> Dataset:
         >>> len(dataset), dataset.classes[0].name, dataset[0].boxes
         (12, 'cat', (Box(left=0.0, top=0.0, right=330.0, bottom=300.0),))
     """
-    kind, path = split_spec(spec)
-    if kind not in KINDS and (is_reference(kind) or kind in KINDS.broken):
-        KINDS.find(kind)
-    if ":" not in spec or kind not in KINDS:
-        there = os.path.lexists(os.path.expanduser(spec))  # noqa: PTH111  for names too long, or nobody's
-        hint = f". Did you mean folder:{spec}, class folders of photographs?" if there else ""
-        raise DatasetError(f"expected KIND:PATH with KIND one of {', '.join(KINDS)}; got {spec!r}{hint}")
-    what = KINDS[kind].of
-    if not path and what != "path or nothing":
-        raise DatasetError(f"{spec!r} has no path: say where the dataset lies, as in {kind}:/data/{kind}")
-    read = KINDS[kind].read
-    parameters = list(inspect.signature(read).parameters.values())[1:]
-    known = [each.name for each in parameters if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    unknown = sorted(set(options) - set(known)) if len(known) == len(parameters) else []
+    kind, given = find_dataset(spec)
+    unknown = sorted(set(options) - set(kind.options)) if kind.options_alone else []
     if unknown:
-        can = f"its options are {', '.join(known)}" if known else "it has none"
-        raise DatasetError(f"the {kind} dataset has no option {', '.join(map(repr, unknown))}: {can}")
-    given = path if what == "dataset" else _existing(kind, path) if path else None
+        can = f"its options are {', '.join(kind.options)}" if kind.options else "it has none"
+        raise DatasetError(f"the {kind.name} dataset has no option {', '.join(map(repr, unknown))}: {can}")
     try:
-        dataset = read(given, **options)
+        dataset = kind.read(given, **options)
     except (VitcamError, OSError, MemoryError):
         raise
     except Exception as error:
-        if kind in KINDS.ours:
+        if kind.name in KINDS.ours:
             raise
-        raise DatasetError(f"the {kind} dataset can't be read: {type(error).__name__}: {error}") from error
+        raise DatasetError(
+            f"the {kind.name} dataset can't be read: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(dataset, Dataset):
         raise DatasetError(
-            f"the {kind} dataset is read as a {type(dataset).__name__}: expected a vitcam.evaluation.Dataset"
+            f"the {kind.name} dataset is read as a {type(dataset).__name__}: expected a vitcam.evaluation.Dataset"
         )
     return dataset
 

@@ -70,12 +70,12 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
     """
     if not folder.is_dir():
         return []
-    files = []
+    files, endings = [], tuple(suffixes)
     try:
         for parent, names in walk(folder):
             inside = parent.relative_to(folder).as_posix()
             prefix = "" if inside == "." else inside + "/"
-            files += [prefix + name for name in names if f".{name.rpartition('.')[2].lower()}" in suffixes]
+            files += [prefix + name for name in names if f".{name}".lower().endswith(endings)]
     except OSError as error:
         raise DatasetError(
             f"{error.filename or folder} can't be listed: {error.strerror or error}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,7 +19,7 @@ from vitcam.recording import Precision, autocast, fast_linear, logits_of, preser
 
 def completeness_error(
     model: nn.Module,
-    images: Float[Tensor, "images 3 height width"],
+    images: Float[Tensor, "images ..."],
     sums: Float[Tensor, " heatmaps"],
     targets: Int[Tensor, " heatmaps"],
     *,
@@ -61,10 +63,11 @@ def measured(case: PerturbationCase) -> Numbers:
     claims = [_claim(name) for name in case.methods for _ in range(len(case.images))]
     if len(claims) != len(case.on_grid) or not any(claims):
         return {}
-    pixels = case.images.shape[2] * case.images.shape[3] / case.on_grid[0].numel()
+    pixels = math.prod(case.images.shape[2:]) / case.on_grid[0].numel()
     whole = case.heatmaps.shape == case.on_grid.shape
     weights = {"patches": 1.0, "pixels": pixels if whole else None, "": None}
-    sums = case.on_grid.double().sum((1, 2)).cpu() * torch.tensor([weights[claim] or 0.0 for claim in claims])
+    axes = tuple(range(1, case.on_grid.dim()))
+    sums = case.on_grid.double().sum(axes).cpu() * torch.tensor([weights[claim] or 0.0 for claim in claims])
     errors = completeness_error(case.model, case.images, sums, case.targets, precision=case.precision)
     return {
         "completeness_error": [

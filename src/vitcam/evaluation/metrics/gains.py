@@ -69,9 +69,10 @@ def log_odds(curves: Curves) -> Float[Tensor, " batch"]:
 
 
 def gained(case: PerturbationCase) -> Numbers:
-    """The columns of ``srg``."""
-    by_fill: dict[str, Curves | InsertionDeletion] = {**filled_curves_of(case)}
-    by_fill |= {"grey": curves_of(case), "imputed": imputed_curves_of(case)}
+    """The columns of ``srg``, of the fills that are defined: clips and volumes are neither blurred nor imputed."""
+    by_fill: dict[str, Curves | InsertionDeletion] = {**filled_curves_of(case), "grey": curves_of(case)}
+    if case.images.dim() == 4:
+        by_fill["imputed"] = imputed_curves_of(case)
     return {f"srg_{fill}": symmetric_relevance_gain(curves) for fill, curves in by_fill.items()}
 
 

@@ -23,8 +23,8 @@ _COARSEST = 4
 
 
 def linear_imputation(
-    images: Float[Tensor, "batch 3 height width"], removed: Bool[Tensor, "batch height width"]
-) -> Float[Tensor, "batch 3 height width"]:
+    images: Float[Tensor, "batch channels height width"], removed: Bool[Tensor, "batch height width"]
+) -> Float[Tensor, "batch channels height width"]:
     """Replaces removed pixels so that each is the weighted mean of its eight neighbours.
 
     Neighbours weigh 1/6 along rows and columns and 1/12 across corners; outside the image there are none, and

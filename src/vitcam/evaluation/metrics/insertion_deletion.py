@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vitcam.errors import MetricError
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
+from vitcam.evaluation.metrics.arranged import check_by_space
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
 from vitcam.evaluation.metrics.probabilities import BATCH_SIZE, Removal, of_targets, removal_probabilities
 from vitcam.recording import Precision
@@ -46,10 +48,10 @@ class InsertionDeletion:
 
 def insertion_deletion(
     model: nn.Module,
-    images: Float[Tensor, "images 3 height width"],
-    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    images: Float[Tensor, "images channels *space"],
+    heatmaps: Float[Tensor, "heatmaps ..."],
     targets: Int[Tensor, " heatmaps"],
-    fills: Float[Tensor, "images 3 #height #width"],
+    fills: Float[Tensor, "images channels ..."],
     steps: int = RISE_STEPS,
     *,
     multi_label: bool = False,
@@ -69,10 +71,12 @@ def insertion_deletion(
     Args:
         fills: what stands where the image is absent: ``blur_fill(images)``, ``mean_fill(images)``, or any.
         steps: 28 are RISE's steps of 1792 pixels at 224×224.
-        model, images, heatmaps, targets, multi_label, precision, batch_size: as for ``perturbation_curves``.
+        images: with axes (batch, channels, and those of space), as their fills.
+        model, heatmaps, targets, multi_label, precision, batch_size: as for ``perturbation_curves``.
 
     Raises:
-        ImageError, MetricError, TargetError, ModelError: as from ``perturbation_curves``.
+        MetricError: the model takes its inputs with other axes, or as from ``perturbation_curves``.
+        ImageError, TargetError, ModelError: as from ``perturbation_curves``.
 
     Example:
         >>> e = vitcam.explain(model, images)
@@ -80,7 +84,8 @@ def insertion_deletion(
         >>> insertion_deletion(model, *given, steps=4).auc_insertion.shape
         torch.Size([8])
     """
-    ranks = pixel_ranks(pixel_maps(heatmaps, (images.shape[2], images.shape[3])))
+    check_by_space(model, images)
+    ranks = pixel_ranks(pixel_maps(heatmaps, tuple(images.shape[2:])))
     image_of_map = images_of(images, heatmaps, targets)
     pixels = ranks.shape[1]
     sizes = [pixels * step // steps for step in range(1, steps)]
@@ -108,15 +113,15 @@ def insertion_deletion(
     return InsertionDeletion(torch.linspace(0, 1, steps + 1), insertion, deletion)
 
 
-def mean_fill(images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 1 1"]:
-    """Each image's own mean colour."""
-    return images.mean(dim=(2, 3), keepdim=True)
+def mean_fill(images: Float[Tensor, "batch channels *space"]) -> Float[Tensor, "batch channels ..."]:
+    """Each image's own mean colour: of a clip over all frames, of a spectrogram its mean loudness."""
+    return images.mean(dim=tuple(range(2, images.dim())), keepdim=True)
 
 
 def blur_fill(
-    images: Float[Tensor, "batch 3 height width"], kernel: int = 11, sigma: float = 5.0
-) -> Float[Tensor, "batch 3 height width"]:
-    """Each image blurred with a Gaussian of σ = 5, cut off to 11 pixels; borders are mirrored.
+    images: Float[Tensor, "batch channels *space"], kernel: int = 11, sigma: float = 5.0
+) -> Float[Tensor, "batch channels *space"]:
+    """Each image, or spectrogram, blurred with a Gaussian of σ = 5, cut off to 11 pixels; borders are mirrored.
 
     RISE's code has the same two numbers and another kernel: its Gaussian is folded back at the ends of the 11
     pixels, which leaves it nearly flat (7 % between middle and ends), and borders are filled with zeros. So this
@@ -126,7 +131,15 @@ def blur_fill(
         images: of at least (kernel + 1)/2 pixels on each side.
         kernel: its width in pixels, odd.
         sigma: in pixels.
+
+    Raises:
+        MetricError: the inputs have three axes: σ in pixels says nothing of frames, nor of voxels.
     """
+    if images.dim() != 4:
+        raise MetricError(
+            f"a blur is defined of pictures and spectrograms, (batch, channels, height, width), not of "
+            f"{tuple(images.shape)}: of clips and volumes take mean_fill(images), or zeros"
+        )
     offsets = torch.arange(kernel, device=images.device, dtype=images.dtype) - kernel // 2
     weights = torch.exp(-(offsets**2) / (2 * sigma**2))
     column = (weights / weights.sum()).view(1, 1, -1, 1)
@@ -144,10 +157,14 @@ def _from(ranks: Int[Tensor, " pixels"], count: int) -> Bool[Tensor, " pixels"]:
 
 
 def filled_curves_of(case: PerturbationCase) -> dict[str, InsertionDeletion]:
-    """Those of a case by the name of what fills, which several measures are made from."""
+    """Those of a case by the name of what fills, which several measures are made from.
+
+    Clips and volumes aren't blurred: see ``blur_fill``.
+    """
 
     def made() -> dict[str, InsertionDeletion]:
-        fills = {"blur": blur_fill(case.images), "mean": mean_fill(case.images)}
+        of_two_axes = {"blur": blur_fill(case.images)} if case.images.dim() == 4 else {}
+        fills = {**of_two_axes, "mean": mean_fill(case.images)}
         return {
             name: insertion_deletion(**case.given, fills=fill, steps=case.steps)
             for name, fill in fills.items()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
+from vitcam.evaluation.metrics.arranged import by_space
 from vitcam.evaluation.metrics.cells import Grid, cells_of_pixels, heat_of_cells, in_cells
 from vitcam.evaluation.metrics.insertion_deletion import mean_fill
 from vitcam.evaluation.metrics.maps import images_of, pixel_ranks
@@ -47,8 +48,8 @@ class Irof:
 
 def irof_curves(
     model: nn.Module,
-    images: Float[Tensor, "images 3 height width"],
-    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    images: Float[Tensor, "images ..."],
+    heatmaps: Float[Tensor, "heatmaps ..."],
     targets: Int[Tensor, " heatmaps"],
     steps: int = 10,
     *,
@@ -79,10 +80,11 @@ def irof_curves(
         >>> irof_curves(model, images, e.heatmaps[:, 0], e.targets[:, 0], steps=4).irof.shape
         torch.Size([8])
     """
-    grid = grid or (heatmaps.shape[1], heatmaps.shape[2])
+    model, images = by_space(model, images)
+    grid = grid or tuple(heatmaps.shape[1:])
     image_of_map = images_of(images, heatmaps, targets)
     ranks = pixel_ranks(heat_of_cells(heatmaps, grid).unsqueeze(1))
-    cell_of_pixel = cells_of_pixels(grid, (images.shape[2], images.shape[3]))
+    cell_of_pixel = cells_of_pixels(grid, tuple(images.shape[2:]))
     sizes = [ranks.shape[1] * step // steps for step in range(1, steps)]
     removals = []
     for i, image in enumerate(image_of_map):
@@ -104,6 +106,5 @@ def irof_curves(
 
 def measured(case: PerturbationCase) -> Numbers:
     """The column of ``irof``; None where the class isn't predicted."""
-    rows, columns = case.on_grid.shape[1:]
-    areas = irof_curves(**case.given, steps=case.steps, grid=(rows, columns)).irof
+    areas = irof_curves(**case.given, steps=case.steps, grid=tuple(case.on_grid.shape[1:])).irof
     return {"irof": [None if isnan(area) else area for area in areas.tolist()]}

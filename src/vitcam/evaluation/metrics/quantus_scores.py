@@ -31,7 +31,7 @@ class Logits(nn.Module):
         super().__init__()
         self._run = (model, precision)
 
-    def forward(self, images: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch classes"]:
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         model, precision = self._run
         weights = next(model.parameters(), images)
         given = images.to(weights.device, weights.dtype)

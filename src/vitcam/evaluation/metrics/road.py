@@ -22,7 +22,7 @@ PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 
 def road_curves(
     model: nn.Module,
-    images: Float[Tensor, "images 3 height width"],
+    images: Float[Tensor, "images channels height width"],
     heatmaps: Float[Tensor, "heatmaps rows columns"],
     targets: Int[Tensor, " heatmaps"],
     percentiles: Sequence[float] = PERCENTILES,
@@ -72,7 +72,7 @@ def road_curves(
     counts = [int(pixels * percentile / 100) for percentile in percentiles]
     plan = [(i, count, most) for i in range(len(image_of_map)) for most in (True, False) for count in counts]
 
-    def imputed(items: range) -> Float[Tensor, "items 3 height width"]:
+    def imputed(items: range) -> Float[Tensor, "items channels height width"]:
         chosen = [plan[item] for item in items]
         removed = torch.stack(
             [ranks[i] < count if most else ranks[i] >= pixels - count for i, count, most in chosen]

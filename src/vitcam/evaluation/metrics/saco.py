@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
+from vitcam.evaluation.metrics.arranged import by_space
 from vitcam.evaluation.metrics.correlation import correlation
 from vitcam.evaluation.metrics.insertion_deletion import mean_fill
 from vitcam.evaluation.metrics.maps import images_of, pixel_maps, pixel_ranks
@@ -47,8 +48,8 @@ class GroupRemoval:
 
 def saco(
     model: nn.Module,
-    images: Float[Tensor, "images 3 height width"],
-    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    images: Float[Tensor, "images ..."],
+    heatmaps: Float[Tensor, "heatmaps ..."],
     targets: Int[Tensor, " heatmaps"],
     groups: int = 10,
     *,
@@ -97,8 +98,8 @@ def saco(
 
 def group_removal(
     model: nn.Module,
-    images: Float[Tensor, "images 3 height width"],
-    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    images: Float[Tensor, "images ..."],
+    heatmaps: Float[Tensor, "heatmaps ..."],
     targets: Int[Tensor, " heatmaps"],
     groups: int = 10,
     *,
@@ -107,7 +108,8 @@ def group_removal(
     batch_size: int = BATCH_SIZE,
 ) -> GroupRemoval:
     """What ``saco`` is made from, with its arguments."""
-    maps = pixel_maps(heatmaps, (images.shape[2], images.shape[3])).cpu()
+    model, images = by_space(model, images)
+    maps = pixel_maps(heatmaps, tuple(images.shape[2:])).cpu()
     ranks = pixel_ranks(maps)
     image_of_map = images_of(images, heatmaps, targets)
     group = ranks * groups // ranks.shape[1]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vitcam.errors import MetricError
 from vitcam.evaluation.cases import PerturbationCase
 from vitcam.evaluation.measure import Numbers
+from vitcam.evaluation.metrics.arranged import by_space
 from vitcam.evaluation.metrics.cells import Grid, cells_of_pixels, heat_of_cells, in_cells
 from vitcam.evaluation.metrics.correlation import correlation
 from vitcam.evaluation.metrics.insertion_deletion import mean_fill
@@ -78,8 +79,8 @@ class SubsetRemoval:
 
 def subset_removal(
     model: nn.Module,
-    images: Float[Tensor, "images 3 height width"],
-    heatmaps: Float[Tensor, "heatmaps rows columns"],
+    images: Float[Tensor, "images ..."],
+    heatmaps: Float[Tensor, "heatmaps ..."],
     targets: Int[Tensor, " heatmaps"],
     fractions: Sequence[float] = FRACTIONS,
     draws: int = DRAWS,
@@ -117,10 +118,11 @@ def subset_removal(
         raise MetricError(f"expected fractions between 0 and 1, such as {FRACTIONS}, got {tuple(fractions)}")
     if draws < 2:
         raise MetricError(f"expected two or more sets of each size, got draws={draws}")
-    grid = grid or (heatmaps.shape[1], heatmaps.shape[2])
+    model, images = by_space(model, images)
+    grid = grid or tuple(heatmaps.shape[1:])
     image_of_map = images_of(images, heatmaps, targets)
     values = heat_of_cells(heatmaps, grid)
-    cell_of_pixel = cells_of_pixels(grid, (images.shape[2], images.shape[3]))
+    cell_of_pixel = cells_of_pixels(grid, tuple(images.shape[2:]))
     generator = torch.Generator().manual_seed(seed)
     cells = values.shape[1]
     sizes = [max(1, round(fraction * cells)) for fraction in fractions for _ in range(draws)]
@@ -148,8 +150,8 @@ def subset_removal(
 
 
 def _of(case: PerturbationCase) -> SubsetRemoval:
-    rows, columns = case.on_grid.shape[1:]
-    return case.once("subsets", lambda: subset_removal(**case.given, grid=(rows, columns), seed=case.seed))
+    grid = tuple(case.on_grid.shape[1:])
+    return case.once("subsets", lambda: subset_removal(**case.given, grid=grid, seed=case.seed))
 
 
 def infidelity(case: PerturbationCase) -> Numbers:
