@@ -24,6 +24,9 @@ IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+"""What is in such files, by Pillow's names. One of its rarer readers runs other programs (EPS)."""
+
 # Pillow's own default. Ours is a parameter because Pillow's is a global that any library may have changed.
 MAX_PIXELS = 89_478_485
 
@@ -72,6 +75,17 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         f"Expected an image's path, its bytes or an open file, a PIL image or a numpy array, got "
         f"{type(source).__name__}. Normalised tensors are stacked into one by torch.stack."
     )
+
+
+def known_formats(formats: Sequence[str] = FORMATS) -> list[str]:
+    """Those that this Pillow reads, which takes no names of others.
+
+    Example:
+        >>> known_formats(("JPEG", "AVIF", "no such format"))[0]
+        'JPEG'
+    """
+    Image.init()
+    return [name for name in formats if name in Image.OPEN]
 
 
 class Pictures(Sequence[Image.Image]):

@@ -3,16 +3,16 @@
 import io
 import json
 
-import input_models
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from input_files import frames, tone, write_sound
 from PIL import Image
 from typer.testing import CliRunner
 
+import input_models
 import vitcam
+from input_files import frames, tone, write_sound
 from vitcam.cli.program import program
 from vitcam.errors import DatasetError, ModelError, RunError
 from vitcam.evaluation import Dataset, Sample, evaluate, open_dataset, perturbation_curves

@@ -7,11 +7,11 @@ import pytest
 import timm
 import torch
 import transformers
-from input_files import RATE, SMALL, frames, tone, write_scan, write_sound, write_video
 from PIL import Image
 from typer.testing import CliRunner
 
 import vitcam
+from input_files import RATE, SMALL, frames, tone, write_scan, write_sound, write_video
 from vitcam.cli.program import program
 from vitcam.errors import ImageError, ModelError, RunError, VitcamError, VitcamWarning
 from vitcam.evaluation import Dataset, Sample, evaluate

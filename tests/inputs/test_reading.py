@@ -4,14 +4,16 @@ import sys
 
 import numpy as np
 import pytest
-from input_files import RATE, frames, tone, write_scan, write_sound, write_video
 from PIL import Image
 
+from input_files import RATE, frames, tone, write_scan, write_sound, write_video
 from vitcam.errors import ImageError
+from vitcam.inputs.limits import ReadingLimits
 from vitcam.inputs.read_bands import read_bands
 from vitcam.inputs.read_sound import read_sound, resampled
 from vitcam.inputs.read_video import read_clip
 from vitcam.inputs.read_volume import read_scan
+from vitcam.models import BandPreprocessing, ClipPreprocessing, Preprocessing, VolumePreprocessing
 
 
 def everything(total):
@@ -120,6 +122,21 @@ def test_long_and_large_videos_are_refused_before_they_are_decoded(tmp_path, mon
         read_clip(tmp_path / name, everything, max_frames=11)
     with pytest.raises(ImageError, match="frames of 48×32: more than 1,000 pixels"):
         read_clip(tmp_path / name, everything, max_pixels=1000)
+    with pytest.raises(
+        ImageError, match=r"more than 18,000 pixels in all its frames of 48×32\. Make it smaller"
+    ):
+        read_clip(tmp_path / name, everything, max_decoded=18_000)
+
+
+@pytest.mark.parametrize(
+    "content", ["ffconcat version 1.0\nfile other.mpg\n", "#EXTM3U\n#EXTINF:1,\nother.mpg\n#EXT-X-ENDLIST\n"]
+)
+def test_a_video_that_is_a_list_of_other_files_opens_none_of_them(tmp_path, content):
+    write_video(tmp_path / "other.mpg", frames(4), codec="mpeg1video", rate=25)
+    assert read_clip(tmp_path / "other.mpg", everything).total == 4
+    (tmp_path / "list.mp4").write_text(content)
+    with pytest.raises(ImageError, match=r"list\.mp4 can't be read as a video"):
+        read_clip(tmp_path / "list.mp4", everything)
 
 
 # Sounds
@@ -259,6 +276,40 @@ def test_what_pillow_reads_has_bands_too(tmp_path):
     np.save(tmp_path / "a.npy", np.full((2, 4, 4), np.inf))
     with pytest.raises(ImageError, match="32 values that are NaN or infinite"):
         read_bands(tmp_path / "a.npy", 2)
+
+
+def test_pictures_are_read_by_what_is_meant_for_them(tmp_path):
+    """Pillow has a reader that runs another program."""
+    frames(1)[0].save(tmp_path / "a.eps")
+    for name, read in (
+        ("a.png", lambda path: read_bands(path, 3)),
+        ("a.gif", lambda path: read_clip(path, everything)),
+    ):
+        (tmp_path / name).write_bytes((tmp_path / "a.eps").read_bytes())
+        with pytest.raises(ImageError, match="UnidentifiedImageError"):
+            read(tmp_path / name)
+
+
+# Limits of those who read files of strangers
+
+
+def test_limits_hold_for_whatever_a_model_takes(tmp_path):
+    frame = Preprocessing((32, 32), (0.5,) * 3, (0.5,) * 3)
+    pictures = frames(6)
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:])
+    pictures[0].save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((4, 48, 32)))
+    for name, prepare, memory in (
+        ("a.gif", ClipPreprocessing(4, frame), 4 * 48 * 32 * 3),
+        ("a.png", frame, 48 * 32 * 12),
+        ("a.npy", VolumePreprocessing((4, 8, 8)), 4 * 48 * 32 * 4),
+        ("a.npy", BandPreprocessing((8, 8), (0.0,) * 4, (1.0,) * 4), 4 * 48 * 32 * 4),
+    ):
+        prepare.read(tmp_path / name, ReadingLimits(memory, work=10**9))
+        with pytest.raises(ImageError, match=r"(more than|exceeds).*Make it smaller"):
+            prepare.read(tmp_path / name, ReadingLimits(memory - 12, work=10**9))
+    with pytest.raises(ImageError, match="pixels in all its frames"):
+        ClipPreprocessing(4, frame).read(tmp_path / "a.gif", ReadingLimits(10**9, work=6 * 48 * 32 * 3 - 1))
 
 
 # Packages that read

@@ -7,6 +7,7 @@ from PIL import Image
 from vitcam.images import IMAGE_SUFFIXES
 from vitcam.inputs.bands import rgb_view
 from vitcam.inputs.kind import Array, Bands, InputKind
+from vitcam.inputs.read_volume import ARRAYS
 from vitcam.inputs.sheets import as_image
 
 
@@ -17,10 +18,12 @@ def picture(values: Array, bands: Bands = None) -> Image.Image:
 
 PICTURE = InputKind(
     name="picture",
+    tab="Bands",
     axes=("height", "width"),
     shape="(batch, channels, height, width)",
     orders=((),),
     picture=picture,
     laid=lambda maps: maps,
     suffixes=IMAGE_SUFFIXES,
+    also=ARRAYS,
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vitcam.errors import ImageError
-from vitcam.images import IMAGE_SUFFIXES, MAX_PIXELS
+from vitcam.images import IMAGE_SUFFIXES, MAX_PIXELS, known_formats
 from vitcam.inputs.files import Files, check_values, checked_path, in_words, reader
 from vitcam.inputs.read_volume import ARRAYS, Scan
 
@@ -49,7 +49,7 @@ def read_bands(source: Any, channels: int, max_pixels: int = MAX_PIXELS) -> Scan
         elif suffix in TIFFS:
             values = _of_tiff(path, channels, max_pixels)
         else:
-            with Image.open(path) as picture:
+            with Image.open(path, formats=known_formats()) as picture:
                 shape = (len(picture.getbands()), picture.height, picture.width)
                 _axis_of_bands(path, shape, channels, max_pixels)
                 values = np.asarray(picture).reshape(picture.height, picture.width, -1)

@@ -10,21 +10,29 @@ from typing import Any
 from PIL import Image
 
 from vitcam.errors import ImageError
-from vitcam.images import MAX_PIXELS, open_image
+from vitcam.images import MAX_PIXELS, known_formats, open_image
 from vitcam.inputs.files import Files, checked_path, in_words, reader
 
 ANIMATIONS = frozenset({".apng", ".gif", ".webp"})
 """What Pillow reads."""
+
+ANIMATED = ("GIF", "PNG", "WEBP")
+"""By its names."""
 
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"})
 """What PyAV reads."""
 
 FILES = Files("videos", ANIMATIONS | VIDEOS)
 
+CONTAINERS = "asf,avi,m4v,matroska,webm,mov,mp4,mpeg,mpegts,mpegvideo,ogg"
+"""By FFmpeg's names. It reads lists of other files, too, whatever the names of these lists are."""
+
 MAX_FRAMES = 20_000
 
 REACHED = 0.9
 """The part of its announced duration that a whole file has at least: sound and pictures seldom end together."""
+
+ALONE = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
 
 Choose = Callable[[int], Sequence[int]]
 """From the number of frames to the numbers of those that are wanted, in their order."""
@@ -53,7 +61,11 @@ class Clip:
 
 
 def read_clip(
-    source: Any, choose: Choose, max_frames: int = MAX_FRAMES, max_pixels: int = MAX_PIXELS
+    source: Any,
+    choose: Choose,
+    max_frames: int = MAX_FRAMES,
+    max_pixels: int = MAX_PIXELS,
+    max_decoded: int = MAX_FRAMES * MAX_PIXELS,
 ) -> Clip:
     """Some of the frames of a video (by PyAV), or of an animated GIF, PNG or WebP (by Pillow).
 
@@ -65,6 +77,7 @@ def read_clip(
         choose: which frames are wanted.
         max_frames: longer videos are refused before they are decoded.
         max_pixels: likewise those of larger frames.
+        max_decoded: likewise those of more pixels in all frames together.
 
     Raises:
         ImageError: there is no such file, it is no video, truncated or damaged, too long or too large, has a single
@@ -79,31 +92,63 @@ def read_clip(
     """
     path = checked_path(source, *FILES)
     read = _of_animation if path.suffix.lower() in ANIMATIONS else _of_video
-    return read(path, choose, max_frames, max_pixels)
+    return read(path, choose, _Most(max_frames, max_pixels, max_decoded))
 
 
-def _of_animation(path: Path, choose: Choose, max_frames: int, max_pixels: int) -> Clip:
-    with in_words(path, "an animation"), Image.open(path) as animation:
-        _check(path, *animation.size, 0, max_frames, max_pixels)
+@dataclass(frozen=True)
+class _Most:
+    """See :func:`read_clip`."""
+
+    frames: int
+    pixels: int
+    decoded: int
+
+    def check(self, path: Path, width: int, height: int, frames: int) -> None:
+        """Refuses a video of more; as long as the number of its frames isn't known, it is 0."""
+        if width * height == 0:
+            raise ImageError(f"{path} has no pixels: its frames are {width}×{height}")
+        if width * height > self.pixels:
+            raise ImageError(
+                f"{path} has frames of {width}×{height}: more than {self.pixels:,} pixels. Make it smaller"
+            )
+        if frames > self.frames:
+            raise ImageError(f"{path} has more than {self.frames:,} frames. {_CUT}")
+        if frames * width * height > self.decoded:
+            raise ImageError(
+                f"{path} has more than {self.decoded:,} pixels in all its frames of {width}×{height}. Make it "
+                f"smaller. {_CUT}"
+            )
+
+
+_CUT = "Cut out what is to be explained, for example by ffmpeg -ss START -t SECONDS -i FILE PART"
+
+
+def _of_animation(path: Path, choose: Choose, most: _Most) -> Clip:
+    with (
+        in_words(path, "an animation"),
+        Image.open(path, formats=known_formats(ANIMATED)) as animation,
+    ):
+        most.check(path, *animation.size, 0)
         total = getattr(animation, "n_frames", 1)
-        _check(path, *animation.size, total, max_frames, max_pixels)
+        most.check(path, *animation.size, total)
         numbers = list(choose(_several(path, total)))
         found: dict[int, Image.Image] = {}
         for number in sorted(set(numbers)):
             animation.seek(number)
-            found[number] = open_image(animation, max_pixels=max_pixels)
+            found[number] = open_image(animation, max_pixels=most.pixels)
     return Clip([found[number] for number in numbers], numbers, total, path)
 
 
-def _of_video(path: Path, choose: Choose, max_frames: int, max_pixels: int) -> Clip:
+def _of_video(path: Path, choose: Choose, most: _Most) -> Clip:
     av = reader("av", "video", "videos")
     with in_words(path, "a video"):
-        with av.open(str(path)) as container:
-            total = _counted(container, path, max_frames, max_pixels)
+        with av.open(str(path), options=ALONE) as container:
+            total = _counted(container, path, most)
         numbers = list(choose(_several(path, total)))
         wanted, found = set(numbers), {}
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=ALONE) as container:
             for number, frame in enumerate(container.decode(container.streams.video[0])):
+                most.check(path, frame.width, frame.height, 0)  # which may change in the midst of a file
                 if number in wanted:
                     if frame.is_corrupt:
                         raise ImageError(f"{path} is damaged: its frame {number} can't be decoded whole")
@@ -117,12 +162,12 @@ def _of_video(path: Path, choose: Choose, max_frames: int, max_pixels: int) -> C
     return Clip([found[number] for number in numbers], numbers, total, path)
 
 
-def _counted(container: Any, path: Path, max_frames: int, max_pixels: int) -> int:
+def _counted(container: Any, path: Path, most: _Most) -> int:
     """The number of frames, by what the file holds, which its header may be wrong about. None is decoded."""
     if not container.streams.video:
         raise ImageError(f"{path} holds no pictures: expected a video")
     stream = container.streams.video[0]
-    _check(path, stream.width, stream.height, stream.frames, max_frames, max_pixels)
+    most.check(path, stream.width, stream.height, stream.frames)
     total, end = 0, 0.0
     for packet in container.demux():
         if packet.is_corrupt:
@@ -131,8 +176,7 @@ def _counted(container: Any, path: Path, max_frames: int, max_pixels: int) -> in
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream is stream and packet.size and not packet.is_discard:
             total += 1
-            if total > max_frames:
-                _check(path, stream.width, stream.height, total, max_frames, max_pixels)
+            most.check(path, stream.width, stream.height, total)
     start = (container.start_time or 0) / 1_000_000
     announced = (container.duration or 0) / 1_000_000
     if end - start < REACHED * announced:
@@ -140,20 +184,6 @@ def _counted(container: Any, path: Path, max_frames: int, max_pixels: int) -> in
             f"{path} is truncated: it is said to last {announced:.1f} s, and ends after {end - start:.1f} s"
         )
     return total
-
-
-def _check(path: Path, width: int, height: int, frames: int, max_frames: int, max_pixels: int) -> None:
-    if width * height == 0:
-        raise ImageError(f"{path} has no pixels: its frames are {width}×{height}")
-    if width * height > max_pixels:
-        raise ImageError(
-            f"{path} has frames of {width}×{height}: more than {max_pixels:,} pixels. Make it smaller"
-        )
-    if frames > max_frames:
-        raise ImageError(
-            f"{path} has more than {max_frames:,} frames. Cut out what is to be explained, for example by "
-            "ffmpeg -ss START -t SECONDS -i FILE PART"
-        )
 
 
 def _several(path: Path, total: int) -> int:

@@ -85,6 +85,7 @@ def _laid(values: Array, fill: float) -> Array:
 
 SOUND = InputKind(
     name="sound",
+    tab="Sound",
     axes=("band", "time"),
     shape="(batch, time, bands)",
     orders=((0, 3, 2),),

@@ -48,6 +48,7 @@ def _laid(values: Array, fill: float) -> Array:
 
 VIDEO = InputKind(
     name="video",
+    tab="Video",
     axes=("frames", "height", "width"),
     shape="(batch, frames, channels, height, width), or with the channels in front of the frames",
     orders=((0, 2, 1, 3, 4), ()),

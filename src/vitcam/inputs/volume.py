@@ -34,6 +34,7 @@ def _laid(values: Array, fill: float) -> Array:
 
 VOLUME = InputKind(
     name="volume",
+    tab="Volume",
     axes=("planes", "height", "width"),
     shape="(batch, channels, planes, height, width)",
     orders=((),),

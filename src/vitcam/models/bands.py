@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vitcam.errors import ModelError
+from vitcam.images import MAX_PIXELS
 from vitcam.inputs import PICTURE, InputKind
 from vitcam.inputs.bands import chosen_bands
 from vitcam.inputs.files import Files
+from vitcam.inputs.limits import ReadingLimits
 from vitcam.inputs.read_bands import FILES, read_bands
 from vitcam.inputs.read_volume import Scan
 from vitcam.types import Box
@@ -68,9 +70,11 @@ class BandPreprocessing:
         """Of the model's input for one picture."""
         return len(self.mean), *self.size
 
-    def read(self, source: Any) -> Scan:
+    def read(self, source: Any, limits: ReadingLimits | None = None) -> Scan:
         """The bands of a file: see :func:`vitcam.inputs.read_bands.read_bands`."""
-        return read_bands(source, len(self.mean))
+        bands = len(self.mean)
+        most = MAX_PIXELS if limits is None else min(MAX_PIXELS, limits.memory // (4 * bands))
+        return read_bands(source, bands, most)
 
     def __call__(self, picture: Scan) -> Float[Tensor, "bands height width"]:
         """The model's input for one picture."""

@@ -12,8 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from vitcam.errors import ImageError, ModelError
+from vitcam.images import MAX_PIXELS
 from vitcam.inputs import VIDEO, InputKind
 from vitcam.inputs.files import Files
+from vitcam.inputs.limits import ReadingLimits
 from vitcam.inputs.read_video import FILES, Clip, read_clip
 from vitcam.inputs.video import strip
 from vitcam.models.adopted import Adopted, adopted_preprocessing
@@ -88,9 +90,12 @@ class ClipPreprocessing:
             )
         return [(total - span) // 2 + n * self.step for n in range(self.frames)]
 
-    def read(self, source: Any) -> Clip:
+    def read(self, source: Any, limits: ReadingLimits | None = None) -> Clip:
         """The frames of a file: see :func:`vitcam.inputs.read_video.read_clip`."""
-        return read_clip(source, self.numbers)
+        if limits is None:
+            return read_clip(source, self.numbers)
+        each = limits.memory // (3 * self.frames)
+        return read_clip(source, self.numbers, max_pixels=min(each, MAX_PIXELS), max_decoded=limits.work // 3)
 
     def __call__(self, clip: Clip) -> Float[Tensor, "_a _b height width"]:
         """The model's input for one clip."""

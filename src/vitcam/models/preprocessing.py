@@ -17,6 +17,7 @@ from vitcam.errors import ImageError
 from vitcam.images import IMAGE_SUFFIXES, MAX_PIXELS, open_image
 from vitcam.inputs import PICTURE, InputKind, kind_of
 from vitcam.inputs.files import Files
+from vitcam.inputs.limits import ReadingLimits
 from vitcam.types import Box
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
@@ -78,8 +79,12 @@ class Preprocessing:
         """Of the model's input for one photograph."""
         return 3, *self.size
 
-    def read(self, source: Any) -> Image.Image:
+    def read(self, source: Any, limits: ReadingLimits | None = None) -> Image.Image:
         """A photograph, ready to be prepared: see :func:`vitcam.images.open_image`.
+
+        Args:
+            source: its file, or whatever else it can come from.
+            limits: what reading it may cost, of whatever kind of input; None: no less than vitcam's readers allow.
 
         Raises:
             ImageError: it can't be opened, or is a file of another kind of input.
@@ -93,7 +98,10 @@ class Preprocessing:
                 f"{source} is the file of a {other.name}, and this model takes photographs: load a model that takes "
                 f"a {other.name}. https://vitcam.github.io/vitcam/inputs/ says how"
             )
-        return open_image(source)
+        most = (
+            MAX_PIXELS if limits is None else min(MAX_PIXELS, limits.memory // 12)
+        )  # as floats, which some models resize
+        return open_image(source, max_pixels=most)
 
     @classmethod
     def paper(cls) -> Preprocessing:

@@ -16,6 +16,7 @@ from torch import Tensor
 from vitcam.errors import ImageError, ModelError, VitcamWarning
 from vitcam.inputs import SOUND, InputKind
 from vitcam.inputs.files import Files
+from vitcam.inputs.limits import ReadingLimits
 from vitcam.inputs.read_sound import FILES, Samples, Sound, read_sound
 from vitcam.inputs.sound import TICKS, spectrogram
 from vitcam.types import Box
@@ -73,8 +74,11 @@ class SoundPreprocessing:
         """How long a sound the model hears."""
         return self.shape[0] * self.hop
 
-    def read(self, source: Any) -> Sound:
-        """The sound of a file: see :func:`vitcam.inputs.read_sound.read_sound`."""
+    def read(self, source: Any, limits: ReadingLimits | None = None) -> Sound:
+        """The sound of a file: see :func:`vitcam.inputs.read_sound.read_sound`.
+
+        Of any file no more is read than the model hears, so that no limit is needed.
+        """
         # A little more than is seen, which the last windows reach into.
         return read_sound(source, self.rate, self.seconds + 10 * self.hop)
 

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from vitcam.errors import ImageError, ModelError
 from vitcam.inputs import VOLUME, InputKind
 from vitcam.inputs.files import Files
-from vitcam.inputs.read_volume import FILES, Scan, read_scan
+from vitcam.inputs.limits import ReadingLimits
+from vitcam.inputs.read_volume import FILES, MAX_VOXELS, Scan, read_scan
 from vitcam.types import Box
 
 
@@ -81,9 +82,10 @@ class VolumePreprocessing:
         """Of the model's input for one volume."""
         return self.channels, *self.size
 
-    def read(self, source: Any) -> Scan:
+    def read(self, source: Any, limits: ReadingLimits | None = None) -> Scan:
         """The volume of a file: see :func:`vitcam.inputs.read_volume.read_scan`."""
-        return read_scan(source, self.channels, self.orientation)
+        most = MAX_VOXELS if limits is None else min(MAX_VOXELS, limits.memory // 4)
+        return read_scan(source, self.channels, self.orientation, most)
 
     def __call__(self, scan: Scan) -> Float[Tensor, "channels depth height width"]:
         """The model's input for one volume.

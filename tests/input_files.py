@@ -21,10 +21,10 @@ def frames(count=12, size=(48, 32), seed=0):
     return [Image.fromarray(frame) for frame in values]
 
 
-def write_video(path, pictures, rotation=0):
+def write_video(path, pictures, rotation=0, codec="mpeg4", rate=10):
     av = pytest.importorskip("av", reason="PyAV isn't installed: pip install 'vitcam[video]'")
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
+        stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *pictures[0].size, "yuv420p"
         stream.bit_rate = 4_000_000
         if rotation:

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import transformers
-from input_files import SMALL
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import vitcam
+from input_files import SMALL
 from small_models import perturbed
 
 NAMES = ("right", "left")
