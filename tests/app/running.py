@@ -22,7 +22,7 @@ def serving(log, *options, end=signal.SIGTERM):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     here = Path(__file__).parent
-    paths = [str(here), str(here.parents[1] / "src"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(here), str(here.parent), str(here.parents[1] / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
     environment["TMPDIR"] = str(log.parent)
     with log.open("w") as output:

@@ -14,6 +14,7 @@ from vitcam.app.layers import take_apart
 from vitcam.app.model_cache import ModelCache
 from vitcam.app.photo_files import PhotoFile, photo_file
 from vitcam.app.policy import MAX_CLASSES, policy_for
+from vitcam.app.prepared import prepared
 from vitcam.app.ranking import LISTED, Case, rank
 from vitcam.errors import ImageError, MethodError, ModelError, TargetError, VitcamError
 from vitcam.models import load_model
@@ -41,7 +42,8 @@ def test_nothing_ticked_is_the_predicted_class(ask):
 def test_probabilities_of_several_labels_are_those_of_explain():
     model = replace(EMBEDDED, multi_label=True)
     picture = Image.open(photo_path("cat"))
-    ranking = rank(model, Case(photo_file((str(photo_path("cat")), "")), "embedded:photo"), picture)
+    case = Case(photo_file((str(photo_path("cat")), "")), "embedded:photo")
+    ranking = rank(model, case, prepared(model, picture))
     expected = vitcam.explain(model, picture).probabilities[0, list(ranking.classes)]
     assert ranking.probabilities == pytest.approx(expected.tolist())
     assert sum(ranking.probabilities) > 1

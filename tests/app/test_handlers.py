@@ -15,7 +15,7 @@ from vitcam.app.handlers import EXPLAINING, Handlers
 from vitcam.app.layer_handlers import LayerHandlers
 from vitcam.app.photo_files import photo_file
 from vitcam.app.ranking import Case, Ranking
-from vitcam.app.updates import NO_PHOTOGRAPH, NO_TEXTS, completions, readable_errors
+from vitcam.app.updates import NO_TEXTS, NOT_YET, completions, readable_errors
 from vitcam.errors import ImageError
 from vitcam.photos import photo_path
 
@@ -156,7 +156,7 @@ def test_nothing_to_rank(handlers):
     for wanted, path in ((False, CAT), (True, None)):
         ranking, ticks = rank(handlers, wanted, path, "embedded:photo", "", None)
         assert ranking is None
-        assert (ticks["choices"], ticks["info"]) == ([], NO_PHOTOGRAPH)
+        assert (ticks["choices"], ticks["info"]) == ([], NOT_YET.format(noun="photograph"))
 
 
 def test_clip_asks_for_texts(handlers):
@@ -172,7 +172,7 @@ def test_ticks_of_another_photograph_are_not_explained(handlers):
     cup = "42"
     given, new, ticks = explain(handlers, ticks=[cup], known=ranking)
     assert given.names == ["cat"]
-    assert new.case.photograph.name == "cat_and_cup.jpg"
+    assert new.case.file.name == "cat_and_cup.jpg"
     given, _, ticks = explain(handlers, ticks=[cup, "nonsense"], known=new)
     assert given.names == ["cup"]
     assert ticked(ticks)[0].startswith("cup · ")

@@ -42,7 +42,7 @@ def test_photographs_are_deleted_once_their_visitor_has_left(tmp_path, files):
     sessions.uses("another", dog)  # the same bytes lie in the same file
     packed = tmp_path / "packed"
     packed.mkdir()
-    sessions.packs("me", 0, packed)
+    sessions.packs("me", "0", packed)
     sessions.leave("me")
     assert gone.wait(SECONDS)
     assert not cat.parent.exists()

@@ -149,13 +149,14 @@ def test_one_logit_is_ranked_by_its_own_probability():
     from PIL import Image
 
     from vitcam.app.photo_files import PhotoFile
+    from vitcam.app.prepared import prepared
     from vitcam.app.ranking import Case, rank
 
     loaded = vitcam.LoadedModel(
         one_logit(), vitcam.Preprocessing((32, 40), (0.5,) * 3, (0.5,) * 3), ("tumour",)
     )
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8))
-    ranking = rank(loaded, Case(PhotoFile.__new__(PhotoFile), "own"), picture)
+    ranking = rank(loaded, Case(PhotoFile.__new__(PhotoFile), "own"), prepared(loaded, picture))
     logits = loaded.module(loaded.preprocess(picture))
     assert ranking.probabilities == pytest.approx(logits.sigmoid()[0].tolist())
 

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
 
 from vitcam.app.model_cache import ModelCache
-from vitcam.app.photo_files import reduced
 from vitcam.app.policy import MAX_CLASSES, Policy
+from vitcam.app.prepared import Prepared
 from vitcam.app.queue import Ticket
 from vitcam.app.ranking import Case, Ranking, classifier, rank
 from vitcam.errors import MethodError, TargetError
@@ -31,7 +29,7 @@ class Question:
     """What a visitor asks.
 
     Attributes:
-        case: the photograph and the model. Its prompts are the lines of the text box, whatever the model.
+        case: the file and the model. Its prompts are the lines of the text box, whatever the model.
         methods: their canonical names.
         ticked: indices of classes; () for the predicted one.
     """
@@ -43,7 +41,7 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """The maps of one photograph by one model, as far as they are finished.
+    """The maps of one file by one model, as far as they are finished.
 
     Attributes:
         case: of what; its prompts are () if the model has classes of its own.
@@ -53,6 +51,7 @@ class Answer:
             reduced.
         problems: by the names of methods that don't work on this model, why.
         wrong_classes: what is wrong with names that were typed beside the classes explained.
+        heard: what the model doesn't get of the file, in words.
     """
 
     case: Case
@@ -61,6 +60,7 @@ class Answer:
     explanations: Mapping[str, Explanation]
     problems: Mapping[str, str] = field(default_factory=dict)
     wrong_classes: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
 
     @property
     def pending(self) -> int:
@@ -95,26 +95,25 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What a model saw first: the photograph as its input and reduced, and the classes."""
+    """What a model saw first: the file as its input, and the classes."""
 
     case: Case
     ranking: Ranking
     classes: tuple[int, ...]
     wrong_classes: tuple[str, ...]
-    tensor: Float[Tensor, "1 3 height width"]
-    small: Image.Image
+    prepared: Prepared
 
 
 def look(question: Question, cache: ModelCache, policy: Policy, ticket: Ticket) -> Ranking:
-    """The most probable classes of a photograph.
+    """The most probable classes of a file.
 
     Raises:
-        VitcamError: the photograph can't be read, the model can't be loaded, or it has no classes.
+        VitcamError: the file can't be read, the model can't be loaded, or it has no classes.
     """
     case = question.case
     with cache.model(policy.checked_model(case.spec), ticket) as loaded:
         ticket.tell("Looking")
-        return rank(loaded, _own(loaded, case), case.photograph.opened(policy.max_megapixels))
+        return rank(loaded, _own(loaded, case), case.file.prepared(loaded, policy))
 
 
 def answer(question: Question, cache: ModelCache, policy: Policy, ticket: Ticket) -> Iterator[Answer]:
@@ -143,6 +142,7 @@ def answer(question: Question, cache: ModelCache, policy: Policy, ticket: Ticket
                 {name: explanations[name] for name in methods if name in explanations},
                 dict(problems),
                 seen.wrong_classes,
+                seen.prepared.heard,
             )
     if not explanations:
         raise MethodError("\n".join(dict.fromkeys(problems.values())))
@@ -188,21 +188,19 @@ def _turn(
             seen = _see(loaded, question, policy)
         ticket.tell(f"Explaining by {', '.join(names)}")
         found, problems = _explained(classifier(loaded, seen.case.prompts), seen, names)
-    return seen, {name: _slim(one, seen.small) for name, one in found.items()}, problems
+    return seen, {name: _slim(one, seen.prepared.picture) for name, one in found.items()}, problems
 
 
 def _see(loaded: LoadedModel, question: Question, policy: Policy) -> _Seen:
-    picture = question.case.photograph.opened(policy.max_megapixels)
+    found = question.case.file.prepared(loaded, policy)
     own = _own(loaded, question.case)
-    ranking = rank(loaded, own, picture)
-    named = classifier(loaded, own.prompts)
+    ranking = rank(loaded, own, found)
     typed, wrong = ([], []) if loaded.promptable else _named_classes(loaded, question.case.prompts)
     asked = (*question.ticked, *typed)
     if wrong and not asked:
         raise TargetError("\n".join(wrong))
     classes = _chosen(asked, ranking)
-    small = reduced(loaded.preprocessing.seen(picture))
-    return _Seen(own, ranking, classes, tuple(wrong), named.preprocess([picture]), small)
+    return _Seen(own, ranking, classes, tuple(wrong), found)
 
 
 def _named_classes(loaded: LoadedModel, names: Sequence[str]) -> tuple[list[int], list[str]]:
@@ -221,7 +219,7 @@ def _explained(
 ) -> tuple[dict[str, Explanation], dict[str, str]]:
     """Together; one by one if one of them doesn't work on this model."""
     try:
-        return compare(named, seen.tensor, names, [list(seen.classes)]), {}
+        return compare(*seen.prepared.given(named), names, [list(seen.classes)]), {}
     except MethodError as error:
         if len(names) == 1:
             return {}, {names[0]: str(error)}

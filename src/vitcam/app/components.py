@@ -2,68 +2,24 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import gradio as gr
 
-from vitcam.app.photo_files import Upload
+from vitcam.app.downloads import kinds_of
+from vitcam.app.fields import Choices, FileBox, PhotographBox, Ticks
 from vitcam.app.policy import Policy
-from vitcam.app.updates import HINT, NO_PHOTOGRAPH
-from vitcam.errors import ImageError
+from vitcam.app.tabs import PHOTOGRAPHS, Tab
+from vitcam.app.updates import HINT, NOT_YET, hint
 from vitcam.methods import METHODS
 from vitcam.render.overlay import DEFAULT_OPACITY
-
-FIRST_METHODS = ["agcam", "gradcam", "rollout"]
 
 
 def asset(name: str) -> str:
     """A file of the page that isn't Python: styles, scripts, templates."""
     return (files("vitcam.app") / "static" / name).read_text(encoding="utf-8")
-
-
-class _Component(type(gr.Image)):  # type: ignore[misc]  # gradio's metaclass isn't public
-    """gradio's own metaclass writes a ``.pyi`` file beside the source of every component; this one doesn't."""
-
-    def __new__(mcs, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> Any:
-        return ABCMeta.__new__(mcs, name, bases, attributes)
-
-
-class PhotographBox(gr.Image, metaclass=_Component):
-    """Takes a photograph, and gives where it lies and what it is called, without having opened it."""
-
-    is_template = True  # it is drawn as the component that it is derived from
-
-    def preprocess(self, payload: Any) -> Upload | None:
-        return None if payload is None else (payload.path, payload.orig_name or "")
-
-    async def async_move_resource_to_block_cache(self, url_or_file_path: Any) -> Any:
-        """Raises ImageError for an address: the server fetches nothing for visitors."""
-        if "://" in str(url_or_file_path):
-            raise ImageError(
-                "Only photographs that are dropped, pasted or shipped can be shown, no addresses."
-            )
-        return await super().async_move_resource_to_block_cache(url_or_file_path)
-
-
-class Ticks(gr.CheckboxGroup, metaclass=_Component):
-    """Ticks of a list that may be replaced while they are on their way; whoever gets them checks them."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> list[str]:
-        return [str(value) for value in payload or []]
-
-
-class Choices(gr.Dropdown, metaclass=_Component):
-    """Choices, likewise."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        return payload
 
 
 @dataclass(frozen=True)
@@ -125,43 +81,62 @@ def photograph(shipped: list[str]) -> tuple[Any, Any]:
     return box, own
 
 
-def methods(policy: Policy) -> Any:
+def file_box(tab: Tab) -> Any:
+    """Where a file of another kind is dropped."""
+    # the page compares what is behind the last point alone
+    accepted = sorted({f".{ending.rpartition('.')[2]}" for ending in tab.kind.endings})
+    box = FileBox(
+        file_types=accepted,
+        label=f"{tab.noun.capitalize()}: drop or choose",
+        height=140,
+        elem_id=tab.named("file"),
+    )
+    endings = f'<p class="vitcam-note vitcam-endings">{" ".join(tab.kind.endings)}</p>'
+    gr.HTML(endings, apply_default_css=False, padding=False)
+    return box
+
+
+def methods(policy: Policy, first: list[str], tab: Tab = PHOTOGRAPHS) -> Any:
     """The methods, one beside the other."""
     return Choices(
         list(METHODS),
-        value=FIRST_METHODS,
+        value=first,
         multiselect=True,
         allow_custom_value=policy.trusting,
         label="Methods",
         info="Options in brackets: attention(layer=5)" if policy.trusting else None,
-        elem_id="methods",
+        elem_id=tab.named("methods"),
     )
 
 
-def model_inputs(policy: Policy, wanted: Any, label: str, first: str) -> ModelInputs:
+def model_inputs(
+    policy: Policy, wanted: Any, label: str, first: str | None, tab: Tab = PHOTOGRAPHS
+) -> ModelInputs:
     """The questions about one model.
 
     Args:
         policy: what visitors may type.
         wanted: the component that says whether this model takes part.
         label: what the model is called on the page.
-        first: the model to begin with.
+        first: the model to begin with, if there is one.
+        tab: where.
     """
-    name = label.lower().replace(" ", "-")
+    name = tab.named(label.lower().replace(" ", "-"))
+    typing = "Or type any: timm:NAME, hf:ID, torchvision:NAME, open_clip:ARCH/TAG"
+    if tab is not PHOTOGRAPHS:
+        typing = f"Type one that takes a {tab.noun}: hf:ID, or module:function of your own"
     spec = Choices(
         list(policy.specs),
         value=first,
         allow_custom_value=policy.trusting,
         label=label,
-        info="Or type any: timm:NAME, hf:ID, torchvision:NAME, open_clip:ARCH/TAG"
-        if policy.trusting
-        else None,
+        info=typing if policy.trusting else None,
         elem_id=name,
     )
     ticks = Ticks(
         choices=[],
         label="Classes to explain",
-        info=NO_PHOTOGRAPH,
+        info=NOT_YET.format(noun=tab.noun),
         elem_id=f"{name}-classes",
         elem_classes="classes",
     )
@@ -170,7 +145,7 @@ def model_inputs(policy: Policy, wanted: Any, label: str, first: str) -> ModelIn
         value=[],
         multiselect=True,
         allow_custom_value=True,
-        label="Other classes, or prompts for a CLIP model",
+        label="Other classes, or prompts for a CLIP model" if tab is PHOTOGRAPHS else "Other classes",
         info="Names are completed as you type. Press Enter after each.",
         elem_id=f"{name}-typed",
         elem_classes="typed",
@@ -178,10 +153,16 @@ def model_inputs(policy: Policy, wanted: Any, label: str, first: str) -> ModelIn
     return ModelInputs(wanted, spec, ticks, typed, gr.State(None))
 
 
+def opacity(tab: Tab = PHOTOGRAPHS) -> Any:
+    """How opaque the maps are."""
+    name = tab.named("opacity")
+    return gr.Slider(0, 1, DEFAULT_OPACITY, step=0.05, label="Opacity", elem_id=name, min_width=150)
+
+
 def look() -> list[Any]:
     """How the maps are drawn: opacity, whether there are boxes, their threshold."""
     return [
-        gr.Slider(0, 1, DEFAULT_OPACITY, step=0.05, label="Opacity", elem_id="opacity", min_width=150),
+        opacity(),
         gr.Checkbox(label="Boxes", elem_id="boxes", min_width=110),
         gr.Slider(
             0.05, 0.95, 0.5, step=0.05, label="Threshold of the boxes", elem_id="threshold", min_width=150
@@ -189,30 +170,41 @@ def look() -> list[Any]:
     ]
 
 
-def model_outputs(side: int, code: Any) -> ModelOutputs:
+def model_outputs(side: int, code: Any, tab: Tab = PHOTOGRAPHS) -> ModelOutputs:
     """The maps of one model, and what can be taken home. The code stands elsewhere."""
-    maps = gr.HTML(HINT, apply_default_css=False, min_height=200, elem_id=f"maps-{side}")
+    maps = gr.HTML(hint(tab), apply_default_css=False, min_height=200, elem_id=tab.named(f"maps-{side}"))
     with gr.Row(visible=False, elem_classes="downloads") as downloads:
         files = tuple(
-            gr.DownloadButton(label, size="sm", min_width=90, elem_id=f"{kind}-{side}")
-            for label, kind in (
-                ("Picture (PNG)", "panel"),
-                ("Maps (npz)", "npz"),
-                ("Code (Python)", "script"),
-            )
+            gr.DownloadButton(label, size="sm", min_width=90, elem_id=tab.named(f"{kind}-{side}"))
+            for label, kind in kinds_of(tab)
         )
     return ModelOutputs(gr.State(None), maps, downloads, files, code)
 
 
-def status() -> tuple[Any, Any]:
+def start(tab: Tab = PHOTOGRAPHS) -> Any:
+    """The button that everything waits for."""
+    return gr.Button(
+        "Explain", variant="primary", elem_id=tab.named("explain"), elem_classes="vitcam-explain"
+    )
+
+
+def status(tab: Tab = PHOTOGRAPHS) -> tuple[Any, Any]:
     """Where it is said what is being done, and the button that ends it."""
-    with gr.Row(elem_id="busy"):
-        said = gr.HTML("", apply_default_css=False, elem_id="status")
-        stop = gr.Button("Stop", visible=False, elem_id="stop", scale=0, min_width=88, size="sm")
+    with gr.Row(elem_id=tab.named("busy"), elem_classes="vitcam-busy"):
+        said = gr.HTML("", apply_default_css=False, elem_id=tab.named("status"), elem_classes="vitcam-said")
+        stop = gr.Button(
+            "Stop",
+            visible=False,
+            elem_id=tab.named("stop"),
+            elem_classes="vitcam-stop",
+            scale=0,
+            min_width=88,
+            size="sm",
+        )
     return said, stop
 
 
-def code(side: int) -> Any:
+def code(side: int, tab: Tab = PHOTOGRAPHS) -> Any:
     """The code of one model's maps, to be rendered where it belongs."""
     return gr.Code(
         "",
@@ -221,7 +213,7 @@ def code(side: int) -> Any:
         interactive=False,
         visible=False,
         render=False,
-        elem_id=f"code-{side}",
+        elem_id=tab.named(f"code-{side}"),
     )
 
 

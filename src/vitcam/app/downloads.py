@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +14,38 @@ from PIL import Image
 from vitcam import __version__
 from vitcam.app.answers import Answer
 from vitcam.app.drawing import Look, grid
+from vitcam.app.figures import animations
 from vitcam.app.layers import Heads
+from vitcam.app.tabs import Tab
 
 _SCRIPT = '''\
 """Where a model looks. Written by the app of vitcam {version}."""
 
 {imports}
 
-photograph = {photograph}
+{noun} = {file}
 model = {model}
-explanations = vitcam.compare(model, photograph, methods={methods}, targets=[{classes}])  # {names}
+explanations = vitcam.compare(model, {noun}, methods={methods}, targets=[{classes}])  # {names}
 
 vitcam.figure(
     explanations, {boxes}photo_label={photo_label}, notes=[{spec!r}], opacity={opacity!r}
 ).save("panel.png")
-np.savez_compressed("maps.npz", **{{name: e.heatmaps[0].numpy() for name, e in explanations.items()}})
+{moving}np.savez_compressed("maps.npz", **{{name: e.heatmaps[0].numpy() for name, e in explanations.items()}})
 '''
+
+_MOVING = """\
+first = next(iter(explanations.values()))
+vitcam.animation(first, opacity={opacity!r}).save("moving.webp")
+"""
 
 _LAYERS_SCRIPT = '''\
 """Which layers and heads a map comes from. Written by the app of vitcam {version}."""
 
 {imports}
 
-photograph = {photograph}
+{noun} = {file}
 model = {model}
-parts = vitcam.decompose(model, photograph, targets=[[{target}]])  # {name}
+parts = vitcam.decompose(model, {noun}, targets=[[{target}]])  # {name}
 
 on = torch.tensor(  # layers × heads
     {on},
@@ -48,11 +56,23 @@ np.save("agcam.npy", parts.total(on)[0, 0].numpy())
 '''
 
 
+def kinds_of(tab: Tab) -> list[tuple[str, str]]:
+    """What can be taken home of an answer: what it is called, and what its button is."""
+    kinds = [("Picture (PNG)", "panel"), ("Maps (npz)", "npz"), ("Code (Python)", "script")]
+    return kinds if tab.kind.moments is None else [*kinds, ("Animation (WebP)", "moving")]
+
+
 def write_downloads(answer: Answer, look: Look, folder: Path) -> tuple[list[Path], str]:
-    """Writes the picture, the maps and the code of an answer; gives their files and the code."""
+    """Writes the picture, the maps and the code of an answer, and the animation of its first map, where there is one.
+
+    Returns:
+        Their files, in the order of ``kinds_of``, and the code.
+    """
     code = script(answer, look)
-    stem = _file_name(f"{Path(answer.case.photograph.name).stem}.{answer.case.spec}")
+    stem = _file_name(f"{Path(answer.case.file.name).stem}.{answer.case.spec}")
     contents = {"png": png(grid(answer, look)), "npz": maps_npz(answer), "py": code.encode()}
+    for _, content in islice(animations(answer, look), 1):
+        contents["webp"] = content
     files = [folder / f"{stem}.{suffix}" for suffix in contents]
     for file, content in zip(files, contents.values(), strict=True):
         file.write_bytes(content)
@@ -71,9 +91,10 @@ def script(answer: Answer, look: Look) -> str:
         classes=answer.classes,
         names=", ".join(map(repr, answer.names)),
         boxes=f"boxes={look.threshold!r}, " if look.boxes else "",
-        photo_label=repr(answer.case.photograph.name),
+        photo_label=repr(answer.case.file.name),
         spec=answer.case.spec,
         opacity=look.opacity,
+        moving=_MOVING.format(opacity=look.opacity) if answer.case.file.tab.kind.moments else "",
     )
 
 
@@ -113,8 +134,8 @@ def png(picture: Image.Image) -> bytes:
 
 
 def _source(answer: Answer, libraries: list[str], ours: list[str]) -> dict[str, str]:
-    """What both kinds of code begin with: the model, its photograph, and the imports for them."""
-    case, shipped = answer.case, answer.case.photograph.shipped
+    """What both kinds of code begin with: the model, the file, and the imports for them."""
+    case, shipped = answer.case, answer.case.file.shipped
     model = f"vitcam.load_model({case.spec!r})"
     if case.prompts:
         model = f"replace({model}.with_prompts({list(case.prompts)!r}), text_encoder=None)"
@@ -129,7 +150,8 @@ def _source(answer: Answer, libraries: list[str], ours: list[str]) -> dict[str, 
     return {
         "version": __version__,
         "imports": "\n\n".join("\n".join(lines) for lines in blocks if lines),
-        "photograph": f"photo_path({shipped!r})" if shipped else f"{case.photograph.name!r}  # your file",
+        "noun": case.file.tab.noun,
+        "file": f"photo_path({shipped!r})" if shipped else f"{case.file.name!r}  # your file",
         "model": model,
     }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -49,7 +50,7 @@ def grid(answer: Answer, look: Look) -> Image.Image:
     return figure(
         answer.explanations,
         boxes=look.threshold if look.boxes else False,
-        photo_label=answer.case.photograph.name,
+        photo_label=answer.case.file.name,
         notes=[answer.case.spec],
         opacity=look.opacity,
     )
@@ -96,7 +97,7 @@ def notes(answer: Answer) -> list[str]:
 
 def maps_html(answer: Answer, look: Look) -> str:
     """The grid of maps as a table: methods across, classes down."""
-    photograph = _image(reduced(answer.first.photographs[0], 320), answer.case.photograph.name)
+    photograph = as_image(reduced(answer.first.photographs[0], 320), answer.case.file.name)
     columns = ("photograph", *answer.methods)
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     ratio = "{} / {}".format(*answer.first.photographs[0].size)
@@ -104,7 +105,7 @@ def maps_html(answer: Answer, look: Look) -> str:
     rows = []
     for name, share, pictures in zip(answer.names, answer.probabilities, overlays(answer, look), strict=True):
         maps = {
-            method: _image(picture, f"{method} for {name}")
+            method: as_image(picture, f"{method} for {name}")
             for method, picture in zip(answer.explanations, pictures, strict=True)
         }
         cells = (photograph, *(maps.get(method, pending) for method in answer.methods))
@@ -118,19 +119,23 @@ def maps_html(answer: Answer, look: Look) -> str:
             f'<tr class="maps" style="max-width: {328 * len(columns)}px">{"".join(row)}</tr>'
         )
     spec = escape(answer.case.spec)
-    without = (f"No map by {name}: {problem}" for name, problem in answer.problems.items())
-    said = (*answer.wrong_classes, *notes(answer), *without)
-    note = "".join(f'<p class="vitcam-note">{escape(text)}</p>' for text in said)
     return (
         f'<div class="vitcam-maps" tabindex="0" role="region" aria-label="Maps of {spec}">'
         f"<table><caption><span>{spec}</span>{scale_html(look)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{note}</div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{notes_html(answer)}</div>"
     )
+
+
+def notes_html(answer: Answer, more: Sequence[str] = ()) -> str:
+    """What stands below the maps."""
+    without = (f"No map by {name}: {problem}" for name, problem in answer.problems.items())
+    said = (*more, *answer.heard, *answer.wrong_classes, *notes(answer), *without)
+    return "".join(f'<p class="vitcam-note">{escape(text)}</p>' for text in said)
 
 
 def scale_html(look: Look) -> str:
     """What colours mean, as in panels."""
-    data = _as_data(scale(128, 12, look.opacity), "PNG")
+    data = as_data(_encoded(scale(128, 12, look.opacity), "PNG"), "png")
     return (
         '<span class="vitcam-scale">min <span class="colors" role="img" aria-label="colours from cold to hot" '
         f'style="background-image: url({data})"></span> max <small>of each map</small></span>'
@@ -190,21 +195,26 @@ def paragraphs(text: str) -> str:
 
 def _figures(figures: list[tuple[Image.Image, str, str]], kind: str) -> str:
     inner = "".join(
-        f"<figure>{_image(picture, alt)}<figcaption>{escape(label)}</figcaption></figure>"
+        f"<figure>{as_image(picture, alt)}<figcaption>{escape(label)}</figcaption></figure>"
         for picture, alt, label in figures
     )
     return f'<div class="vitcam-figures {kind}">{inner}</div>'
 
 
-def _image(picture: Image.Image, alt: str) -> str:
+def as_image(picture: Image.Image, alt: str) -> str:
+    """A picture of a page."""
     return (
-        f'<img src="{_as_data(picture, "JPEG", quality=88)}" alt="{escape(alt)}" '
+        f'<img src="{as_data(_encoded(picture, "JPEG", quality=88), "jpeg")}" alt="{escape(alt)}" '
         f'width="{picture.width}" height="{picture.height}">'
     )
 
 
-def _as_data(picture: Image.Image, kind: str, **options: int) -> str:
-    """The picture as an address."""
+def as_data(content: bytes, kind: str) -> str:
+    """A picture's file as an address."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _encoded(picture: Image.Image, kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()

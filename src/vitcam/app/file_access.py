@@ -34,7 +34,7 @@ LARGEST_CALL = 2**20
 """Bytes of anything else that a page sends."""
 
 ENVELOPE = 2**16
-"""Bytes around a photograph in an upload."""
+"""Bytes around a file in an upload."""
 
 PATIENCE = 600
 """Seconds that an upload may take."""
@@ -57,7 +57,7 @@ class FileAccess:
         app: what is behind it.
         uploads: whose uploads are whose.
         shipped: files that anybody may name.
-        largest: bytes of one photograph's file.
+        largest: bytes of one file.
     """
 
     def __init__(self, app: Any, uploads: Uploads, shipped: Collection[str], largest: int) -> None:
@@ -111,7 +111,7 @@ class FileAccess:
             raise RefusalError(413, f"File size exceeded maximum allowed size of {self._largest} bytes.")
         arrival = self._uploads.begin(visitor, size)
         if arrival is None:
-            raise RefusalError(503, "Too many photographs are being uploaded. Try again in a minute.")
+            raise RefusalError(503, "Too many files are being uploaded. Try again in a minute.")
         until = time.monotonic() + PATIENCE
         status, content, ended = 0, bytearray(), False
 
@@ -163,7 +163,7 @@ def only_own_files(value: Any, may_name: Callable[[str], bool]) -> Any:
     if not isinstance(path, str) or not may_name(path):
         raise RefusalError(
             403,
-            "Only photographs that you dropped, pasted or chose here can be shown, no addresses and no other "
+            "Only files that you dropped, pasted or chose here can be shown, no addresses and no other "
             "files. If it is such a one, reload the page and drop it again.",
         )
     return {

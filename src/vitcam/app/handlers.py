@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,23 @@ from typing import Any
 import gradio as gr
 
 from vitcam.app.answers import Answer, Question, answer, look
-from vitcam.app.downloads import write_downloads
-from vitcam.app.drawing import Look, maps_html, status_html
+from vitcam.app.downloads import kinds_of, write_downloads
+from vitcam.app.drawing import Look, status_html
+from vitcam.app.figures import answer_html
+from vitcam.app.input_files import given_file
 from vitcam.app.model_cache import ModelCache
-from vitcam.app.photo_files import Upload, photo_file
+from vitcam.app.photo_files import Upload
 from vitcam.app.policy import Policy, texts_of
 from vitcam.app.queue import Stop, Stopped, Ticket, relayed
 from vitcam.app.ranking import Case, Ranking
 from vitcam.app.sessions import Sessions
+from vitcam.app.tabs import PHOTOGRAPHS, Tab
 from vitcam.app.updates import (
-    HINT,
-    NO_PHOTOGRAPH,
+    NOT_YET,
     NOTHING_LISTED,
     case_of,
     completions,
+    hint,
     indices,
     look_of,
     readable_errors,
@@ -50,7 +54,7 @@ class Side:
 
 
 class Handlers:
-    """Answers visitors. What belongs to one is in the page's session.
+    """Answers visitors in one tab. What belongs to one is in the page's session.
 
     Args:
         cache: the models.
@@ -62,9 +66,16 @@ class Handlers:
         self._cache = cache
         self._policy = policy
         self._files = files
+        self._tab = PHOTOGRAPHS
         self.shipped = [str(shutil.copy(photo_path(name), files)) for name in PHOTOS]
         """Copies of vitcam's own photographs, where the server may serve them."""
         self.sessions = Sessions(files, keep=tuple(map(Path, self.shipped)))
+
+    def in_tab(self, tab: Tab) -> Handlers:
+        """Those of the same visitors in another tab."""
+        others = copy(self)
+        others._tab = tab
+        return others
 
     def rank(
         self,
@@ -80,7 +91,7 @@ class Handlers:
         if not upload:
             self.sessions.is_news(session, "")  # whatever is wrong with the next one is
         if not (wanted and upload):
-            yield None, gr.update(choices=[], value=[], info=NO_PHOTOGRAPH), gr.skip()
+            yield None, gr.update(choices=[], value=[], info=NOT_YET.format(noun=self._tab.noun)), gr.skip()
             return
         with readable_errors(), self.sessions.working(session, RANKING) as stop:
             case: Case | None = None
@@ -125,7 +136,7 @@ class Handlers:
 
         Args:
             request: who asks.
-            upload: the photograph.
+            upload: the file.
             methods: the methods' names.
             opacity, boxes, threshold: how maps are drawn.
             asked: what is asked about each side, one after the other.
@@ -134,11 +145,11 @@ class Handlers:
         sides = [Side(*asked[start : start + size]) for start in range(0, len(asked), size)]
         session = str(request.session_hash)
         problems = []
-        with readable_errors(), self.sessions.working(session, EXPLAINING) as stop:
+        with readable_errors(), self.sessions.working(session, self._explaining) as stop:
             for index, side in enumerate(sides):
                 before, after = [gr.skip()] * (4 * index), [gr.skip()] * (4 * (len(sides) - index - 1))
                 if not side.wanted:
-                    yield ["", *before, None, gr.skip(), gr.skip(), HINT, *after]
+                    yield ["", *before, None, gr.skip(), gr.skip(), hint(self._tab), *after]
                     continue
                 try:
                     drawn = look_of(opacity, boxes, threshold)
@@ -183,18 +194,18 @@ class Handlers:
                 # the visitor may have ticked something else since
                 listed = ticks(step.ranking, step.classes, step) if given is None else gr.skip()
                 given = step
-                yield gr.skip(), [given, given.ranking, listed, maps_html(given, drawn)]
+                yield gr.skip(), [given, given.ranking, listed, answer_html(given, drawn)]
         except (Stopped, Exception):  # whatever it was, nothing is to come any more
             if given is not None:
                 given = given.finished
-                yield gr.skip(), [given, given.ranking, gr.skip(), maps_html(given, drawn)]
+                yield gr.skip(), [given, given.ranking, gr.skip(), answer_html(given, drawn)]
             raise
         if given is not None and given.wrong_classes:
             raise TargetError("\n".join(given.wrong_classes))
 
     def stop(self, request: gr.Request) -> Any:
         """A visitor doesn't want to wait for the maps."""
-        self.sessions.stop(str(request.session_hash), EXPLAINING)
+        self.sessions.stop(str(request.session_hash), self._explaining)
         return gr.update(value="Stopping …", interactive=False)
 
     def leave(self, request: gr.Request) -> None:
@@ -204,9 +215,9 @@ class Handlers:
     def draw(self, given: Answer | None, opacity: float, boxes: bool, threshold: float) -> str:
         """The grid of maps. No model runs."""
         if given is None:
-            return HINT
+            return hint(self._tab)
         with readable_errors():
-            return maps_html(given, look_of(opacity, boxes, threshold))
+            return answer_html(given, look_of(opacity, boxes, threshold))
 
     def pack(
         self,
@@ -217,19 +228,25 @@ class Handlers:
         boxes: bool,
         threshold: float,
     ) -> tuple[Any, ...]:
-        """What can be taken home: (row of buttons, panel, maps, code, the code as text)."""
-        session = str(request.session_hash)
+        """What can be taken home: (row of buttons, their files, the code as text)."""
+        session, place = str(request.session_hash), self._tab.named(str(side))
         if given is None:
-            self.sessions.packs(session, side, None)
-            return gr.update(visible=False), None, None, None, gr.update(value="", visible=False)
+            self.sessions.packs(session, place, None)
+            nothing = [None] * len(kinds_of(self._tab))
+            return gr.update(visible=False), *nothing, gr.update(value="", visible=False)
         with readable_errors():
             drawn = look_of(opacity, boxes, threshold)
             folder = Path(tempfile.mkdtemp(dir=self._files))
-            self.sessions.packs(session, side, folder)
+            self.sessions.packs(session, place, folder)
             files, code = write_downloads(given, drawn, folder)
             return gr.update(visible=True), *map(str, files), gr.update(value=code, visible=True)
 
+    @property
+    def _explaining(self) -> str:
+        return self._tab.named(EXPLAINING)
+
     def _case(self, session: str, upload: Upload | None, spec: str, typed: Sequence[str]) -> Case:
-        shown = photo_file(upload)
+        shown = given_file(upload, self._tab)
         self.sessions.uses(session, shown.path)
-        return Case(shown, self._policy.checked_model(spec), texts_of(typed))
+        chosen = self._policy.checked_model(spec, self._tab.noun)
+        return Case(shown, chosen, texts_of(typed))

@@ -70,7 +70,7 @@ class LayerHandlers:
             target = target if target in range(len(given.classes)) else 0
             parts = known.parts if known is not None and known.of is given else None
             if parts is None:
-                self._sessions.uses(session, given.case.photograph.path)
+                self._sessions.uses(session, given.case.file.path)
                 yield *[gr.skip()] * 4, status_html("Taking the map apart", 0), "", ""
                 try:
                     for step in relayed(

@@ -70,6 +70,6 @@ def take_apart(given: Answer, cache: ModelCache, policy: Policy, ticket: Ticket)
     case = given.case
     with cache.model(policy.checked_model(case.spec), ticket) as loaded:
         ticket.tell("Taking the map apart")
-        picture = case.photograph.opened(policy.max_megapixels)
-        parts = decompose(classifier(loaded, case.prompts), [picture], [given.classes])
+        found = case.file.prepared(loaded, policy)
+        parts = decompose(*found.given(classifier(loaded, case.prompts)), [given.classes])
     return replace(parts, maps=parts.maps.cpu(), targets=parts.targets.cpu())

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import filecmp
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import ClassVar
 
 from PIL import Image, UnidentifiedImageError
 
+from vitcam.app.policy import Policy
+from vitcam.app.prepared import Prepared, prepared
+from vitcam.app.tabs import PHOTOGRAPHS, Tab, check_tab
 from vitcam.errors import ImageError
-from vitcam.images import open_image
+from vitcam.images import FORMATS, known_formats, open_image
+from vitcam.models import LoadedModel
 from vitcam.photos import PHOTOS, photo_path
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 
 LONGEST_NAME = 120
 
@@ -34,10 +37,23 @@ class PhotoFile:
     shipped: str | None = None
     given: str = ""
 
+    tab: ClassVar[Tab] = PHOTOGRAPHS
+
     @property
     def name(self) -> str:
         """What the visitor knows it by."""
         return self.given or self.path.name
+
+    def prepared(self, loaded: LoadedModel, policy: Policy) -> Prepared:
+        """What a model gets of it.
+
+        Raises:
+            ModelError: the model takes another kind of input.
+            ImageError: as ``opened``.
+        """
+        check_tab(loaded, self.tab)
+        whole = prepared(loaded, self.opened(policy.max_megapixels))
+        return replace(whole, picture=reduced(whole.picture))
 
     def opened(self, max_megapixels: float) -> Image.Image:
         """The photograph, upright RGB.
@@ -47,7 +63,7 @@ class PhotoFile:
                 place on the server.
         """
         if not self.path.is_file():
-            raise _gone(self.name)
+            raise gone(self.name)
         self._check_format()
         try:
             return open_image(self.path, max_pixels=int(max_megapixels * 1e6))
@@ -63,7 +79,7 @@ class PhotoFile:
     def _check_format(self) -> None:
         """So that no stranger's file reaches Pillow's rarer readers, one of which runs other programs (EPS)."""
         try:
-            Image.open(self.path, formats=FORMATS).close()
+            Image.open(self.path, formats=known_formats()).close()
         except UnidentifiedImageError as error:
             if self.path.stat().st_size:
                 raise ImageError(
@@ -74,7 +90,7 @@ class PhotoFile:
 
 
 Upload = tuple[str, str]
-"""What the browser sends of a photograph: the path on the server, and the name on the visitor's machine."""
+"""What the browser sends of a file: the path on the server, and the name on the visitor's machine."""
 
 
 def photo_file(upload: Upload | None) -> PhotoFile:
@@ -88,12 +104,13 @@ def photo_file(upload: Upload | None) -> PhotoFile:
     path, given = upload
     file, given = Path(path), PurePath(given.replace("\\", "/")).name[-LONGEST_NAME:]
     if not file.is_file():
-        raise _gone(given or file.name)
+        raise gone(given or file.name)
     same = (name for name in PHOTOS if filecmp.cmp(file, photo_path(name), shallow=False))
     return PhotoFile(file, next(same, None), given)
 
 
-def _gone(name: str) -> ImageError:
+def gone(name: str) -> ImageError:
+    """What is said of an upload that was deleted."""
     return ImageError(f"{name} isn't kept any more. Drop it again.")
 
 

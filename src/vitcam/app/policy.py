@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vitcam.errors import MethodError, ModelError, TargetError
+from vitcam.inputs.limits import ReadingLimits
 from vitcam.methods import METHODS, canonical_name, find_method
 from vitcam.models.spec import parse_spec, split_head
 
@@ -36,15 +37,29 @@ class Policy:
     max_megapixels: float = 50
     device: str | None = None
 
-    def checked_model(self, spec: str) -> str:
+    @property
+    def limits(self) -> ReadingLimits:
+        """What reading other files than photographs may cost: as much memory as such a photograph, as floats."""
+        return ReadingLimits(memory=int(self.max_megapixels * 12e6), work=int(self.max_megapixels * 600e6))
+
+    @property
+    def offers_others(self) -> bool:
+        """Whether there may be models of other kinds of input than photographs."""
+        return self.trusting or any(spec != EMBEDDED for spec in self.specs)
+
+    def checked_model(self, spec: str | None, noun: str = "photograph") -> str:
         """The specification, if visitors may load it.
+
+        Args:
+            spec: of the model.
+            noun: what it is to take, for the message.
 
         Raises:
             ModelError: it is empty, or not among the models offered and visitors aren't trusted.
         """
         spec = (spec or "").strip()
         if not spec:
-            raise ModelError(f"No model is chosen. Type a specification, such as {EMBEDDED}.")
+            raise ModelError(f"No model is chosen. Choose one that takes a {noun}.")
         if spec not in self.specs and not self.trusting:
             raise ModelError(
                 f"This server offers only {', '.join(self.specs)}. Whoever runs it can offer other models: "

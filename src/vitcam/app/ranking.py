@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from PIL import Image
 
+from vitcam.app.input_files import InputFile
 from vitcam.app.photo_files import PhotoFile
 from vitcam.app.policy import MAX_CLASSES
+from vitcam.app.prepared import Prepared
 from vitcam.errors import ModelError, TargetError
 from vitcam.models import LoadedModel
 from vitcam.probability import to_probabilities
@@ -21,15 +22,15 @@ LISTED = 8
 
 @dataclass(frozen=True)
 class Case:
-    """A photograph as one model sees it.
+    """A file as one model sees it.
 
     Attributes:
-        photograph: the photograph.
+        file: the visitor's.
         spec: the model's specification.
         prompts: the texts that are the classes of a model that compares images with texts; () for others.
     """
 
-    photograph: PhotoFile
+    file: PhotoFile | InputFile
     spec: str
     prompts: tuple[str, ...] = ()
 
@@ -76,13 +77,13 @@ def classifier(loaded: LoadedModel, prompts: Sequence[str]) -> LoadedModel:
     return replace(loaded.with_prompts(prompts), text_encoder=None)
 
 
-def rank(loaded: LoadedModel, case: Case, picture: Image.Image) -> Ranking:
-    """The most probable classes of a picture.
+def rank(loaded: LoadedModel, case: Case, prepared: Prepared) -> Ranking:
+    """The most probable classes of a file.
 
     Args:
         loaded: the model of the case.
         case: what it is.
-        picture: the subject's photograph.
+        prepared: what it gets of the file.
 
     Returns:
         No classes if the model needs texts, and there are none.
@@ -92,13 +93,13 @@ def rank(loaded: LoadedModel, case: Case, picture: Image.Image) -> Ranking:
     """
     if loaded.promptable and not case.prompts:
         return Ranking(case, True, (), (), ())
-    named = classifier(loaded, case.prompts)
+    named, images = prepared.given(classifier(loaded, case.prompts))
     with torch.no_grad():
-        logits = logits_of(named.module(named.preprocess(picture)))[0].float()
+        logits = logits_of(named.module(named.preprocess(images)))[0].float()
     if not logits.isfinite().all():
         raise ModelError(
-            f"{loaded.spec} gave logits for {case.photograph.name} that aren't finite (NaN or infinite). "
-            "Its weights are damaged, or it isn't made for such images."
+            f"{loaded.spec} gave logits for {case.file.name} that aren't finite (NaN or infinite). "
+            f"Its weights are damaged, or it isn't made for such {case.file.tab.noun}s."
         )
     top = to_probabilities(logits, named.multi_label).topk(
         len(logits) if loaded.promptable else min(LISTED, len(logits))

@@ -41,9 +41,9 @@ def serve(
     Args:
         policy: what visitors may do.
         host, port: where to listen.
-        max_upload_mb: the size of a photograph's file.
+        max_upload_mb: the size of a file.
         visitor_quota_mb, total_quota_mb: of the files that are kept of one visitor, and in all; at least the
-            size of a photograph's.
+            size of one file.
         trusted_proxies: addresses or networks of proxies that are believed about the requests they pass on.
         models_in_memory: how many models are kept.
         ready: is told the app's address once it answers.
@@ -78,14 +78,9 @@ def serve(
         from vitcam.app.layer_handlers import LayerHandlers
         from vitcam.app.page import build_page, theme
         from vitcam.app.uploads import Uploads
-        from vitcam.models import LoadedModel, load_model
+        from vitcam.models import load_model
 
-        def load(spec: str) -> LoadedModel:
-            loaded = load_model(spec, device=policy.device)
-            loaded.check_photographs("this page")
-            return loaded
-
-        cache = ModelCache(load, models_in_memory)
+        cache = ModelCache(partial(load_model, device=policy.device), models_in_memory)
         handlers = Handlers(cache, policy, Path(folder))
         largest = int(max_upload_mb * 2**20)
         each, total = (

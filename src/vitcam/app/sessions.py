@@ -18,8 +18,8 @@ GRACE = 300
 MOST = 200
 """Visitors who are known at a time; the one who did something longest ago makes room."""
 
-KEPT = 4
-"""Photographs that are kept of a visitor: the one in the box, and those whose maps may be on display."""
+KEPT = 8
+"""Files that are kept of a visitor: those in the boxes, and those whose maps may be on display."""
 
 
 @dataclass
@@ -28,15 +28,15 @@ class Session:
 
     Attributes:
         stops: of the work that is being done, with its kind.
-        uploads: the photographs that were used, the last one at the end.
-        packed: the folders to download, by the side of the page.
+        uploads: the files that were used, the last one at the end.
+        packed: the folders to download, by the place on the page.
         fault: what was said to be wrong with the last question about classes; "" if nothing was.
         leaving: forgets the visitor after a while; None if they are here.
     """
 
     stops: dict[Stop, str] = field(default_factory=dict)
     uploads: list[Path] = field(default_factory=list)
-    packed: dict[int, Path] = field(default_factory=dict)
+    packed: dict[str, Path] = field(default_factory=dict)
     fault: str = ""
     leaving: threading.Timer | None = None
 
@@ -103,13 +103,13 @@ class Sessions:
             gone, uploads[:] = uploads[:-KEPT], uploads[-KEPT:]
             self._delete(gone)
 
-    def packs(self, session: str, side: int, folder: Path | None) -> None:
+    def packs(self, session: str, place: str, folder: Path | None) -> None:
         """What a visitor can download is in this folder now; the former one isn't kept."""
         with self._lock:
             packed = self._session(session).packed
-            before = packed.pop(side, None)
+            before = packed.pop(place, None)
             if folder is not None:
-                packed[side] = folder
+                packed[place] = folder
         if before is not None:
             shutil.rmtree(before, ignore_errors=True)
 

@@ -15,6 +15,7 @@ import gradio as gr
 from vitcam.app.answers import Answer
 from vitcam.app.drawing import Look, paragraphs
 from vitcam.app.ranking import Case, Ranking
+from vitcam.app.tabs import PHOTOGRAPHS, Tab
 from vitcam.errors import VitcamError
 from vitcam.printable import percent
 
@@ -23,10 +24,19 @@ _log = logging.getLogger("vitcam.app")
 ERROR_SECONDS = 30
 """How long an error is shown, unless it is closed."""
 
-HINT = '<p class="vitcam-hint">The maps will be here. Choose a photograph, then press <b>Explain</b>.</p>'
-NO_PHOTOGRAPH = "They are listed once there is a photograph."
+NOT_YET = "They are listed once there is a {noun}."
 NOTHING_LISTED = "There is nothing to list; the message says why."
 NO_TEXTS = "This model compares images with texts: write them below."
+
+
+def hint(tab: Tab) -> str:
+    """What is in the place of maps that there aren't yet."""
+    return (
+        f'<p class="vitcam-hint">The maps will be here. Choose a {tab.noun}, then press <b>Explain</b>.</p>'
+    )
+
+
+HINT = hint(PHOTOGRAPHS)
 
 
 def ticks(ranking: Ranking, ticked: Sequence[int], given: Answer | None = None) -> Any:
@@ -71,7 +81,7 @@ def indices(ticked: Sequence[str] | None) -> tuple[int, ...]:
 
 def case_of(case: Case, ranking: Ranking) -> Case:
     """The case as a ranking knows it: texts only if they are the model's classes."""
-    return case if ranking.promptable else Case(case.photograph, case.spec)
+    return case if ranking.promptable else Case(case.file, case.spec)
 
 
 def look_of(opacity: float, boxes: bool, threshold: float) -> Look:
@@ -99,7 +109,7 @@ def readable_errors() -> Iterator[None]:
         _log.exception("Unexpected error %s", number)
         raise _shown(
             f"vitcam met an error that it doesn't know ({type(error).__name__}). Another model, method or "
-            f"photograph may work. The server's log tells more, under the number {number}."
+            f"file may work. The server's log tells more, under the number {number}."
         ) from error
 
 

@@ -35,10 +35,16 @@ def app(
         ),
     ] = None,
     max_upload_mb: Annotated[
-        float, typer.Option("--max-upload-mb", metavar="N", min=0.01, help="The size of a photograph's file.")
+        float, typer.Option("--max-upload-mb", metavar="N", min=0.01, help="The size of a file.")
     ] = 20,
     max_megapixels: Annotated[
-        float, typer.Option("--max-megapixels", metavar="N", min=0.01, help="The pixels of a photograph.")
+        float,
+        typer.Option(
+            "--max-megapixels",
+            metavar="N",
+            min=0.01,
+            help="The pixels of a photograph. Other files may hold what takes as much memory.",
+        ),
     ] = 50,
     visitor_quota_mb: Annotated[
         float,
@@ -46,7 +52,7 @@ def app(
             "--visitor-quota-mb",
             metavar="N",
             min=0.01,
-            help="The photographs that are kept of a visitor; the oldest make room.",
+            help="The files that are kept of a visitor; the oldest make room.",
         ),
     ] = 100,
     total_quota_mb: Annotated[
@@ -68,7 +74,7 @@ def app(
     ] = 2,
     device: Device = None,
 ) -> None:
-    """Explain photographs in the browser.
+    """Explain photographs, videos, sounds, volumes and pictures of many bands in the browser.
 
     Listens on this machine alone, where you may type any model. With another `--host`, or behind a proxy, visitors
     choose among the models given with `--model` and can't give methods options: a model's specification makes the
