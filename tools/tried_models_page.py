@@ -38,6 +38,10 @@ REASONS = {
     "computes attention in another way": "attention other than a softmax times values",
     r"gives (\(.*?\)) per image, and which": r"which of its last norm's \1 are which place isn't confirmed",
     "the image reaches none of": "the image doesn't reach its attention",
+    "along time alone": "reads waves, or features of each moment",
+    "no rule for torch's '(.*?)'": r"no rule for `\1`",
+    "covers all .* patches at once": "too few patches for windows of two",
+    "there are no logits of shape": "its logits aren't a table (batch, classes)",
     r"no blocks of one size": "blocks of different sizes",
     r"head reads more than": "blocks of different sizes",
 }
@@ -113,7 +117,11 @@ def _of_tasks(results: Sequence[Mapping[str, Any]]) -> list[str]:
             head = ("model", *(f"`{method}`" for method in METHODS_OF_TASKS), "why not")
             text += ["", f"### {task[0].upper()}{task[1:]}", "", *_table(head, rows)]
     left = [f"`{result['family']}`" for result in results if "methods" not in result]
-    return text + (["", f"Not built from their default configurations: {', '.join(left)}."] if left else [])
+    return text + (
+        ["", f"Not tried, since they don't run with sizes made small, or not in time: {', '.join(left)}."]
+        if left
+        else []
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -56,7 +56,8 @@ def main(patterns: Sequence[str]) -> None:
             result = {"failed": "the process died"}
         process.kill()
         process.join()
-        results[key] = {"library": candidate.library, "family": candidate.family, **result}
+        task = {"task": candidate.task} if isinstance(candidate, TaskCandidate) else {}
+        results[key] = {"library": candidate.library, "family": candidate.family, **task, **result}
         print(key, json.dumps(result)[:600], flush=True)
         RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     write_page(results)
@@ -93,9 +94,8 @@ def asked(candidate: TaskCandidate) -> dict[str, Any]:
         built, given = candidate.build()
         model = perturbed(built)
     except Exception:  # whatever a library raises when it can't build its own model
-        return {"task": candidate.task, "not built": traceback.format_exc()[-900:]}
+        return {"not built": traceback.format_exc()[-900:]}
     return {
-        "task": candidate.task,
         "shape": list(given.shape[1:]),
         "parameters": sum(p.numel() for p in model.parameters()),
         "methods": {method: answered(model, given, method, candidate) for method in METHODS_OF_TASKS},
