@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -122,8 +123,12 @@ def _built(name: str, task: str) -> tuple[nn.Module, Tensor]:
             _shrink(settings, small)
             model = kind(settings).eval()
             given = _given(task, model)
+            names = signature(model.forward).parameters
+            named = (
+                "pixel_values" if "pixel_values" in names else next(iter(names))
+            )  # of CLIP it isn't the first
             with torch.no_grad():
-                model(given, **_inputs(task))
+                model(**{named: given}, **_inputs(task))
         except Exception as error:  # whatever a library raises when sizes don't go together
             failures.append(error)
         else:

@@ -17,6 +17,11 @@ LIBRARIES = ("torch", "timm", "torchvision", "transformers", "open_clip_torch")
 RESULTS = Path(__file__).parent / ".tried-models.json"
 PAGE = Path(__file__).parents[1] / "docs" / "tried-models.md"
 
+BY_HAND = (
+    "Small ones of DPT, MaskFormer, Mask2Former, SAM and SigLIP, built by hand, are in the tests; "
+    "[answers](answers.md) says how they fare."
+)
+
 # From what an error says to why a model isn't explained.
 REASONS = {
     r"see different numbers of tokens \((.*?)\)": r"attention over different numbers of tokens: \1",
@@ -38,6 +43,8 @@ REASONS = {
     "computes attention in another way": "attention other than a softmax times values",
     r"gives (\(.*?\)) per image, and which": r"which of its last norm's \1 are which place isn't confirmed",
     "the image reaches none of": "the image doesn't reach its attention",
+    "its output depends on none of them|cuts gradients": "its last layer isn't read",
+    "FAILED constant": "covering any part changes nothing",
     "along time alone": "reads waves, or features of each moment",
     "no rule for torch's '(.*?)'": r"no rule for `\1`",
     "covers all .* patches at once": "too few patches for windows of two",
@@ -117,11 +124,12 @@ def _of_tasks(results: Sequence[Mapping[str, Any]]) -> list[str]:
             head = ("model", *(f"`{method}`" for method in METHODS_OF_TASKS), "why not")
             text += ["", f"### {task[0].upper()}{task[1:]}", "", *_table(head, rows)]
     left = [f"`{result['family']}`" for result in results if "methods" not in result]
-    return text + (
-        ["", f"Not tried, since they don't run with sizes made small, or not in time: {', '.join(left)}."]
-        if left
-        else []
-    )
+    if left:
+        text += [
+            "",
+            f"Not tried, since they don't run with sizes made small, or not in time: {', '.join(left)}.",
+        ]
+    return [*text, "", BY_HAND]
 
 
 def _listed(names: Sequence[str]) -> str:
