@@ -1,9 +1,10 @@
 """Judges the measures themselves on pictures whose cause is known, and writes the tables of docs/judging-measures.md.
 
-``python tools/judge_measures.py [--pictures N] [--run FOLDER] [--method NAME]… [--test NAME]…``: every measure, on
-every method and on maps whose order is known: the truth, the truth with noise, both objects, noise, the other object.
-With ``--run``, an interrupted command goes on. A picture takes about half a minute of a core for five methods: pixels
-are removed for every map.
+``python tools/judge_measures.py [--pictures N] [--run FOLDER] [--budget 10m] [--method NAME]… [--test NAME]…``: every
+measure, on every method and on maps whose order is known: the truth, the truth with noise, both objects, noise, the
+other object. With ``--run``, an interrupted command goes on; with ``--budget``, each task ends after that time, with
+the pictures that it got to. A picture takes about half a minute of a core for five methods: pixels are removed for
+every map.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from bench_tables import with_tables
 from torch import Tensor, nn
 
 import vitcam
@@ -42,6 +44,7 @@ others, such as whether it changes with the model's weights, isn't known."""
 COARSE = 12
 """Rows and columns of noise."""
 
+BEGIN, END = "<!-- judged: begin -->", "<!-- judged: end -->"
 ENOUGH = 0.9
 """Measures whose rank correlation is higher say the same."""
 
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
         METHODS[name] = function
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.run or Path(temporary)
-        judged, agreeing = [], []
+        judged, agreeing, pictures = [], [], {}
         for task in TASKS:
             tests = [measure.name for measure in measures_of(task) if measure.name in given.test]
             if given.test and not tests:
@@ -71,9 +74,11 @@ def main(arguments: Sequence[str]) -> None:
                 protocol="vitcam",
                 tests=tests,
                 batch_size=2,
+                budget=given.budget,
                 tell=print,
             )[task]
             rows = RunFolder(folder / task).read()
+            pictures[task] = rows["image"].n_unique()
             numbers = {number: measure.name for measure in measures_of(task) for number in measure.numbers}
             found = {n: name for n, name in numbers.items() if n.sign and _complete(summary, n.key, methods)}
             if task in JUDGED:
@@ -85,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
             judged,
             [(n, name) for n, name, _ in agreeing],
             correlations,
-            given.pictures,
+            pictures,
             compared,
             given.model,
         )
@@ -194,7 +199,7 @@ def write(
     judged: Sequence[Judged],
     agreeing: Sequence[tuple[Number, str]],
     correlations: np.ndarray,
-    pictures: int,
+    pictures: Mapping[Task, int],
     methods: Sequence[str],
     model: str,
 ) -> None:
@@ -202,7 +207,7 @@ def write(
     five = recommended(judged, [number.key for number, _ in agreeing], correlations)
     shares = " | ".join(f"above `{name}`" for name in LADDER[1:])
     lines = [
-        f"{pictures} pictures, two classes of each explained, `{model}`, {len(methods)} methods and controls: "
+        f"{_counted(pictures)}, two classes of each explained, `{model}`, {len(methods)} methods and controls: "
         + ", ".join(f"`{name}`" for name in methods)
         + ".\n",
         f"| number | `--test` | rank of the perfect map | best other | pairs | {shares} |",
@@ -223,11 +228,16 @@ def write(
         lines.append(f"| {place + 1} {number.title} | {cells} |{' |' * (len(numbered) - place - 1)}")
     named = ", ".join(f"{each.number.title} (`{each.measure}`)" for each in five)
     lines += ["", f"The five, by the rule below: {named}."]
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split("<!-- judged: begin -->\n")
-    after = rest.split("<!-- judged: end -->")[1]
-    table = "<!-- judged: begin -->\n" + "\n".join(lines) + "\n<!-- judged: end -->"
-    PAGE.write_text(before + table + after, encoding="utf-8")
+    PAGE.write_text(
+        with_tables(PAGE.read_text(encoding="utf-8"), "\n".join(lines), BEGIN, END), encoding="utf-8"
+    )
+
+
+def _counted(pictures: Mapping[Task, int]) -> str:
+    """How many pictures there were, of each task where they differ."""
+    if len(set(pictures.values())) == 1:
+        return f"{next(iter(pictures.values()))} pictures"
+    return "pictures: " + ", ".join(f"{task} {count}" for task, count in pictures.items())
 
 
 def _complete(summary: Mapping[str, Any], key: str, methods: Sequence[str]) -> bool:
@@ -247,6 +257,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--run", type=Path, help="a folder for the runs, so that an interrupted one can go on"
     )
+    parser.add_argument("--budget", help="how long each task may take, such as 10m")
     parser.add_argument("--method", action="append", help="all of vitcam's own if none is given; repeat it")
     parser.add_argument("--test", action="append", default=[], help="all if none is given; repeat it")
     return parser.parse_args(arguments)
