@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+import torch
 from visitors import ticket
 
 import vitcam
@@ -379,10 +380,11 @@ def test_unexpected_errors_go_to_the_log(caplog):
     assert "secret/path" in caplog.text
 
 
-def test_no_memory():
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_no_memory(error):
     def fail():
         with readable_errors():
-            raise MemoryError
+            raise error
 
     assert "isn't enough memory" in said(fail)
 

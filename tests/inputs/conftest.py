@@ -2,6 +2,7 @@
 
 import pytest
 import transformers
+
 from input_files import SMALL
 
 

@@ -19,6 +19,7 @@ from vitcam.evaluation import Dataset, Sample, evaluate, open_dataset, perturbat
 from vitcam.evaluation.datasets import DatasetClass
 from vitcam.evaluation.measures import MEASURES
 from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
+from vitcam.evaluation.opening import opened
 from vitcam.evaluation.store import RunFolder
 from vitcam.report import read_runs, report_page, score_tables
 
@@ -303,6 +304,15 @@ def test_boxes_of_a_folder_of_clips_are_not_read_and_that_is_said(clips):
         f"left out, being directly in {clips} and in no class folder: 1 of its videos",
         f"not read, since boxes are of photographs: {clips / 'boxes.csv'}",
     )
+
+
+def test_options_of_a_folder_that_mean_something_else_are_errors(clips):
+    """They aren't left out unseen."""
+    with pytest.raises(DatasetError, match=r"boxes are of photographs, and .*files: mine\.csv"):
+        open_dataset(f"folder:{clips}", files=vitcam.ClipPreprocessing.files, boxes="mine.csv")
+    sounds = {"files": vitcam.SoundPreprocessing.files}
+    with pytest.raises(DatasetError, match="has no sound to evaluate"):
+        opened(f"folder:{clips}", sounds, input_models.clip(), ("perturbation",), "vitcam")
 
 
 def test_compressed_scans_are_files_of_a_folder(tmp_path):

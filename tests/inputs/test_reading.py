@@ -1,6 +1,8 @@
 """Files of clips, sounds, volumes and bands: what is read is what was written, and what can't be is an error."""
 
+import lzma
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -139,6 +141,25 @@ def test_a_video_that_is_a_list_of_other_files_opens_none_of_them(tmp_path, cont
         read_clip(tmp_path / "list.mp4", everything)
 
 
+def test_frames_that_become_larger_in_the_midst_of_a_file_count_as_they_are(tmp_path):
+    """A header of small frames hides no work."""
+    parts = [
+        write_video(
+            tmp_path / f"{size[0]}.m2v.mpg", frames(12, size), codec="mpeg1video", rate=25
+        ).read_bytes()
+        for size in ((48, 32), (96, 64))
+    ]
+    (tmp_path / "both.mpg").write_bytes(b"".join(parts))
+    most = 24 * 48 * 32
+
+    def first(total):
+        return range(total - 2)  # without those that the decoder holds back
+
+    assert {frame.size for frame in read_clip(tmp_path / "both.mpg", first).frames} == {(48, 32), (96, 64)}
+    with pytest.raises(ImageError, match=r"more than 36,864 pixels in all its frames of 96×64"):
+        read_clip(tmp_path / "both.mpg", first, max_decoded=most)
+
+
 # Sounds
 
 
@@ -247,6 +268,20 @@ def test_large_volumes_are_refused_before_they_are_read(tmp_path, monkeypatch):
         read_scan(file, 1, "RAS", max_voxels=500)
 
 
+@pytest.mark.parametrize("kind", ["Nifti1Image", "Nifti2Image"])
+def test_what_stands_in_front_of_a_scans_values_is_limited_too(tmp_path, monkeypatch, kind):
+    """Packed it may be nearly nothing, and nibabel keeps it all."""
+    nibabel = pytest.importorskip("nibabel")
+    scan = getattr(nibabel, kind)(np.random.default_rng(0).random((4, 4, 4)), np.eye(4))
+    scan.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, bytes(5000)))
+    nibabel.save(scan, tmp_path / "a.nii.gz")
+    assert read_scan(tmp_path / "a.nii.gz", 1, "RAS").values.shape == (1, 4, 4, 4)
+    monkeypatch.setattr("vitcam.inputs.read_volume.MAX_START", 5000)
+    monkeypatch.setattr("nibabel.load", None)
+    with pytest.raises(ImageError, match=r"a\.nii\.gz is damaged: 5,\d+ bytes stand in front of its values"):
+        read_scan(tmp_path / "a.nii.gz", 1, "RAS")
+
+
 # Bands
 
 
@@ -265,6 +300,37 @@ def test_bands_are_read_from_the_first_axis_or_the_last(tmp_path, name):
         read_bands(tmp_path / name, 4)
     with pytest.raises(ImageError, match="more than 40 pixels"):
         read_bands(tmp_path / name, 13, max_pixels=40)
+
+
+@pytest.mark.parametrize("other", ["others.tif", "none.tif"])
+def test_a_tiff_that_names_other_files_opens_none_of_them(tmp_path, other):
+    """Nor are those that aren't there taken for zeros."""
+    tifffile = pytest.importorskip("tifffile", reason="pip install 'vitcam[bands]'")
+    values = np.random.default_rng(0).integers(1, 9999, (2, 2, 6, 8), dtype=np.uint16)
+    options = {"photometric": "minisblack", "metadata": None}
+    (tmp_path / "mine").mkdir()
+    tifffile.imwrite(tmp_path / "others.tif", values[1], **options)
+    planes = "".join(
+        f'<TiffData IFD="{n}" FirstC="{n}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{name}</UUID></TiffData>'
+        for n, name in enumerate(("a.tif", f"../{other}"))
+    )
+    said = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:a.tif"><Image ID="Image:0">'
+        '<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SizeX="8" SizeY="6" SizeC="2" SizeZ="1" '
+        f'SizeT="1">{planes}</Pixels></Image></OME>'
+    )
+    tifffile.imwrite(tmp_path / "mine" / "a.tif", values[0], description=said, **options)
+    assert np.array_equal(read_bands(tmp_path / "mine" / "a.tif", 2).values, values[0])
+
+
+@pytest.mark.parametrize("packed", ["zlib", "lzma"])
+def test_a_tiff_unpacks_to_no_more_than_it_says(tmp_path, packed):
+    tifffile = pytest.importorskip("tifffile", reason="pip install 'vitcam[bands]'")
+    much = {"zlib": zlib, "lzma": lzma}[packed].compress(bytes(2**20))
+    options = {"shape": (6, 8), "dtype": np.uint8, "photometric": "minisblack", "compression": packed}
+    tifffile.imwrite(tmp_path / "a.tif", iter([much]), **options)
+    with pytest.raises(ImageError, match=r"a\.tif is damaged: one of its tiles or strips holds more than"):
+        read_bands(tmp_path / "a.tif", 1)
 
 
 def test_what_pillow_reads_has_bands_too(tmp_path):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import transformers
-from input_files import SMALL
 from torch.nn import functional as F
 
 import vitcam
+from input_files import SMALL
 from vitcam.errors import ModelError
 from vitcam.evaluation import perturbation_curves
 from vitcam.evaluation.metrics.token_dropping import token_dropping_curves

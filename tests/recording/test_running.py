@@ -83,6 +83,7 @@ def raised_under_vmap():
         ),
         (AssertionError(), ModelError, r"\(torch.float32\): AssertionError. Give"),
         (ImageError("as it was"), ImageError, "^as it was$"),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError, "^CUDA out of memory$"),
     ],
 )
 def test_what_a_model_raises_itself(error, kind, message):

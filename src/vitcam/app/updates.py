@@ -16,7 +16,7 @@ from vitcam.app.answers import Answer
 from vitcam.app.drawing import Look, paragraphs
 from vitcam.app.ranking import Case, Ranking
 from vitcam.app.tabs import PHOTOGRAPHS, Tab
-from vitcam.errors import VitcamError
+from vitcam.errors import VitcamError, is_out_of_memory
 from vitcam.printable import percent
 
 _log = logging.getLogger("vitcam.app")
@@ -102,9 +102,11 @@ def readable_errors() -> Iterator[None]:
         raise
     except VitcamError as error:
         raise _shown(str(error)) from error
-    except MemoryError as error:
-        raise _shown("There isn't enough memory for this. Try a smaller model, or fewer classes.") from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise _shown(
+                "There isn't enough memory for this. Try a smaller model, or fewer classes."
+            ) from error
         number = secrets.token_hex(3)
         _log.exception("Unexpected error %s", number)
         raise _shown(

@@ -52,7 +52,7 @@ def _dataset(data: Data, options: Mapping[str, Any], model: LoadedModel) -> Data
     if isinstance(data, str):
         reads_others = "files" in find_dataset(data)[0].options and not _takes_photographs(model)
         files = {"files": model.preprocessing.files} if reads_others else {}
-        return open_dataset(data, **{**options, **files})
+        return open_dataset(data, **{**files, **options})
     return data if isinstance(data, Dataset) else torch_dataset(data, **options)
 
 

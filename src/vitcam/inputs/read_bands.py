@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,16 @@ TIFFS = frozenset({".tif", ".tiff"})
 """What tifffile reads."""
 
 RASTERS = ARRAYS | IMAGE_SUFFIXES
+
+_UNPACKERS: dict[int, Any] = {
+    8: zlib.decompressobj,
+    32946: zlib.decompressobj,
+    34925: lzma.LZMADecompressor,
+}
+"""By a TIFF's number of its compression: those that pack nearly nothing into very little."""
+
+_LEAST = 2**24
+"""Values of a tile that are allowed in any case: small pictures may lie in larger tiles."""
 
 FILES = Files("pictures", RASTERS)
 
@@ -54,8 +66,7 @@ def read_bands(source: Any, channels: int, max_pixels: int = MAX_PIXELS) -> Scan
                 _axis_of_bands(path, shape, channels, max_pixels)
                 values = np.asarray(picture).reshape(picture.height, picture.width, -1)
                 values = np.moveaxis(values, -1, 0)
-        if values.dtype.kind not in "buif":
-            raise ImageError(f"{path} holds values of the type {values.dtype}; expected real numbers")
+        _check_type(path, values.dtype)
         found = np.array(values, dtype=np.float32)
     check_values(found, path, "values")
     return Scan(found, path)
@@ -63,12 +74,36 @@ def read_bands(source: Any, channels: int, max_pixels: int = MAX_PIXELS) -> Scan
 
 def _of_tiff(path: Path, channels: int, max_pixels: int) -> NDArray[Any]:
     tifffile = reader("tifffile", "bands", "TIFF files of several bands")
-    with tifffile.TiffFile(path) as tiff:
+    # of several files: else it would open whatever others one names, and take those that aren't there for zeros
+    with tifffile.TiffFile(path, _multifile=False) as tiff:
         if not tiff.series:
             raise ImageError(f"{path} holds no picture")
         first = tiff.series[0]
         axis = _axis_of_bands(path, tuple(first.shape), channels, max_pixels)
+        _check_type(path, first.dtype)
+        _check_parts(path, tiff, first, channels * max_pixels)
         return _in_front(first.asarray(), axis)
+
+
+def _check_parts(path: Path, tiff: Any, series: Any, most: int) -> None:
+    """Refuses tiles and strips that hold more than they should: tifffile unpacks them whole, however much that is."""
+    like = series.keyframe
+    values = math.prod(like.chunks)
+    if values > max(most, _LEAST):
+        raise ImageError(f"{path} is damaged: each of its tiles is said to hold {values:,} values")
+    unpacker = _UNPACKERS.get(int(like.compression))
+    if unpacker is None:
+        return
+    for page in filter(None, series.pages):
+        for packed, _ in tiff.filehandle.read_segments(page.dataoffsets, page.databytecounts):
+            size = values * like.dtype.itemsize
+            if packed and len(unpacker().decompress(packed, size + 1)) > size:
+                raise ImageError(f"{path} is damaged: one of its tiles or strips holds more than it should")
+
+
+def _check_type(path: Path, dtype: Any) -> None:
+    if np.dtype(dtype).kind not in "buif":
+        raise ImageError(f"{path} holds values of the type {dtype}; expected real numbers")
 
 
 def _in_front(array: NDArray[Any], axis: int | None) -> NDArray[Any]:

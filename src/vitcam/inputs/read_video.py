@@ -148,7 +148,8 @@ def _of_video(path: Path, choose: Choose, most: _Most) -> Clip:
         wanted, found = set(numbers), {}
         with av.open(str(path), options=ALONE) as container:
             for number, frame in enumerate(container.decode(container.streams.video[0])):
-                most.check(path, frame.width, frame.height, 0)  # which may change in the midst of a file
+                # which may change in the midst of a file
+                most.check(path, frame.width, frame.height, number + 1)
                 if number in wanted:
                     if frame.is_corrupt:
                         raise ImageError(f"{path} is damaged: its frame {number} can't be decoded whole")

@@ -22,6 +22,9 @@ FILES = Files("volumes", SCANS | ARRAYS)
 
 MAX_VOXELS = 2**28
 
+MAX_START = 2**24
+"""Bytes in front of a scan's values: its header, and what else was noted about it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scan:
@@ -77,6 +80,7 @@ def read_scan(source: Any, channels: int, orientation: str | None, max_voxels: i
 def _of_nifti(path: Path, channels: int, orientation: str | None, max_voxels: int) -> Array:
     nibabel = reader("nibabel", "volume", "NIfTI files")
     with in_words(path, "a NIfTI file"):
+        _check_start(nibabel, path)
         scan = nibabel.load(path)
         shape = tuple(scan.shape)
         while len(shape) > 3 and shape[-1] == 1:  # no times, no vectors
@@ -89,6 +93,17 @@ def _of_nifti(path: Path, channels: int, orientation: str | None, max_voxels: in
             scan = scan.as_reoriented(turn)
         values = np.asarray(scan.get_fdata(dtype=np.float32)).reshape(*scan.shape[:3], channels)
     return np.ascontiguousarray(np.moveaxis(values, -1, 0))
+
+
+def _check_start(nibabel: Any, path: Path) -> None:
+    """Refuses a file whose values begin late: nibabel unpacks whatever stands in front of them, and keeps it."""
+    with nibabel.openers.ImageOpener(path) as file:
+        start = file.read(1024)
+    for kind in (nibabel.Nifti1Header, nibabel.Nifti2Header):
+        if kind.may_contain_header(start):
+            begin = float(kind(start[: kind.sizeof_hdr], check=False)["vox_offset"])
+            if not begin <= MAX_START:
+                raise ImageError(f"{path} is damaged: {begin:,.0f} bytes stand in front of its values")
 
 
 def _check(path: Path, shape: tuple[int, ...], channels: int, max_voxels: int) -> None:

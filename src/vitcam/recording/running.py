@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from vitcam.errors import ModelError, OneByOneError, VitcamError
+from vitcam.errors import ModelError, OneByOneError, VitcamError, is_out_of_memory
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.preservation import alone_with, attention_switches, preserved
 from vitcam.recording.state import Memory, Remembered
@@ -77,19 +77,20 @@ def check_tensor(tensor: Tensor, model: nn.Module) -> None:
 
 def explain_failure(
     model: nn.Module, images: Float[Tensor, "batch channels *space"], error: Exception
-) -> VitcamError:
+) -> Exception:
     """The error to raise in the place of what a model itself raised while it ran on images.
 
     Args:
         model: the model.
         images: what it ran on.
-        error: what it raised. One of vitcam's own is kept.
+        error: what it raised. One of vitcam's own is kept, and one that says that memory has run out: no other
+            images would help.
 
     Example:
         >>> print(explain_failure(model, images[:, :1], RuntimeError("expected 3 channels")))
         VisionTransformer itself failed on images of shape (1, 224, 224) ... expected 3 channels. Give it ...
     """
-    if isinstance(error, VitcamError):
+    if isinstance(error, VitcamError) or is_out_of_memory(error):
         return error
     text = str(error)
     if any(word in text for word in ("functorch", "vmap", "BatchedTensor")):

@@ -57,6 +57,10 @@ def open_folder(root: Path, boxes: str = "boxes.csv", files: Files | None = None
     if not root.is_dir():
         raise DatasetError(f"expected a folder with a folder of photographs per class, got the file {root}")
     if files is not None:
+        if boxes != "boxes.csv":
+            raise DatasetError(
+                f"boxes are of photographs, and this folder is read as another input's files: {boxes}"
+            )
         return _of_files(root, files)
     photographs = list_files(root, PHOTOGRAPHS)
     table = root / boxes
