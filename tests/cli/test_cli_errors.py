@@ -4,6 +4,7 @@ import json
 import resource
 
 import pytest
+import torch
 
 from vitcam.cli.explaining import batches, saving
 from vitcam.errors import VitcamError
@@ -72,6 +73,18 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_too_little_memory_is_a_line(vitcam, photos, tmp_path, monkeypatch):
+    def compare(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nsee the manual")
+
+    monkeypatch.setattr(batches, "compare", compare)
+    result = vitcam("explain", photos / "cat.jpg", "-o", tmp_path)
+    assert result.exit_code == 1
+    assert "enough memory (CUDA out of memory. Tried to allocate 2.00 GiB): take" in " ".join(
+        result.stderr.split()
+    )
 
 
 def test_full_disk_leaves_nothing_half_written(full_disk, vitcam, photos, tmp_path):

@@ -23,7 +23,14 @@ from vitcam.cli.report import report
 from vitcam.cli.reproduce import reproduce
 from vitcam.cli.terminal import complain, stderr
 from vitcam.cli.train_head import train_head
-from vitcam.errors import MethodError, ModelError, TargetError, VitcamError, VitcamWarning
+from vitcam.errors import (
+    MethodError,
+    ModelError,
+    TargetError,
+    VitcamError,
+    VitcamWarning,
+    is_out_of_memory,
+)
 from vitcam.printable import one_line, printable
 
 NOT_AS_ASKED = (ModelError, MethodError, TargetError)
@@ -59,6 +66,15 @@ class Commands(TyperGroup):
             if isinstance(error, BrokenPipeError):  # whoever read the output no longer does
                 raise
             complain(f"{error.filename}: {error.strerror}." if error.filename else f"{error}.")
+            raise typer.Exit(1) from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            said = str(error).partition("\n")[0][:200]
+            complain(
+                f"There isn't enough memory{f' ({said})' if said else ''}: take less at a time, a smaller model, "
+                "or another device."
+            )
             raise typer.Exit(1) from error
 
 

@@ -25,6 +25,7 @@ RASTERS = ARRAYS | IMAGE_SUFFIXES
 _UNPACKERS: dict[int, Any] = {
     8: zlib.decompressobj,
     32946: zlib.decompressobj,
+    50013: zlib.decompressobj,
     34925: lzma.LZMADecompressor,
 }
 """By a TIFF's number of its compression: those that pack nearly nothing into very little."""
