@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vitcam.errors import ImageError
 from vitcam.render import Cell, panel
 from vitcam.render.words import AGAINST, FOR, words
 
@@ -37,6 +38,11 @@ def test_any_text_fits(text):
     assert picture.width == 120
     assert picture.height <= 12 * 20
     assert bool(picture.height) == bool(text)
+
+
+def test_a_weight_that_is_no_number_is_an_error():
+    with pytest.raises(ImageError, match="the weight of the token 'cat' is NaN or infinite"):
+        words([("a", 1.0), ("cat", float("nan"))], 200, 12)
 
 
 def test_they_stand_below_their_overlay_and_leave_the_others_level():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from vitcam.errors import ImageError
 from vitcam.render.stack import PAPER, blank
 from vitcam.render.text import INK, drawable, font, shorten
 
@@ -27,10 +29,15 @@ def words(weighted: Sequence[Word], width: int, em: int) -> Image.Image:
         width: of the picture in pixels.
         em: the size of the type.
 
+    Raises:
+        ImageError: a weight isn't finite.
+
     Example:
         >>> words([("a", 0.0), ("cat", 0.7), ("sleeps", -0.2)], width=160, em=12).size
         (160, 20)
     """
+    if unusable := [text for text, weight in weighted if not math.isfinite(weight)]:
+        raise ImageError(f"the weight of the token {unusable[0]!r:.40} is NaN or infinite")
     face, gap, line = font(em), max(2, em // 3), round(1.7 * em)
     largest = max((abs(weight) for _, weight in weighted), default=0.0)
     placed: list[tuple[int, int, str, float]] = []
