@@ -77,8 +77,9 @@ def _told_by_axes(module: nn.Module, given: Tensor) -> str:
     named = getattr(module, "main_input_name", "")
     if named == "input_features" or (named == "input_values" and given.dim() == 2):
         raise ImageError(
-            f"{type(module).__name__} reads a sound along time alone, as a wave or as the features of each moment, or "
-            "folds its spectrogram. vitcam explains models that read patches of a spectrogram, such as ASTForAudioClassification"
+            f"{type(module).__name__} reads a sound along time alone, as a wave or as the features of each moment, "
+            "or folds its spectrogram. vitcam explains models that read patches of a spectrogram, such as "
+            "ASTForAudioClassification"
         )
     if named == "input_values" and given.dim() == 3:
         return "sound"
