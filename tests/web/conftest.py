@@ -8,13 +8,11 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from visitor import Page
+from visitor import DIST, Page
 
-DIST = Path(__file__).parents[2] / "web" / "dist"
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
 QUIET = [
     "disable-gpu",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from visitor import Page
+from visitor import DIST, Page
 
 import vitcam
 from vitcam.heatmap import normalize
@@ -30,11 +32,13 @@ def model() -> vitcam.LoadedModel:
     return vitcam.load_model("embedded:photo")
 
 
-def differences(page: Page, model: vitcam.LoadedModel, photo: Path) -> tuple[float, float]:
+def differences(
+    page: Page, model: vitcam.LoadedModel, photo: Path, method: str = "agcam"
+) -> tuple[float, float]:
     """How far the page's probabilities and its normalised maps are from Python's; the classes are the same."""
     result = page.result
     classes = [one["index"] for one in result["classes"]]
-    e = vitcam.explain(model, photo, targets=torch.tensor([classes]))
+    e = vitcam.explain(model, photo, method, targets=torch.tensor([classes]))
     probabilities = e.probabilities[0]
     assert classes[:5] == vitcam.explain(model, photo, targets="top5").targets[0].tolist()
     assert [one["name"] for one in result["classes"]] == [e.label(0, t) for t in range(len(classes))]
@@ -54,6 +58,26 @@ def test_a_dropped_photograph_is_explained_as_in_python(page: Page, model: vitca
     assert page.tab.text_content("#map-caption") == "Where it looks for cat, 26.3 %"
     assert page.tab.text_content("#status").startswith("cat_and_cup.jpg: cat, 26.3")
     assert "1 thread" in page.tab.text_content("#model")
+
+
+def test_a_model_of_one_s_own_by_another_method(open_page: Open, model: vitcam.LoadedModel):
+    exported = DIST / "model" / "tempercam.onnx"
+    try:
+        options = ["--model=embedded:photo", "--method=tempercam", "--classes=all", "--no-timing"]
+        subprocess.run(
+            [sys.executable, "-m", "vitcam", "export", *options, f"--output={exported}"], check=True
+        )
+        page = open_page("?model=model/tempercam.onnx")
+        page.drop(PHOTO)
+        assert page.error == ""
+        probability, heat = differences(page, model, PHOTO, "tempercam")
+        page.screenshot("tempercam")
+    finally:
+        exported.unlink(missing_ok=True)
+        exported.with_suffix(".json").unlink(missing_ok=True)
+    assert "tempercam" in page.tab.text_content("#model")
+    assert probability < 1e-4
+    assert heat < 1e-3
 
 
 def test_with_threads_where_the_server_allows_them(open_page: Open, model: vitcam.LoadedModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+DIST = Path(__file__).parents[2] / "web" / "dist"
 SCREENSHOTS = Path(__file__).parents[2] / "test-output" / "web"
 
 
