@@ -78,7 +78,12 @@ def test_a_photograph_without_enough_memory_is_left_out_alone(run, tmp_path, mon
 
 def test_photographs_are_read_one_batch_ahead_and_kept_small(run, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(preprocessing, "open_image", lambda path: opened.append(path) or open_image(path))
+
+    def opening(path, **limits):
+        opened.append(path)
+        return open_image(path, **limits)
+
+    monkeypatch.setattr(preprocessing, "open_image", opening)
     many = [photograph(tmp_path, f"{number:02}", (480, 480)) for number in range(20)]
     with closing(explain_in_batches(many, replace(run, batch_size=3))) as results:
         first = next(results)

@@ -21,6 +21,7 @@ from families import (
     images_of,
     model_of,
 )
+from vitcam.errors import ModelError
 from vitcam.methods import METHODS, find_method
 from vitcam.recording import Need, Score, record
 
@@ -253,7 +254,7 @@ def test_model_is_restored_after_an_error_in_the_middle(name):
     last = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)][-1]
     handle = last.register_forward_pre_hook(fail)
     before = state_of(model)
-    with pytest.raises(RuntimeError, match="boom"):
+    with pytest.raises(ModelError, match=r"itself failed .* boom"):
         vitcam.explain(model, images_of(name))
     assert calls
     assert state_of(model) == before
