@@ -61,7 +61,7 @@ def test_other_models_of_clips_load_with_their_own_processors(tmp_path, clip, ki
     pixels = processor(list(read.frames), return_tensors="pt")["pixel_values"]
     assert model.preprocess(clip).shape == pixels.shape == (1, 8, 3, 32, 32)
     assert torch.allclose(model.preprocess(clip), pixels, atol=2e-3)
-    e = vitcam.explain(model, clip, "occlusion", targets=1, size=4, stride=4)
+    e = vitcam.explain(model, clip, "occlusion", targets=1, size=2, stride=2)
     assert (e.kind, tuple(e.heatmaps.shape[3:])) == ("video", (4, 4))
 
 
