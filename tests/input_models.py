@@ -42,12 +42,14 @@ def sound():
 
 
 class Volumes(nn.Module):
-    """MONAI's ViT, whose output is a pair, of sides that all differ."""
+    """MONAI's ViT, whose output is a pair."""
 
-    def __init__(self):
+    def __init__(self, size, patch, width, hidden, classes=2, **options):
         super().__init__()
         nets = pytest.importorskip("monai.networks.nets", reason="MONAI isn't installed: pip install monai")
-        self.vit = nets.ViT(1, (8, 12, 16), 4, 16, 32, 2, 2, classification=True, num_classes=2)
+        self.vit = nets.ViT(
+            1, size, patch, width, hidden, 2, 2, classification=True, num_classes=classes, **options
+        )
 
     def forward(self, given):
         return self.vit(given)[0]
@@ -55,7 +57,9 @@ class Volumes(nn.Module):
 
 def volume():
     torch.manual_seed(0)
-    return _loaded(Volumes(), vitcam.VolumePreprocessing((8, 12, 16), mean=0.5, std=0.25), "volume")
+    return _loaded(
+        Volumes((8, 12, 16), 4, 16, 32), vitcam.VolumePreprocessing((8, 12, 16), mean=0.5, std=0.25), "volume"
+    )
 
 
 def bands():

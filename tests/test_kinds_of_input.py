@@ -6,6 +6,7 @@ import torch
 import transformers
 
 import vitcam
+from input_models import Volumes
 from test_figure import drawn
 from vitcam.errors import ImageError, VitcamError
 
@@ -54,27 +55,8 @@ class Spectrograms(torch.nn.Module):
         return self.vit(input_values.transpose(1, 2).unsqueeze(1))
 
 
-class Volumes(torch.nn.Module):
-    """MONAI's ViT, whose output is a pair."""
-
-    def __init__(self, proj_type="conv"):
-        super().__init__()
-        nets = pytest.importorskip("monai.networks.nets", reason="MONAI isn't installed: pip install monai")
-        self.vit = nets.ViT(
-            in_channels=1,
-            img_size=(16, 24, 24),
-            patch_size=8,
-            hidden_size=24,
-            mlp_dim=32,
-            num_layers=2,
-            num_heads=2,
-            classification=True,
-            num_classes=3,
-            proj_type=proj_type,
-        )
-
-    def forward(self, volumes):
-        return self.vit(volumes)[0]
+def monai(proj_type="conv"):
+    return Volumes((16, 24, 24), 8, 24, 32, classes=3, proj_type=proj_type)
 
 
 # Name → model, what it takes, kind, grid, the method tried, and a part of the input with the patch that it is.
@@ -111,9 +93,9 @@ CASES = {
         (slice(None), slice(40, 48), slice(16, 24)),
         (2, 5),
     ),
-    "monai": (Volumes, (2, 1, 16, 24, 24), "volume", (2, 3, 3), "agcam", IN_VOLUME, (1, 0, 2)),
+    "monai": (monai, (2, 1, 16, 24, 24), "volume", (2, 3, 3), "agcam", IN_VOLUME, (1, 0, 2)),
     "monai-linear": (
-        lambda: Volumes("perceptron"),
+        lambda: monai("perceptron"),
         (2, 1, 16, 24, 24),
         "volume",
         (2, 3, 3),

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import vitcam
 from input_files import RATE, SMALL, frames, tone, write_scan, write_sound, write_video
+from input_models import Volumes
 from vitcam.cli.program import program
 from vitcam.errors import ImageError, ModelError, RunError, VitcamError, VitcamWarning
 from vitcam.evaluation import Dataset, Sample, evaluate
@@ -146,24 +147,12 @@ def test_the_axes_of_a_spectrogram_are_measured(hertz, length):
     assert (float(times.min()), float(times.max())) == pytest.approx((0.25, 0.5), abs=0.03)
 
 
-class Volumes(torch.nn.Module):
-    """MONAI's ViT, whose output is a pair."""
-
-    def __init__(self):
-        super().__init__()
-        nets = pytest.importorskip("monai.networks.nets", reason="MONAI isn't installed: pip install monai")
-        self.vit = nets.ViT(1, (16, 24, 24), 8, 24, 32, 2, 2, classification=True, num_classes=2)
-
-    def forward(self, volumes):
-        return self.vit(volumes)[0]
-
-
 def test_a_scan_is_explained_as_monai_prepares_it(tmp_path):
     transforms = pytest.importorskip("monai.transforms")
     values = np.random.default_rng(0).normal(0, 200, (20, 30, 28)).astype(np.float32)
     file = write_scan(tmp_path / "scan.nii.gz", values, np.diag([-1.0, 1.0, 1.0, 1.0]))
     prepare = vitcam.VolumePreprocessing((16, 24, 24), window=(-175, 250), mean=0.4, std=0.3)
-    model = vitcam.wrap(Volumes().eval(), prepare, class_names=["healthy", "ill"])
+    model = vitcam.wrap(Volumes((16, 24, 24), 8, 24, 32).eval(), prepare, class_names=["healthy", "ill"])
     theirs = transforms.Compose(
         [
             transforms.LoadImage(image_only=True),
@@ -284,7 +273,9 @@ def run(*arguments):
 def scanner():
     """A model of volumes, as a function of one's own gives it to the command line."""
     return vitcam.wrap(
-        Volumes().eval(), vitcam.VolumePreprocessing((16, 24, 24)), class_names=["healthy", "ill"]
+        Volumes((16, 24, 24), 8, 24, 32).eval(),
+        vitcam.VolumePreprocessing((16, 24, 24)),
+        class_names=["healthy", "ill"],
     )
 
 

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 import vitcam
 from input_files import SMALL
+from input_models import Volumes
 from vitcam.errors import ModelError
 from vitcam.evaluation import perturbation_curves
 from vitcam.evaluation.metrics.token_dropping import token_dropping_curves
@@ -93,20 +94,12 @@ def ast():
     return transformers.ASTForAudioClassification(config)
 
 
-class Vit(torch.nn.Module):
-    """MONAI's ViT, whose output is a pair."""
-
-    def __init__(self):
-        super().__init__()
-        nets = pytest.importorskip("monai.networks.nets", reason="MONAI isn't installed: pip install monai")
-        self.vit = nets.ViT(1, (16, 16, 16), 4, 32, 64, 2, 2, classification=True, num_classes=2)
-
-    def forward(self, given):
-        return self.vit(given)[0]
+def vit():
+    return Volumes((16, 16, 16), 4, 32, 64)
 
 
 # Name → what makes inputs, the model, and how many steps it is trained.
-CASES = {"clip": (clips, videomae, 120), "sound": (sounds, ast, 120), "volume": (volumes, Vit, 80)}
+CASES = {"clip": (clips, videomae, 120), "sound": (sounds, ast, 120), "volume": (volumes, vit, 80)}
 
 
 def train(make, model, steps):

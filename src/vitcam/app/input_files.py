@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import ClassVar
 
-from vitcam.app.photo_files import LONGEST_NAME, PhotoFile, Upload, gone, photo_file, reduced
+from vitcam.app.photo_files import PhotoFile, Upload, gone, kept, photo_file, reduced
 from vitcam.app.policy import Policy
 from vitcam.app.prepared import Prepared, prepared
 from vitcam.app.tabs import PHOTOGRAPHS, Tab, check_tab
@@ -70,7 +70,4 @@ def given_file(upload: Upload | None, tab: Tab) -> PhotoFile | InputFile:
         return photo_file(upload)
     if not upload:
         raise ImageError(f"There is no {tab.noun} yet. Drop or choose a file.")
-    path, given = Path(upload[0]), PurePath(upload[1].replace("\\", "/")).name[-LONGEST_NAME:]
-    if not path.is_file():
-        raise gone(given or path.name)
-    return InputFile(path, given, tab)
+    return InputFile(*kept(upload), tab)

@@ -101,12 +101,21 @@ def photo_file(upload: Upload | None) -> PhotoFile:
     """
     if not upload:
         raise ImageError("There is no photograph yet. Drop or paste one, or choose one of vitcam's own.")
-    path, given = upload
-    file, given = Path(path), PurePath(given.replace("\\", "/")).name[-LONGEST_NAME:]
-    if not file.is_file():
-        raise gone(given or file.name)
+    file, given = kept(upload)
     same = (name for name in PHOTOS if filecmp.cmp(file, photo_path(name), shallow=False))
     return PhotoFile(file, next(same, None), given)
+
+
+def kept(upload: Upload) -> tuple[Path, str]:
+    """Where a file that the browser sent lies, and what it is called on the visitor's machine.
+
+    Raises:
+        ImageError: it isn't kept any more.
+    """
+    file, given = Path(upload[0]), PurePath(upload[1].replace("\\", "/")).name[-LONGEST_NAME:]
+    if not file.is_file():
+        raise gone(given or file.name)
+    return file, given
 
 
 def gone(name: str) -> ImageError:

@@ -16,7 +16,7 @@ from vitcam.evaluation.datasets.digests import digest_of
 from vitcam.evaluation.plan import Plan
 from vitcam.evaluation.settings import RANDOM, RunSettings
 from vitcam.evaluation.store import FORMAT
-from vitcam.inputs import arranged_as_picture
+from vitcam.inputs import arranged_shape
 from vitcam.models import LoadedModel, Preprocessing
 
 
@@ -78,7 +78,7 @@ def _input_of(model: LoadedModel) -> dict[str, Any]:
     if isinstance(own, Preprocessing):
         height, width = own.size
         return {"width": width, "height": height}
-    channels, *lengths = arranged_as_picture(torch.empty(1, *own.shape), own.order).shape[1:]
+    channels, *lengths = arranged_shape(own.shape, own.order)
     return {"kind": own.kind.name, "channels": channels, **dict(zip(own.kind.axes, lengths, strict=True))}
 
 

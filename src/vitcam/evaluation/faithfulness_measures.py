@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from vitcam.evaluation.measure import Curve, Measure, Number, Protocol
+from vitcam.evaluation.measure import ANY_AXES, Curve, Measure, Number, Protocol
 
 _OURS: tuple[Protocol, ...] = ("vitcam",)
 _METRICS = "vitcam.evaluation.metrics"
-_ANY = (2, 3)
 _CORRELATION = "−1 to 1"
 _PREDICTED = "no photograph's class is what the model predicts"
 
@@ -69,7 +68,7 @@ FAITHFULNESS = (
             _srg("imputed", "removed pixels are interpolated from their neighbours", "ROAD ABPC", short=None),
         ),
         protocols=_OURS,
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "aopc",
@@ -85,7 +84,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "lodds",
@@ -102,7 +101,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "faithfulness-estimate",
@@ -119,7 +118,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "infidelity",
@@ -136,7 +135,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "faithfulness-correlation",
@@ -154,7 +153,7 @@ FAITHFULNESS = (
             ),
         ),
         protocols=_OURS,
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "sensitivity-n",
@@ -172,7 +171,7 @@ FAITHFULNESS = (
         ),
         (Curve("sensitivity_n_curve"),),
         _OURS,
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "irof",
@@ -190,7 +189,7 @@ FAITHFULNESS = (
         ),
         protocols=_OURS,
         absent=_PREDICTED,
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "chefer-perturbation",
@@ -216,6 +215,6 @@ FAITHFULNESS = (
             ),
         ),
         absent="none of the methods claims to add up to the class's score, as captum:IntegratedGradients does",
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
 )

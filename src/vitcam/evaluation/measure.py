@@ -31,6 +31,10 @@ Numbers = Mapping[str, Any]
 """By column: a tensor or a list with a number, a curve or None for each heatmap."""
 
 
+ANY_AXES = (2, 3)
+"""Of measures that are defined along all axes that inputs have."""
+
+
 @dataclass(frozen=True)
 class Number:
     """A number of each row, or one of all rows together.

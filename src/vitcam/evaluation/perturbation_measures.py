@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vitcam.evaluation.measure import Measure, Number, Protocol
+from vitcam.evaluation.measure import ANY_AXES, Measure, Number, Protocol
 from vitcam.evaluation.measure_columns import (
     filling,
     filling_curves,
@@ -14,7 +14,6 @@ from vitcam.evaluation.measure_columns import (
 _OURS: tuple[Protocol, ...] = ("vitcam",)
 _BOTH: tuple[Protocol, ...] = ("paper", "vitcam")
 _METRICS = "vitcam.evaluation.metrics"
-_ANY = (2, 3)
 
 PERTURBATION = (
     Measure(
@@ -25,7 +24,7 @@ PERTURBATION = (
         removal_curves("", "MoRF and LeRF", "pixels"),
         _BOTH,
         stored=removal_columns(""),
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "insertion-deletion",
@@ -40,7 +39,7 @@ PERTURBATION = (
             for fill in ("blur", "mean")
             for curve in ("insertion", "deletion")
         ),
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "road",
@@ -68,7 +67,7 @@ PERTURBATION = (
         _OURS,
         absent="the model has no class token, or its attention needs the whole grid of patches",
         stored=removal_columns("token_"),
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
     Measure(
         "saco",
@@ -84,6 +83,6 @@ PERTURBATION = (
             ),
         ),
         protocols=_OURS,
-        axes=_ANY,
+        axes=ANY_AXES,
     ),
 )

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from vitcam import heatmap
-from vitcam.inputs import PICTURE, arranged_as_picture
+from vitcam.inputs import PICTURE, arranged_as_picture, arranged_shape
 from vitcam.models import Preprocessing
 from vitcam.models.adopted import Adopted
 
@@ -61,7 +61,7 @@ def laid(
     kind = preprocessing.kind
     if kind is PICTURE:
         return maps
-    size = tuple(arranged_as_picture(torch.empty(1, *preprocessing.shape), preprocessing.order).shape[2:])
+    size = arranged_shape(preprocessing.shape, preprocessing.order)[1:]
     pixels = heatmap.upsample(torch.from_numpy(maps)[None, None].float(), size)
     over: NDArray[Any] = kind.laid(heatmap.normalize(pixels, len(size))[0, 0].numpy())
     picture = Image.fromarray(np.ascontiguousarray(over, dtype=np.float32))

@@ -7,7 +7,7 @@ from pathlib import Path
 from vitcam.inputs.kind import InputKind
 from vitcam.inputs.picture import PICTURE
 from vitcam.inputs.sound import SOUND
-from vitcam.inputs.telling import arranged_as_picture, takes_pictures, told
+from vitcam.inputs.telling import arranged_as_picture, arranged_shape, takes_pictures, told
 from vitcam.inputs.video import VIDEO
 from vitcam.inputs.volume import VOLUME
 
@@ -21,6 +21,7 @@ __all__ = [
     "VOLUME",
     "InputKind",
     "arranged_as_picture",
+    "arranged_shape",
     "kind_of",
     "takes_pictures",
     "told",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from vitcam.errors import ImageError
@@ -58,6 +60,16 @@ def arranged_as_picture(given: Tensor, order: tuple[int, ...]) -> Tensor:
     places = [order.index(axis) for axis in range(max(order) + 1) if axis in order]
     moved = given.permute(places)
     return moved if 1 in order else moved.unsqueeze(1)
+
+
+def arranged_shape(shape: Sequence[int], order: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape (channels, …) of one input as vitcam goes by it, from that as its model takes it.
+
+    Example:
+        >>> arranged_shape((1024, 128), (0, 3, 2))
+        (1, 128, 1024)
+    """
+    return tuple(arranged_as_picture(torch.empty(1, *shape, device="meta"), order).shape[1:])
 
 
 def takes_pictures(module: nn.Module) -> bool:
