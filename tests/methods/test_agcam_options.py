@@ -66,6 +66,7 @@ def test_defaults_are_the_paper():
         "skip_path": True,
         "positive": True,
         "layers": "all",
+        "rules": "plain",
     }
 
 

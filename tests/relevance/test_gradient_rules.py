@@ -26,6 +26,14 @@ METHODS = {
     "gae": "gae(rules={})",
     "gradsam": "gradsam(rules={})",
     "gradcam": "gradcam(rules={})",
+    "finercam": "finercam(rules={})",
+    "eigengradcam": "eigengradcam(rules={})",
+    "agcam": "agcam(rules={})",
+    "tempercam": "tempercam(rules={})",
+    "grad-eclip": "grad-eclip(rules={})",
+    "legrad": "legrad(rules={})",
+    "legrad of the head": "legrad(pooling='head',rules={})",
+    "tokentm": "tokentm(rules={})",
 }
 
 
@@ -97,7 +105,8 @@ def test_a_batch_equals_its_images(family):
     """Right shape, finite, a map per class; the model as it was; a batch equals its images one by one."""
     model, images = FAMILIES[family](), random_images(8)
     weights = [p.clone() for p in model.parameters()]
-    names = ["ixg", "fullgrad"] + [f"{name}(rules='libra')" for name in ("ixg", "fullgrad", "gae", "gradcam")]
+    by_rules = ("ixg", "fullgrad", "gae", "gradcam", "finercam", "agcam", "legrad", "grad-eclip", "tokentm")
+    names = ["ixg", "fullgrad"] + [f"{name}(rules='libra')" for name in by_rules]
     targets = [[2, 3]] * 8
     together = vitcam.compare(model, images, names, targets=targets)
     single = vitcam.compare(model, images[5:6], names, targets=targets[:1])
@@ -115,7 +124,9 @@ def test_methods_with_the_same_rules_share_a_pass():
     model.register_forward_hook(lambda module, args, output: calls.append(len(output)))
     vitcam.explain(model, images, "gradcam")
     calls.clear()
-    libra = [f"{name}(rules='libra')" for name in ("gae", "gradsam", "gradcam", "ixg", "fullgrad")]
+    libra = [
+        f"{name}(rules='libra')" for name in ("gae", "gradsam", "gradcam", "ixg", "fullgrad", "finercam")
+    ]
     vitcam.compare(model, images, ["gae", "ixg", *libra])
     assert calls == [3, 3]
     calls.clear()
@@ -301,7 +312,7 @@ def test_written_out_attention_gives_what_the_fused_does():
         return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
 
     one, other = homemade(), homemade(attend=steps)
-    names = [f"{name}(rules={rules!r})" for name in ("ixg", "gae") for rules in ("libra", "cp-lrp")]
+    names = [f"{name}(rules={rules!r})" for name in ("ixg", "gae", "agcam", "legrad") for rules in RULES[1:]]
     found = [vitcam.compare(model, images_of().double(), names, targets=3) for model in (one, other)]
     for name in names:
         assert close(found[0][name].heatmaps, found[1][name].heatmaps)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.head_sums import Similarity, maps_by_head, sum_of_heads
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import one_of
@@ -28,6 +29,7 @@ def agcam(
     skip_path: bool = True,
     positive: bool = True,
     layers: str | Sequence[int] = "all",
+    rules: str = "plain",
 ) -> TokenMap:
     """Gradients of the attention maps, along the skip connections, weight attention scores under a sigmoid.
 
@@ -53,9 +55,10 @@ def agcam(
             the layers below the last, and all of them are summed.
         positive: False leaves out the ReLU, so that negative gradients count against a patch.
         layers: which layers take part: "all", "last:K", "first:K" or a list of indices.
+        rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: an option's value is wrong.
+        MethodError: an option's value is wrong, or there is no rule for a function that the model uses.
 
     Returns:
         (batch, targets, patches), ≥ 0 by default, in units of the score.
@@ -64,6 +67,7 @@ def agcam(
         >>> vitcam.explain(model, images, method="agcam").heatmaps.shape
         torch.Size([8, 1, 14, 14])
     """
+    check_rules("agcam", rules, recording)
     one_of("agcam", "normalization", normalization, _NORMALIZATIONS)
     gradients = recording.skip_gradients if skip_path else recording.gradients
     assert gradients is not None
@@ -102,4 +106,5 @@ METHOD = Method(
     summary="positive gradients along the skip connections × sigmoid of the attention scores, all layers",
     passes="forward, replay of the class token",
     paper="arXiv 2402.04563",
+    by_rules=True,
 )

@@ -59,7 +59,12 @@ def eigencam(
 
 
 def eigengradcam(
-    recording: Recording, *, layer: int | str = -1, at: str = "norm1", smooth: str = "none"
+    recording: Recording,
+    *,
+    layer: int | str = -1,
+    at: str = "norm1",
+    smooth: str = "none",
+    rules: str = "plain",
 ) -> TokenMap:
     """What varies most among the patches of a feature map times its gradient.
 
@@ -73,7 +78,7 @@ def eigengradcam(
 
     Args:
         recording: with the feature map and its gradient.
-        layer, at: as for ``gradcam``, and so are the cost and what is raised.
+        layer, at, rules: as for ``gradcam``, and so are the cost and what is raised.
         smooth: "none" or "aug", as for ``gradcam``.
 
     Returns:
@@ -89,7 +94,9 @@ def eigengradcam(
         return gradient * activation
 
     smoothed = "eigen" if smooth == "none" else "aug+eigen"
-    return weighted_map(recording, "eigengradcam", FeatureNeed(layer, at), weigh, smoothed, positive=False)
+    return weighted_map(
+        recording, "eigengradcam", FeatureNeed(layer, at), weigh, smoothed, rules, positive=False
+    )
 
 
 METHODS = (
@@ -102,6 +109,9 @@ METHODS = (
         class_specific=False,
     ),
     feature_method(
-        eigengradcam, "what varies most among the patches there, times the gradient", "arXiv 2008.00299"
+        eigengradcam,
+        "what varies most among the patches there, times the gradient",
+        "arXiv 2008.00299",
+        by_rules=True,
     ),
 )

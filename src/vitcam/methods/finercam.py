@@ -71,6 +71,7 @@ def finercam(
     smooth: str = "none",
     references: int = 3,
     strength: float = 1.0,
+    rules: str = "plain",
 ) -> TokenMap:
     """Grad-CAM of how a class differs from those that the model finds most like it in the image.
 
@@ -91,7 +92,7 @@ def finercam(
 
     Args:
         recording: with the feature map and its gradient.
-        layer, at, smooth: as for ``gradcam``.
+        layer, at, smooth, rules: as for ``gradcam``.
         references: how many classes are compared with; all others, if there are fewer.
         strength: γ; 0 is Grad-CAM, up to how p changes.
 
@@ -115,7 +116,7 @@ def finercam(
         return gradient.mean(dim=2, keepdim=True) * activation
 
     need = _need({"layer": layer, "at": at, "references": references, "strength": strength})
-    return weighted_map(recording, "finercam", need, weigh, smooth)
+    return weighted_map(recording, "finercam", need, weigh, smooth, rules)
 
 
 def _need(options: Mapping[str, Any]) -> FeatureNeed:
@@ -134,5 +135,6 @@ METHODS = (
         "gradcam of how the class differs from those most like it",
         "arXiv 2501.11309",
         needs=_need,
+        by_rules=True,
     ),
 )

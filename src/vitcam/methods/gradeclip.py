@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError
+from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import chosen_layers
 from vitcam.recording import Attention, Need, Recording
@@ -18,7 +19,11 @@ _LAST = "last:1"
 
 
 def grad_eclip(
-    recording: Recording, *, layers: str | Sequence[int] = _LAST, similarity: bool = True
+    recording: Recording,
+    *,
+    layers: str | Sequence[int] = _LAST,
+    similarity: bool = True,
+    rules: str = "plain",
 ) -> TokenMap:
     """Values × the gradient of what attention gives, times the cosine of query and key in the place of attention.
 
@@ -41,9 +46,11 @@ def grad_eclip(
         recording: with whole attention layers, and gradients.
         layers: which layers take part: "all", "last:K", "first:K" or a list of indices.
         similarity: False leaves λ out, as the paper's ablation does.
+        rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: there is no such layer, or its queries and keys aren't seen.
+        MethodError: there is no such layer, its queries and keys aren't seen, or there is no rule for a function
+            that the model uses.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -52,6 +59,7 @@ def grad_eclip(
         >>> vitcam.explain(model, images, method="grad-eclip").heatmaps.shape
         torch.Size([8, 1, 14, 14])
     """
+    check_rules("grad-eclip", rules, recording)
     # In the last layer the gradient along the skip connections is the ordinary one, and costs far less.
     gradients = recording.skip_gradients if layers == _LAST else recording.gradients
     assert gradients is not None
@@ -100,4 +108,5 @@ METHOD = Method(
     passes="forward, backward in the last layer",
     paper="Zhao et al., ICML 2024",
     called="grad-eclip",
+    by_rules=True,
 )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from vitcam.errors import MethodError
+from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.options import chosen_layers, one_of
 from vitcam.recording import Need, Recording
@@ -14,7 +15,13 @@ from vitcam.recording import Need, Recording
 _POOLINGS = {"mean": Need.MEAN_LAYER_GRADIENT, "head": Need.LAYER_GRADIENT}
 
 
-def legrad(recording: Recording, *, pooling: str = "mean", layers: str | Sequence[int] = "all") -> TokenMap:
+def legrad(
+    recording: Recording,
+    *,
+    pooling: str = "mean",
+    layers: str | Sequence[int] = "all",
+    rules: str = "plain",
+) -> TokenMap:
     """The positive gradient of each layer's own score with respect to that layer's attention.
 
     ::
@@ -38,9 +45,11 @@ def legrad(recording: Recording, *, pooling: str = "mean", layers: str | Sequenc
         pooling: what the head reads of a block's tokens: their "mean", or what it reads in the model ("head"),
             as the class token alone.
         layers: which layers take part: "all", "last:K", "first:K" or a list of indices.
+        rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: an option's value is wrong, or the head reads more than what the last block returns.
+        MethodError: an option's value is wrong, the head reads more than what the last block returns, or there is no
+            rule for a function that the model uses.
 
     Returns:
         (batch, targets, patches), ≥ 0, in units of the score.
@@ -49,6 +58,7 @@ def legrad(recording: Recording, *, pooling: str = "mean", layers: str | Sequenc
         >>> vitcam.explain(model, images, method="legrad(layers='last:2')").heatmaps.shape
         torch.Size([8, 1, 14, 14])
     """
+    check_rules("legrad", rules, recording)
     one_of("legrad", "pooling", pooling, _POOLINGS)
     found = recording.mean_layer_gradients if pooling == "mean" else recording.layer_gradients
     if found is None:
@@ -78,5 +88,6 @@ METHOD = Method(
     summary="positive gradients of each layer's own score with respect to its attention, summed over layers",
     passes="forward, local backward per layer",
     paper="arXiv 2404.03214",
+    by_rules=True,
     one_stream_only=True,
 )

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError
+from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.head_sums import Similarity, maps_by_head, sum_of_heads
 from vitcam.methods.method import Method, TokenMap
 from vitcam.recording import Need, Recording
@@ -22,6 +23,7 @@ def tempercam(
     power: float = POWER,
     positive: bool = True,
     layers: str | Sequence[int] = "last:half",
+    rules: str = "plain",
 ) -> TokenMap:
     """What each patch adds to the score through attention, tempered so that whole objects are covered.
 
@@ -44,9 +46,11 @@ def tempercam(
         power: p. 1 is the contribution itself; the smaller, the wider the map.
         positive: False keeps what speaks against the class (no ReLU).
         layers: which layers take part: "last:half", "all", "last:K", "first:K" or a list of indices.
+        rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: the power isn't above 0 and at most 1, or there are no such layers.
+        MethodError: the power isn't above 0 and at most 1, there are no such layers, or there is no rule for a function
+            that the model uses.
 
     Returns:
         (batch, targets, patches), ≥ 0 by default; in units of the score if p = 1.
@@ -55,6 +59,7 @@ def tempercam(
         >>> vitcam.explain(model, images, method="tempercam(power=0.7)").heatmaps.shape
         torch.Size([8, 1, 14, 14])
     """
+    check_rules("tempercam", rules, recording)
     assert recording.skip_gradients is not None
     return sum_of_heads(
         recording,
@@ -118,4 +123,5 @@ METHOD = Method(
     summary="positive gradients along the skip connections × the root of attention, upper half of the layers",
     passes="forward, replay of the class token",
     paper="vitcam",
+    by_rules=True,
 )

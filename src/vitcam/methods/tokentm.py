@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vitcam.errors import MethodError, ModelError
+from vitcam.methods.gradient_rules import check_rules
 from vitcam.methods.method import Method, TokenMap
 from vitcam.methods.rows import TargetRows, read_rows
 from vitcam.recording import Attention, Need, Recording, Step, each_step
@@ -17,7 +18,7 @@ from vitcam.recording import Attention, Need, Recording, Step, each_step
 PerToken = Float[Tensor, "batch tokens"]
 
 
-def tokentm(recording: Recording, *, skip: bool = False) -> TokenMap:
+def tokentm(recording: Recording, *, skip: bool = False, rules: str = "plain") -> TokenMap:
     """Attention times its positive gradient, carried down, each token weighted by how it is transformed.
 
     ::
@@ -39,9 +40,11 @@ def tokentm(recording: Recording, *, skip: bool = False) -> TokenMap:
     Args:
         recording: with ordinary gradients; its model is run again.
         skip: whether transformed tokens have the skip connection in them.
+        rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: the model's blocks aren't attention and then a token-wise layer, each added to its tokens.
+        MethodError: the model's blocks aren't attention and then a token-wise layer, each added to its tokens, or there
+            is no rule for a function that the model uses.
 
     Returns:
         (batch, targets, patches), ≥ 0.
@@ -50,6 +53,7 @@ def tokentm(recording: Recording, *, skip: bool = False) -> TokenMap:
         >>> vitcam.explain(model, images, method="tokentm").heatmaps.shape
         torch.Size([8, 1, 14, 14])
     """
+    check_rules("tokentm", rules, recording)
     assert recording.gradients is not None
     try:
         with recording.resumed() as model:
@@ -127,5 +131,6 @@ METHOD = Method(
     summary="attention × its positive gradient, weighted by how far each token is transformed, multiplied up",
     passes="forward, backward, and a forward",
     paper="arXiv 2403.14552",
+    by_rules=True,
     one_stream_only=True,
 )

@@ -21,6 +21,7 @@ from vitcam.recording.attention import Attention
 from vitcam.recording.layout import Layout
 from vitcam.recording.passes import Pass, tracked_pass
 from vitcam.recording.preservation import replaced_forward
+from vitcam.recording.rules import Rules
 from vitcam.recording.score import Scorer, find_logits
 
 # Layers may differ in heads, rows and dim: a pooling attention has rows of its own.
@@ -161,6 +162,7 @@ def layer_gradients(
     *,
     pools: bool,
     mean: bool,
+    rules: Rules | None = None,
 ) -> LayerGradients | None:
     """∂y_l/∂O_l of every layer l, where y_l is the score if the head read the tokens that leave l's block.
 
@@ -175,6 +177,7 @@ def layer_gradients(
         resumed: the context that the pass ran in.
         pools: whether the head reads the tokens through an attention of its own.
         mean: whether the mean token of a block stands in for all of its tokens. Not where an attention pools.
+        rules: those that the pass was made by, if any; the gradient goes back through the head by the same.
 
     Returns:
         None if the model has no recognised blocks, some are called twice or never, they return tensors of different
@@ -185,7 +188,7 @@ def layer_gradients(
         return None
     if not layout.blocks or len({_shape(returned) for returned in run.blocks.values()}) != 1:
         return None
-    last = _head_pass(model, images, layout, run.blocks[layout.blocks[-1]])
+    last = _head_pass(model, images, layout, lambda: run.blocks[layout.blocks[-1]], rules)
     if not _same_logits(run, last, scorer):
         return None
 
@@ -193,11 +196,13 @@ def layer_gradients(
         return tuple(layer for layer in run.layers if f"{layer.name}.".startswith(f"{name}."))
 
     def of_block(name: str) -> tuple[LayerGradient, ...]:
-        read = run.blocks[name]
-        if mean and not pools:
-            read = _mean_token(read, 0 if layout.tokens_first else 1)
+        @functools.cache
+        def read() -> Any:
+            returned = run.blocks[name]
+            return _mean_token(returned, 0 if layout.tokens_first else 1) if mean and not pools else returned
+
         with resumed(), torch.enable_grad():
-            head = _head_pass(model, images, layout, read)
+            head = _head_pass(model, images, layout, read, rules)
             layers = head.layers if pools else inside(name)
             per_layer = backward(scorer(head.output), [layer.output for layer in layers], retain_graph=True)
         detached = (replace(layer, output=layer.output.detach()) for layer in layers)
@@ -207,12 +212,17 @@ def layer_gradients(
     return LayerGradients(blocks, of_block)
 
 
-def _head_pass(model: nn.Module, images: Tensor, layout: Layout, returned: Any) -> Pass:
-    """The model with blocks that do no work: each of them returns the same, which the head reads."""
+def _head_pass(
+    model: nn.Module, images: Tensor, layout: Layout, read: Callable[[], Any], rules: Rules | None
+) -> Pass:
+    """The model with blocks that do no work: each of them returns the same, which the head reads.
+
+    That is made where the first of them is called, so that rules see how.
+    """
     with contextlib.ExitStack() as undo:
         for name in layout.blocks:
-            undo.enter_context(replaced_forward(model.get_submodule(name), lambda *args, **kwargs: returned))
-        return tracked_pass(model, images, layout, only_outside=layout.blocks)
+            undo.enter_context(replaced_forward(model.get_submodule(name), lambda *args, **kwargs: read()))
+        return tracked_pass(model, images, layout, only_outside=layout.blocks, rules=rules)
 
 
 def _same_logits(run: Pass, head: Pass, scorer: Scorer) -> bool:

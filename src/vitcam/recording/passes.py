@@ -81,7 +81,12 @@ def tracked_pass(
     return _run(model, images, layout, attend, linear=linear, only_outside=only_outside, rules=rules)
 
 
-def detached_pass(model: nn.Module, images: Float[Tensor, "batch channels *space"], layout: Layout) -> Pass:
+def detached_pass(
+    model: nn.Module,
+    images: Float[Tensor, "batch channels *space"],
+    layout: Layout,
+    rules: Rules | None = None,
+) -> Pass:
     """A forward pass in which nothing goes back through a block's attention: its output is a leaf.
 
     The gradient reaches a layer only along the skip connections, the MLPs and the head, as in the
@@ -97,7 +102,7 @@ def detached_pass(model: nn.Module, images: Float[Tensor, "batch channels *space
             output = fast_attention(call)
         return output.detach().requires_grad_()
 
-    return _run(model, images, layout, attend)
+    return _run(model, images, layout, attend, rules=rules)
 
 
 def unrecorded_pass(

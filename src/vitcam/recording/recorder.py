@@ -160,13 +160,15 @@ class _Recorder:
         """The skip gradients by a forward pass of all tokens with detached attention."""
         layout = self.facts.layout
         wants_skip = bool(self.needs & Need.SKIP_GRADIENT)
-        if wants_skip and not self.needs & _ORDINARY and not self.features:
+        if wants_skip and not self.needs & _ORDINARY and not self.features and self.rules is None:
             run = detached_pass(self.model, self.images, layout)
             targets, versus, scorer = self._targets(run)
             return self._recording(run, targets, versus, scorer, gradients(run, scorer))
         run = self._forward()
         targets, versus, scorer = self._targets(run)
-        skip = gradients(detached_pass(self.model, self.images, layout), scorer) if wants_skip else None
+        skip = None
+        if wants_skip:
+            skip = gradients(detached_pass(self.model, self.images, layout, self.rules), scorer)
         return self._recording(run, targets, versus, scorer, skip)
 
     def again(
@@ -217,7 +219,8 @@ class _Recorder:
 
     def _pass(self, images: Tensor, keep_rows: int | None, linear: Linear) -> Pass:
         model, layout, needs = self.model, self.facts.layout, self.needs
-        if needs & (Need.GRADIENT | Need.TOKENS | _LAYERWISE):
+        by_rules = self.rules is not None and needs & (Need.MAPS | Need.SKIP_GRADIENT)
+        if needs & (Need.GRADIENT | Need.TOKENS | _LAYERWISE) or by_rules:
             return tracked_pass(model, images, layout, linear, rules=self.rules)
         if needs & (Need.MAPS | Need.SKIP_GRADIENT):
             run = self._untracked_pass(linear)
@@ -273,7 +276,9 @@ class _Recorder:
         heads = self._heads(run, scorer)
         layerwise = (self.model, self.images, self.facts.layout, run, scorer, self._resumed)
         of_layers, of_means = (
-            layer_gradients(*layerwise, pools=heads[0].pools, mean=mean) if self.needs & need else None
+            layer_gradients(*layerwise, pools=heads[0].pools, mean=mean, rules=self.rules)
+            if self.needs & need
+            else None
             for need, mean in ((Need.LAYER_GRADIENT, False), (Need.MEAN_LAYER_GRADIENT, True))
         )
         wanted = (bool(self.needs & need) for need in (Need.GRADIENT, Need.BIASES, _LAYERWISE))
