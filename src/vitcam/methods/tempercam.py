@@ -49,8 +49,8 @@ def tempercam(
         rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: the power isn't above 0 and at most 1, there are no such layers, or there is no rule for a function
-            that the model uses.
+        MethodError: the power isn't above 0 and at most 1, there are no such layers, or there is no rule for a
+            function that the model uses.
 
     Returns:
         (batch, targets, patches), ≥ 0 by default; in units of the score if p = 1.

@@ -43,8 +43,8 @@ def tokentm(recording: Recording, *, skip: bool = False, rules: str = "plain") -
         rules: by which gradients come back, "plain", "libra" or "cp-lrp": see :mod:`vitcam.methods.gradient_rules`.
 
     Raises:
-        MethodError: the model's blocks aren't attention and then a token-wise layer, each added to its tokens, or there
-            is no rule for a function that the model uses.
+        MethodError: the model's blocks aren't attention and then a token-wise layer, each added to its tokens, or
+            there is no rule for a function that the model uses.
 
     Returns:
         (batch, targets, patches), ≥ 0.
