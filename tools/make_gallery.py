@@ -19,6 +19,14 @@ FROM_ATTENTION = [
     ["tokentm", "grad-eclip", "tam", "bt", "bt(kind='tokens')"],
     ["gae(rules='libra')", "gradsam(rules='libra')", "ixg(rules='libra')", "fullgrad(rules='libra')"],
 ]
+CAMS = [
+    ["gradcam", "gradcam++", "xgradcam", "layercam", "hirescam"],
+    ["finercam", "eigencam", "eigengradcam", "ablationcam", "gradcam(smooth='aug+eigen')"],
+]
+MASKED = [
+    ["maskclip", "reciprocam", "occlusion", "scorecam", "tis"],
+    ["rise", "shapley", "captum:FeatureAblation", "captum:KernelShap", "captum:Lime"],
+]
 CONTROLS = ["random", "center"]
 
 
@@ -26,10 +34,12 @@ def main() -> None:
     """Makes them all."""
     model = vitcam.load_model("embedded:photo")
     save("predicted", predicted(model))
-    save("methods", methods(model, [METHODS[:5], [*METHODS[5:]]]), quality=76)
-    save("methods-attention", methods(model, FROM_ATTENTION), width=740, quality=70)
+    save("methods", methods(model, [METHODS[:5], METHODS[5:]]))
+    save("methods-attention", methods(model, FROM_ATTENTION))
+    save("methods-cams", methods(model, CAMS))
+    save("methods-masked", methods(model, MASKED))
     save("controls", methods(model, [["agcam", *CONTROLS]]))
-    save("layers", layers(model), quality=72)
+    save("layers", layers(model))
     save("boxes", boxes(model))
     save("random-weights", random_weights(model))
     save("large-picture", large_picture(model))
@@ -128,12 +138,12 @@ def one_above_the_other(pictures: Sequence[Image.Image]) -> Image.Image:
     return joined
 
 
-def save(name: str, picture: Image.Image, width: int = WIDTH, quality: int = 82) -> None:
-    """As JPEG, no wider than a page needs."""
-    if picture.width > width:
-        height = round(picture.height * width / picture.width)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    picture.save(FOLDER / f"{name}.jpg", quality=quality, subsampling=0, optimize=True)
+def save(name: str, picture: Image.Image) -> None:
+    """As WebP, no wider than a page needs."""
+    if picture.width > WIDTH:
+        height = round(picture.height * WIDTH / picture.width)
+        picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    picture.save(FOLDER / f"{name}.webp", quality=78, method=6)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,10 @@ def ablationcam(
     would turn the map over. Where activations can be negative, as behind a norm, pip ``grad-cam`` puts the least of
     them less 1e7 in the place of the zero, with which little is left of the model's output; not so here.
 
+    The paper's activations are positive. Where they aren't, as behind a norm, a channel that is below zero at most
+    patches and speaks for the class counts against them, so that the map may show the rest of the image.
+    ``gradcam`` and ``hirescam``, whose weights have the sign of the gradient, don't suffer from that.
+
     No gradient is needed. It costs a forward pass for every channel (768 of an image in a ViT-B), whatever the number
     of targets; six times as many with ``smooth="aug"``.
 
