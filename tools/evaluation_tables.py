@@ -21,7 +21,14 @@ PAGE = Path(__file__).parents[1] / "docs" / "evaluation.md"
 SIGNIFICANT = 0.05
 NUMBERS = {
     "localization paper": ("pixel_accuracy", "iou", "dice", "precision", "recall"),
-    "localization vitcam": ("best_iou", "max_box_accuracy", "max_box_accuracy_v2", "pixel_ap", "pointing", "energy"),
+    "localization vitcam": (
+        "best_iou",
+        "max_box_accuracy",
+        "max_box_accuracy_v2",
+        "pixel_ap",
+        "pointing",
+        "energy",
+    ),
     "perturbation paper": ("abpc", "auc_lerf", "auc_morf"),
     "perturbation vitcam": (
         "insertion_blur",

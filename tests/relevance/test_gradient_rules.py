@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 import timm
 import torch
@@ -117,6 +119,37 @@ def test_a_batch_equals_its_images(family):
         assert e.heatmaps.isfinite().all()
         assert not torch.allclose(e.heatmaps[:, 0], e.heatmaps[:, 1], rtol=1e-3)
         assert close(single[name].heatmaps, e.heatmaps[5:6]), name
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rules_change_nothing_where_there_is_nothing_that_they_hold_constant(seed):
+    """Random architectures without norms, with gates that are constant anyway, and no way back through attention."""
+    draw = random.Random(seed)
+    model = timm.create_model(
+        "vit_tiny_patch16_224",
+        img_size=64,
+        patch_size=16,
+        num_classes=5,
+        norm_layer=nn.Identity,
+        act_layer=nn.ReLU,
+        embed_dim=24,
+        depth=draw.choice((2, 3)),
+        num_heads=draw.choice((2, 3)),
+        class_token=(classed := draw.random() < 0.5),
+        global_pool=draw.choice(("token", "avg")) if classed else "avg",
+        reg_tokens=draw.choice((0, 3)),
+        init_values=draw.choice((None, 0.3)),
+        qkv_bias=draw.random() < 0.5,
+    )
+    model, images = perturbed(model), random_images(2)
+    names = ("agcam", "tempercam", "legrad", "legrad(pooling='head',{})", "grad-eclip")
+    for name in names:
+        plain, *others = (
+            (name if "{}" in name else f"{name}({{}})").format(f"rules={rules!r}") for rules in RULES
+        )
+        expected = vitcam.explain(model, images, plain, targets=3).heatmaps
+        for other in others:
+            assert close(vitcam.explain(model, images, other, targets=3).heatmaps, expected), other
 
 
 def test_methods_with_the_same_rules_share_a_pass():

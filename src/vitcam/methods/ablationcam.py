@@ -112,5 +112,6 @@ METHODS = (
         "doi 10.1109/WACV45572.2020.9093360",
         needs=lambda options: FeatureNeed(options["layer"], options["at"], gradient=False),
         passes="forward for every channel",
+        many_passes=True,
     ),
 )

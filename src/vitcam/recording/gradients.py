@@ -159,10 +159,10 @@ def layer_gradients(
     run: Pass,
     scorer: Scorer,
     resumed: Callable[[], AbstractContextManager[Any]],
+    rules: Rules | None,
     *,
     pools: bool,
     mean: bool,
-    rules: Rules | None = None,
 ) -> LayerGradients | None:
     """∂y_l/∂O_l of every layer l, where y_l is the score if the head read the tokens that leave l's block.
 
@@ -175,9 +175,9 @@ def layer_gradients(
         run: a tracked pass, with what each block returned.
         scorer: the scores.
         resumed: the context that the pass ran in.
+        rules: those that the pass was made by, if any; the gradient goes back through the head by the same.
         pools: whether the head reads the tokens through an attention of its own.
         mean: whether the mean token of a block stands in for all of its tokens. Not where an attention pools.
-        rules: those that the pass was made by, if any; the gradient goes back through the head by the same.
 
     Returns:
         None if the model has no recognised blocks, some are called twice or never, they return tensors of different

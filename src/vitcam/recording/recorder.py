@@ -158,17 +158,15 @@ class _Recorder:
 
     def with_all_tokens(self) -> Recording:
         """The skip gradients by a forward pass of all tokens with detached attention."""
-        layout = self.facts.layout
+        detached = partial(detached_pass, self.model, self.images, self.facts.layout, self.rules)
         wants_skip = bool(self.needs & Need.SKIP_GRADIENT)
         if wants_skip and not self.needs & _ORDINARY and not self.features and self.rules is None:
-            run = detached_pass(self.model, self.images, layout)
+            run = detached()
             targets, versus, scorer = self._targets(run)
             return self._recording(run, targets, versus, scorer, gradients(run, scorer))
         run = self._forward()
         targets, versus, scorer = self._targets(run)
-        skip = None
-        if wants_skip:
-            skip = gradients(detached_pass(self.model, self.images, layout, self.rules), scorer)
+        skip = gradients(detached(), scorer) if wants_skip else None
         return self._recording(run, targets, versus, scorer, skip)
 
     def again(
@@ -219,8 +217,7 @@ class _Recorder:
 
     def _pass(self, images: Tensor, keep_rows: int | None, linear: Linear) -> Pass:
         model, layout, needs = self.model, self.facts.layout, self.needs
-        by_rules = self.rules is not None and needs & (Need.MAPS | Need.SKIP_GRADIENT)
-        if needs & (Need.GRADIENT | Need.TOKENS | _LAYERWISE) or by_rules:
+        if needs & (_ORDINARY if self.rules is None else _ORDINARY | Need.MAPS | Need.SKIP_GRADIENT):
             return tracked_pass(model, images, layout, linear, rules=self.rules)
         if needs & (Need.MAPS | Need.SKIP_GRADIENT):
             run = self._untracked_pass(linear)
@@ -274,11 +271,9 @@ class _Recorder:
         replayed: Pass | None = None,
     ) -> Recording:
         heads = self._heads(run, scorer)
-        layerwise = (self.model, self.images, self.facts.layout, run, scorer, self._resumed)
+        layerwise = (self.model, self.images, self.facts.layout, run, scorer, self._resumed, self.rules)
         of_layers, of_means = (
-            layer_gradients(*layerwise, pools=heads[0].pools, mean=mean, rules=self.rules)
-            if self.needs & need
-            else None
+            layer_gradients(*layerwise, pools=heads[0].pools, mean=mean) if self.needs & need else None
             for need, mean in ((Need.LAYER_GRADIENT, False), (Need.MEAN_LAYER_GRADIENT, True))
         )
         wanted = (bool(self.needs & need) for need in (Need.GRADIENT, Need.BIASES, _LAYERWISE))

@@ -22,7 +22,7 @@ BRIEF = "brief"
 """In place of methods' names: every one, those that sample with few samples, which their rows name."""
 _FEWER = {
     "rise": "budget=64",
-    "shapley": "budget=64",
+    "shapley": "budget=64,cells=3",
     "tis": "budget=64",
     "scorecam": "budget=64",
     "captum:KernelShap": "n_samples=64",
