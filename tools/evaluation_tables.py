@@ -22,7 +22,7 @@ SIGNIFICANT = 0.05
 NUMBERS = {
     "localization paper": ("pixel_accuracy", "iou", "dice", "precision", "recall"),
     "localization vitcam": (
-        "best_iou",
+        "max_iou",
         "max_box_accuracy",
         "max_box_accuracy_v2",
         "pixel_ap",
@@ -31,10 +31,10 @@ NUMBERS = {
     ),
     "perturbation paper": ("abpc", "auc_lerf", "auc_morf"),
     "perturbation vitcam": (
-        "insertion_blur",
-        "deletion_blur",
-        "insertion_mean",
-        "deletion_mean",
+        "auc_insertion_blur",
+        "auc_deletion_blur",
+        "auc_insertion_mean",
+        "auc_deletion_mean",
         "road_abpc",
         "token_abpc",
         "saco",

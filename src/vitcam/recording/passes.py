@@ -20,7 +20,7 @@ from vitcam.recording.layout import CallSite, Layout
 from vitcam.recording.onednn import fast_attention, fast_linear, linear_layer
 from vitcam.recording.points import Point
 from vitcam.recording.rules import RuledPass, Rules
-from vitcam.recording.tokens import TokenPlaces
+from vitcam.recording.tokens import TokenPlaces, recorded_places
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,17 @@ def detached_pass(
             output = fast_attention(call)
         return output.detach().requires_grad_()
 
-    return _run(model, images, layout, attend, rules=rules)
+    if rules is None:
+        return _run(model, images, layout, attend)
+    # By rules it matters what comes from the image, which is told by where the graph begins.
+    with recorded_places(model, layout, len(images), ()) as places:
+        run = _run(model, images, layout, attend, rules=rules)
+    return run if places.leaves else _run(model, _leaf(images), layout, attend, rules=rules)
+
+
+def _leaf(images: Tensor) -> Tensor:
+    """A copy of images at which the graph begins, and which may be written over."""
+    return images.clone().requires_grad_().clone()
 
 
 def unrecorded_pass(

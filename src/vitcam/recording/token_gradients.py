@@ -120,8 +120,8 @@ def token_gradients(
         found.append(list(gradients[: len(tensors)]))
         of_places = gradients[len(tensors) :]
         if rules is not None and rules.complete and total.requires_grad:
-            expected = _linear_part(run.output, scorer, target, scores)
-            _check_complete(model, rules, expected, leaves, of_places[: len(leaves)], shares)
+            expected = _linear_parts(run.output, scorer, target, scores)
+            _check_complete(model, rules, batch, expected, leaves, of_places[: len(leaves)], shares)
         if places.known(layout):
             both = _products(places, of_places, layout)
             each_products.append([product for product, _ in both])
@@ -184,37 +184,59 @@ def _by_token(shares: Sequence[Tensor], batch: int, layout: Layout) -> Float[Ten
 def _check_complete(
     model: nn.Module,
     rules: Rules,
-    expected: float,
+    batch: int,
+    expected: Sequence[Tensor],
     leaves: Sequence[Tensor],
     gradients: Sequence[Tensor],
     shares: Sequence[Tensor],
 ) -> None:
-    """Makes sure that input × gradient and bias × gradient add up to the score, over a whole batch.
+    """Makes sure that input × gradient and bias × gradient add up to the score, of each image.
+
+    Of the whole batch where it can't be told which axis is the images'.
 
     Raises:
         ModelError: they don't.
     """
     parts = [x.detach().double() * g.double() for x, g in zip(leaves, gradients, strict=True)]
     parts += [share.double() for share in shares]
-    found = sum(float(part.sum()) for part in parts)
-    size = abs(expected) + sum(float(part.abs().sum()) for part in parts)
-    if not abs(found - expected) <= _TOLERANCE * size:
+    apart = all(_by_image(part, batch) is not None for part in (*parts, *expected))
+    (found, size), (due, _) = (_sums(each, batch if apart else 1) for each in (parts, expected))
+    wrong = ~((found - due).abs() <= _TOLERANCE * (size + due.abs()))
+    if wrong.any():
         raise ModelError(
             f"rules={rules.name!r} doesn't fit {type(model).__name__}: input × gradient and bias × gradient should "
-            f"add up to its score, but come to {found:.4g} and not to {expected:.4g}. Something that it computes has "
-            "no right rule (a norm or a gate of its own writing, say). Use rules='plain'"
+            f"add up to its score, but come to {float(found[wrong][0]):.4g} and not to {float(due[wrong][0]):.4g}. "
+            "Something that it computes has no right rule (a norm or a gate of its own writing, say). Use "
+            "rules='plain'"
         )
 
 
-def _linear_part(output: Any, scorer: Scorer, target: int, scores: Float[Tensor, "batch targets"]) -> float:
-    """⟨∂y/∂output, output⟩ over a batch: what a gradient that goes back linearly adds up to; y itself of a logit."""
+def _sums(parts: Sequence[Tensor], batch: int) -> tuple[Tensor, Tensor]:
+    """The sums of parts, and of their magnitudes, of each image."""
+    rows = [part.reshape(1, -1) if batch == 1 else _by_image(part, batch) for part in parts]
+    of_each = torch.cat([row for row in rows if row is not None], dim=1)
+    return of_each.sum(dim=1), of_each.abs().sum(dim=1)
+
+
+def _by_image(part: Tensor, batch: int) -> Float[Tensor, "batch values"] | None:
+    """The rows of each image: the first axis or the second is theirs, or the first is theirs and that of windows."""
+    if part.ndim > 1 and len(part) != batch and part.shape[1] == batch:
+        return part.transpose(0, 1).flatten(1)
+    return part.reshape(batch, -1) if part.ndim and len(part) % batch == 0 else None
+
+
+def _linear_parts(
+    output: Any, scorer: Scorer, target: int, scores: Float[Tensor, "batch targets"]
+) -> list[Tensor]:
+    """∂y/∂output · output, whose sum a gradient that goes back linearly adds up to; y itself of a logit."""
     copies = tree_map(lambda x: _leaf(x) if isinstance(x, Tensor) else x, output)
     leaves = [leaf for leaf in tree_leaves(copies) if isinstance(leaf, Tensor) and leaf.requires_grad]
     if not leaves:  # an object whose inside isn't known, of which the logits were found
-        return float(scores[:, target].sum())
+        return [scores[:, target].detach().double()]
     total = scorer(copies)[:, target].sum()
     gradients = torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
-    return sum(float((x.detach() * g).double().sum()) for x, g in zip(leaves, gradients, strict=True))
+    parts = [(x.detach() * g).double() for x, g in zip(leaves, gradients, strict=True)]
+    return [part for part in parts if part.any()] or [torch.zeros_like(scores[:, target]).double()]
 
 
 def _leaf(tensor: Tensor) -> Tensor:

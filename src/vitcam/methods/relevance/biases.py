@@ -33,7 +33,7 @@ def share_of_bias(call: Call, message: Tensor, *, of_activations: bool) -> Tenso
         return None if call.shift is None else _of_norm(call.name, call.shift, message)
     if call.operation == "activation" and of_activations:
         constant = at_zero(call)
-        return (message * constant).sum(dim=-1) if constant != 0 else None
+        return (message * constant).sum(dim=-1) if constant != 0 and message.any() else None
     if not call.affine:
         return None
     zeros = (

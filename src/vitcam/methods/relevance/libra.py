@@ -34,12 +34,9 @@ _NEAR_ZERO = 1e-5  # where (f(x) − f(0)) / x is rounding, and f′(x) the same
 
 def activation(call: Call, message: Tensor) -> Messages:
     """The gradient of x · g(x) with g held constant."""
-    x, constant = call.operands[0].detach(), at_zero(call)
-    if not abs(constant) < float("inf"):
-        raise MethodError(
-            f"rules='libra' has no rule for torch's {call.name!r} of what comes from the image, which this model "
-            "uses: it isn't finite at 0. rules='plain' needs none"
-        )
+    if not message.any():  # a constant factor is made of it
+        return (None,)
+    x, constant = call.operands[0].detach(), _finite_at_zero("libra", call)
     ratio = (call.output - constant) / x
     near = x.abs() < _NEAR_ZERO
     if near.any():
@@ -47,6 +44,24 @@ def activation(call: Call, message: Tensor) -> Messages:
         assert derivative is not None
         ratio = torch.where(near, derivative, ratio)
     return (message * ratio.to(message),)
+
+
+def gradient_of_activation(call: Call, message: Tensor) -> Messages:
+    """The ordinary gradient, but of a statistic that no rule knew as such: a power below zero, say."""
+    if not message.any():
+        return (None,)
+    _finite_at_zero("cp-lrp", call)
+    return call.gradient(message)
+
+
+def _finite_at_zero(rules: str, call: Call) -> float:
+    constant = at_zero(call)
+    if not abs(constant) < float("inf"):
+        raise MethodError(
+            f"rules={rules!r} has no rule for torch's {call.name!r} of what comes from the image, which this model "
+            "uses: it isn't finite at 0. rules='plain' needs none"
+        )
+    return constant
 
 
 def constant_attention(call: Call, message: Tensor) -> Messages:
@@ -81,14 +96,18 @@ def _constant_weights(otherwise: Rule) -> Rule:
     return rule
 
 
-def nothing_through_softmax(call: Call, message: Tensor) -> Messages:
+def nothing_through_softmax(rules: str) -> Rule:
     """Attention weights are constants, so that nothing comes back to them; else it is another softmax."""
-    if message.any():
-        raise MethodError(
-            "rules='libra' has no rule for a softmax that isn't attention's, such as one behind the logits; "
-            "rules='plain' needs none"
-        )
-    return (None,)
+
+    def rule(call: Call, message: Tensor) -> Messages:
+        if message.any():
+            raise MethodError(
+                f"rules={rules!r} has no rule for a softmax that isn't attention's, such as one behind the logits, "
+                "or whose weights are changed before they weigh values; rules='plain' needs none"
+            )
+        return (None,)
+
+    return rule
 
 
 def gradient_but_for_statistics(call: Call, message: Tensor) -> Messages:
@@ -123,6 +142,8 @@ CP_LRP = RuleSet(
     {
         **_ORDINARY,
         "norm": norm,
+        "activation": gradient_of_activation,
+        "softmax": nothing_through_softmax("cp-lrp"),
         "attention": constant_attention,
         "matmul": _constant_weights(gradient),
         "multiply": _constant_weights(gradient),
@@ -137,7 +158,7 @@ LIBRA = RuleSet(
         **_ORDINARY,
         "norm": norm,
         "activation": activation,
-        "softmax": nothing_through_softmax,
+        "softmax": nothing_through_softmax("libra"),
         "attention": constant_attention,
         "matmul": _constant_weights(halves),
         "multiply": _constant_weights(halves),

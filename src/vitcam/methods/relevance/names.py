@@ -45,6 +45,10 @@ ELEMENTWISE = frozenset(_ELEMENTWISE.split())
 FACTORS = frozenset({"sigmoid", "hardsigmoid", "rsqrt"})
 """Those of them whose result, multiplied with a tensor, is a gate or a norm's statistic."""
 
+SWITCHES = frozenset({"tanh", "erf", "relu6", "hardtanh"})
+"""Those of them whose result, multiplied with the tensor that they are taken of, is its gate, as in a GELU that is
+written out."""
+
 _POOLS = """
     mean sum var std norm linalg_norm linalg_vector_norm avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d
 """

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from vitcam.methods.relevance.attention import attend, attention_gradient
 from vitcam.methods.relevance.call import Call, Operation
-from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, MIXTURES, POOLS
+from vitcam.methods.relevance.names import ELEMENTWISE, FACTORS, MIXTURES, POOLS, SWITCHES
 from vitcam.methods.relevance.precise import in_precision_of
 from vitcam.recording import AttentionCall, contiguous_gradient, transposed_linear
 
@@ -119,7 +119,11 @@ def _multiply(function: Function, a: Any, b: Any) -> Call:
         return Call("scale", torch.mul, (a, b))
     if _is_factor(a):
         a, b = b, a
-    return Call("gate" if _is_factor(b) else "multiply", torch.mul, (a, b))
+    if _is_factor(b):
+        return Call("gate", torch.mul, (a, b))
+    if _switches(a, b):
+        a, b = b, a
+    return Call("gate" if _switches(b, a) else "multiply", torch.mul, (a, b))
 
 
 def _divide(function: Function, a: Any, b: Any) -> Call | None:
@@ -298,3 +302,16 @@ def _carries(x: Any) -> bool:
 
 def _is_factor(x: Tensor) -> bool:
     return any(call.name in FACTORS for call in nearest_calls(x, frozenset()))
+
+
+def _switches(x: Tensor, value: Tensor) -> bool:
+    """Whether it is a gate of a value that it is made of: 1 + erf(value)."""
+    if not any(call.name in SWITCHES for call in nearest_calls(x, frozenset({"scale"}))):
+        return False
+    return bool(_made_of(x) & _made_of(value))
+
+
+def _made_of(x: Tensor) -> set[int]:
+    """The calls behind what is done to single elements."""
+    single = frozenset({"scale", "add", "activation", "multiply", "gate"})
+    return {id(call) for call in nearest_calls(x, single)}
