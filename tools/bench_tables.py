@@ -54,9 +54,11 @@ def keep(bench: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> d
         "note": (before or {}).get("note", ""),
         "rows": {name: dict(of) for name, of in (before or {}).get("rows", {}).items()},
     }
+    known: set[tuple[str, int]] = set()
     for row in (row for group in bench["groups"] for row in group["rows"]):
-        if row["ratio"] is None:
+        if row["ratio"] is None or (row["name"], row["images"]) in known:  # of several groups, the first
             continue
+        known.add((row["name"], row["images"]))
         numbers = {"own": row["ratio"], "fastest": row["fastest_ratio"]}
         if row["name"] == "agcam, bf16":
             numbers["own bf16"] = _target(row, "time")

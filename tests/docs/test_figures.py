@@ -30,7 +30,9 @@ def table(text, title):
 
 def test_the_scores_of_the_readme_are_the_measured_ones():
     measured = table(EVALUATION, "[start:perturbation]")
-    assert table(README, "What came out") == {name: cells[:2] for name, cells in measured.items()}
+    shown = table(README, "What came out")
+    assert {"agcam", "random", "center"} <= set(shown)
+    assert shown == {name: measured[name][:1] for name in shown}
 
 
 @pytest.mark.parametrize("page", list(PAGES))
@@ -42,12 +44,13 @@ def test_the_tables_of_costs_are_what_the_script_makes_of_the_files(page):
 @pytest.mark.parametrize("batch", [1, 8])
 def test_the_kept_ratios_are_those_of_the_full_tables(batch):
     """Of the processor whose benchmark stands there in full."""
-    (kept,) = (each for each in read_results() if each["model"] == "family 26")
+    (kept,) = (each for each in read_results() if each["model"].startswith("family 26"))
     for part in ("Methods", "Compare"):
         for name, cells in table(BENCHMARKS, f"### {part}, batch {batch}, fp32").items():
             numbers = kept["rows"].get(name)
             if numbers and (part == "Methods" or name.startswith("compare")):
-                assert f"{numbers[str(batch)]['own']:.2f}" == cells[1].partition("×")[0]
+                said = float(cells[1].partition("×")[0])
+                assert numbers[str(batch)]["own"] == pytest.approx(said, rel=0.005, abs=0.0051)
 
 
 def test_a_benchmark_is_kept_and_rows_that_were_not_measured_again_stay():
