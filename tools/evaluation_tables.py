@@ -19,6 +19,7 @@ from vitcam.report.tables import ScoreRow
 
 PAGE = Path(__file__).parents[1] / "docs" / "evaluation.md"
 SIGNIFICANT = 0.05
+SPACE = "\N{NO-BREAK SPACE}"
 NUMBERS = {
     "localization paper": ("pixel_accuracy", "iou", "dice", "precision", "recall"),
     "localization vitcam": (
@@ -72,12 +73,12 @@ def table(folder: str) -> str:
 def cell(row: ScoreRow, sign: int) -> str:
     """A mean, in bold where no other is surely better, and ▲ or ▼ where it surely is better or worse than AGCAM's."""
     estimate, difference = row.estimate, row.difference
-    shown = f"{estimate.mean:.3f} ± {(estimate.high - estimate.low) / 2:.3f}".replace("-", "−")
+    shown = f"{estimate.mean:.3f}{SPACE}±{SPACE}{(estimate.high - estimate.low) / 2:.3f}".replace("-", "−")
     if row.leads and row.method not in CONTROLS:
         shown = f"**{shown}**"
     if difference is None or difference.p_holm >= SIGNIFICANT:
         return shown
-    return f"{shown} {'▲' if difference.estimate.mean * sign > 0 else '▼'}"
+    return f"{shown}{SPACE}{'▲' if difference.estimate.mean * sign > 0 else '▼'}"
 
 
 if __name__ == "__main__":
