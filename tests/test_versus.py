@@ -21,13 +21,14 @@ from vitcam.photos import photo_path
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 # One of captum's stands for all. random's noise belongs to a class, finercam has a score of its own, lrp refuses.
+LIGHT = ("occlusion", "reciprocam", "scorecam", "ablationcam", "tam", "bt")
 METHOD_NAMES = [
     *(
         name
         for name, method in METHODS.items()
         if method.class_specific
         and name not in ("random", "finercam", "lrp")
-        and (not method.many_passes or name in ("occlusion", "reciprocam", "scorecam", "tam", "bt"))
+        and (not method.many_passes or name in LIGHT)
         and (not name.startswith("captum:") or name == "captum:Saliency")
     ),
     "rise(budget=8, output='logit')",

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench_tables import with_tables
+from measures_table import ARROWS
 
 from vitcam.evaluation.measure import CONTROLS
 from vitcam.report import read_runs, score_tables
@@ -59,8 +60,7 @@ def table(folder: str) -> str:
     keys = NUMBERS[f"{task} {run.settings['protocol']}"]
     found = {each.measure.key: each for each in score_tables([run], metrics=keys)}
     tables = [found[key] for key in keys]
-    arrows = {1: " ↑", -1: " ↓"}
-    titles = [f"{each.measure.title}{arrows.get(each.measure.sign, '')}" for each in tables]
+    titles = [f"{each.measure.title}{ARROWS.get(each.measure.sign, '')}" for each in tables]
     cells = {row.method: [] for row in tables[0].rows}
     for each in tables:
         for row in each.rows:

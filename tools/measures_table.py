@@ -21,6 +21,8 @@ from vitcam.report.tables import ScoreRow, ScoreTable
 
 PAGE = Path(__file__).parents[1] / "docs" / "every-measure.md"
 BEGIN, END = "<!-- measures: begin (tools/measures_table.py) -->", "<!-- measures: end -->"
+ARROWS = {1: " ↑", -1: " ↓"}
+"""Behind a title, by the sign of its measure: whether more is better."""
 TITLES = {
     "localization": "Localization",
     "perturbation": "What happens when pixels and tokens go",
@@ -52,7 +54,7 @@ def section(run: Run, task: Task, tables: Sequence[ScoreTable]) -> str:
     ]
     for table in tables:
         by_method = {row.method: row for row in table.rows}
-        arrow = {1: " ↑", -1: " ↓"}.get(table.measure.sign, "")
+        arrow = ARROWS.get(table.measure.sign, "")
         means = {
             name: row.estimate.mean * table.measure.sign
             for name, row in by_method.items()

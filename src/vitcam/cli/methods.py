@@ -71,7 +71,7 @@ def _described(method: Method) -> dict[str, Any]:
             "options",
         )
     }
-    return json.loads(json.dumps(described, default=repr))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(described, default=repr))  # type: ignore[no-any-return]  # what went in
 
 
 def _name(method: Method) -> Text:

@@ -85,7 +85,7 @@ def _printable_usage() -> Iterator[None]:
         yield
     except Exception as error:
         if hasattr(error, "format_message"):  # typer's own; the class isn't public
-            error.message = printable(getattr(error, "message", ""))  # type: ignore[attr-defined]
+            error.message = printable(getattr(error, "message", ""))  # type: ignore[attr-defined]  # as said above
         raise
 
 

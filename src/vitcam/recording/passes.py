@@ -105,14 +105,12 @@ def detached_pass(
     if rules is None:
         return _run(model, images, layout, attend)
     # By rules it matters what comes from the image, which is told by where the graph begins.
-    with recorded_places(model, layout, len(images), ()) as places:
-        run = _run(model, images, layout, attend, rules=rules)
-    return run if places.leaves else _run(model, _leaf(images), layout, attend, rules=rules)
-
-
-def _leaf(images: Tensor) -> Tensor:
-    """A copy of images at which the graph begins, and which may be written over."""
-    return images.clone().requires_grad_().clone()
+    if layout.blocks:
+        with recorded_places(model, layout, len(images), ()) as places:
+            run = _run(model, images, layout, attend, rules=rules)
+        if places.leaves:
+            return run
+    return _run(model, images.clone().requires_grad_().clone(), layout, attend, rules=rules)
 
 
 def unrecorded_pass(

@@ -199,9 +199,11 @@ def _check_complete(
     """
     parts = [x.detach().double() * g.double() for x, g in zip(leaves, gradients, strict=True)]
     parts += [share.double() for share in shares]
-    apart = all(_by_image(part, batch) is not None for part in (*parts, *expected))
-    (found, size), (due, _) = (_sums(each, batch if apart else 1) for each in (parts, expected))
-    wrong = ~((found - due).abs() <= _TOLERANCE * (size + due.abs()))
+    of_parts, of_score = _by_image(parts, batch), _by_image(expected, batch)
+    if of_parts is None or of_score is None:
+        of_parts, of_score = (torch.cat([x.flatten() for x in each])[None] for each in (parts, expected))
+    found, due = of_parts.sum(dim=1), of_score.sum(dim=1)
+    wrong = ~((found - due).abs() <= _TOLERANCE * (of_parts.abs().sum(dim=1) + due.abs()))
     if wrong.any():
         raise ModelError(
             f"rules={rules.name!r} doesn't fit {type(model).__name__}: input × gradient and bias × gradient should "
@@ -211,18 +213,20 @@ def _check_complete(
         )
 
 
-def _sums(parts: Sequence[Tensor], batch: int) -> tuple[Tensor, Tensor]:
-    """The sums of parts, and of their magnitudes, of each image."""
-    rows = [part.reshape(1, -1) if batch == 1 else _by_image(part, batch) for part in parts]
-    of_each = torch.cat([row for row in rows if row is not None], dim=1)
-    return of_each.sum(dim=1), of_each.abs().sum(dim=1)
+def _by_image(parts: Sequence[Tensor], batch: int) -> Float[Tensor, "batch values"] | None:
+    """The values of each image; None where some part has no axis that can be the images'.
 
-
-def _by_image(part: Tensor, batch: int) -> Float[Tensor, "batch values"] | None:
-    """The rows of each image: the first axis or the second is theirs, or the first is theirs and that of windows."""
-    if part.ndim > 1 and len(part) != batch and part.shape[1] == batch:
-        return part.transpose(0, 1).flatten(1)
-    return part.reshape(batch, -1) if part.ndim and len(part) % batch == 0 else None
+    The first axis or the second is theirs, or the first is theirs and that of windows.
+    """
+    rows = []
+    for part in parts:
+        if part.ndim > 1 and len(part) != batch and part.shape[1] == batch:
+            rows.append(part.transpose(0, 1).flatten(1))
+        elif part.ndim and len(part) % batch == 0:
+            rows.append(part.reshape(batch, -1))
+        else:
+            return None
+    return torch.cat(rows, dim=1)
 
 
 def _linear_parts(
