@@ -167,6 +167,46 @@ def test_methods_with_the_same_rules_share_a_pass():
     assert calls == [3, 3, 3]
 
 
+class Fronted(HomemadeViT):
+    """Something with biases between the patch embedding and the first block, as CLIP's norm there."""
+
+    def __init__(self, gated: bool):
+        super().__init__()
+        self.front = nn.Sequential(nn.LayerNorm(24), nn.Linear(24, 24), nn.GELU())
+        self.gate = nn.Linear(24, 24) if gated else None
+
+    def forward(self, images):
+        embedded = self.patches(images).flatten(2).transpose(1, 2)
+        x = self.front(embedded)
+        if self.gate is not None:
+            x = x * self.gate(embedded).sigmoid()
+        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x[:, 0])
+
+
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("layer", ["patches", "front"])
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_feature_map_in_front_of_the_blocks_changes_nothing_behind_it(gated, layer, rules):
+    model = perturbed(Fronted(gated), matrices=0.1, vectors=0.3).double()
+    images = images_of().double()
+    methods = [
+        name.format(repr(rules))
+        for name in (
+            f"gradcam(layer={layer!r},rules={{}})",
+            "ixg(rules={})",
+            "ixg(layer=1,rules={})",
+            "fullgrad(rules={})",
+        )
+    ]
+    together = vitcam.compare(model, images, methods, targets=[[1, 3]] * 3)
+    for method, e in zip(methods, together.values(), strict=True):
+        alone = vitcam.explain(model, images, method, targets=[[1, 3]] * 3)
+        assert close(e.heatmaps, alone.heatmaps, 1e-6), method
+
+
 class Gated(nn.Module):
     """A squeeze-and-excitation block over channels."""
 

@@ -62,7 +62,7 @@ class Passes:
         if recording.logits is not None and recording.score.of_logits:
             return self._of_table(recording.logits, slice(None))
         images = recording.images
-        return torch.cat([self.of_images(i, 1, lambda _, i=i: images[i : i + 1]) for i in range(len(images))])  # type: ignore[misc]
+        return torch.cat([self.of_images(i, 1, images[i : i + 1].__getitem__) for i in range(len(images))])
 
     def without(
         self, image: int, kept: Bool[Tensor, "copies patches"], by: str = "pixels", fill: float | Tensor = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -83,15 +84,13 @@ def _measured_places(model: nn.Module, image: Image, layout: Layout, point: Poin
         candidates = [each for each in either if _oblong(each[0], size) <= 4]
     else:
         candidates = []
+
+    def by_place(channels_first: bool, rows: Tensor) -> Tensor:
+        return FeaturePlaces(None, channels_first).by_place(activation(rows))
+
     for candidate, channels_first in candidates:
-        by_place = FeaturePlaces(None, channels_first).by_place
-        grid = measured_grid(
-            lambda rows, by_place=by_place: by_place(activation(rows)),  # type: ignore[misc]
-            image,
-            [candidate],
-            [candidate],
-            anywhere=False,
-        )
+        respond = partial(by_place, channels_first)
+        grid = measured_grid(respond, image, [candidate], [candidate], anywhere=False)
         # Another order than row by row may depend on what is in the image.
         if grid is not None and not grid.order:
             return FeaturePlaces(grid, channels_first)

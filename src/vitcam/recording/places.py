@@ -202,11 +202,12 @@ def _intervals(probe: _Probe, axis: int, parts: int) -> list[Interval]:
 def _lines(
     intervals: Sequence[tuple[int, int] | tuple[()] | None], placed: Sequence[int], step: int
 ) -> _Lines | None:
-    kinds = sorted({interval for token in placed if (interval := intervals[token])})
+    seen = (intervals[token] for token in placed)
+    kinds = sorted({interval for interval in seen if interval is not None and len(interval) == 2})
     if any(a[1] > b[1] or a[0] == b[0] for a, b in pairwise(kinds)):
         return None
     index = {interval: line for line, interval in enumerate(kinds)}
-    return _Lines(tuple(index.get(each, -1) for each in intervals), tuple(kinds), step)  # type: ignore[arg-type]
+    return _Lines(tuple(index.get(each, -1) for each in intervals), tuple(kinds), step)
 
 
 def _extent(probe: _Probe, axis: int, lines: _Lines, placed: Sequence[int]) -> tuple[float, float]:

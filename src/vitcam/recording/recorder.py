@@ -198,8 +198,8 @@ class _Recorder:
             run = self._recorded_pass(self.images, keep_rows, linear)
             if self.rules is None or (run.places and run.places.leaves):
                 return run
-        leaf = self.images.clone().requires_grad_()
-        return replace(self._recorded_pass(leaf.clone(), keep_rows, linear), places=TokenPlaces([leaf]))
+        run = self._recorded_pass((leaf := self.images.clone().requires_grad_()).clone(), keep_rows, linear)
+        return replace(run, places=replace(run.places or TokenPlaces(), leaves=[leaf]))
 
     def _recorded_pass(self, images: Tensor, keep_rows: int | None, linear: Linear) -> Pass:
         model, layout, needs = self.model, self.facts.layout, self.needs

@@ -152,11 +152,11 @@ class _Seen:
             raise ModelError("what attention gives doesn't go straight into a linear layer, its projection")
         if self.between is None:
             raise ModelError("no norm reads its tokens behind attention")
-        weight, bias = (None if each is None else each.float() for each in self.projection)
+        weight, bias = self.projection
         before, between = self.before.float(), self.between.float()
         with torch.autocast(before.device.type, enabled=False):
-            projected = F.linear(self.output.float(), weight, bias)  # type: ignore[arg-type]
-            passed = F.linear(self.value.float(), weight)  # type: ignore[arg-type]
+            projected = F.linear(self.output.float(), weight.float(), None if bias is None else bias.float())
+            passed = F.linear(self.value.float(), weight.float())
         scale = _scale(projected, between - before, 1e-3 if self.output.dtype == torch.float32 else 5e-2)
         return Step(before, passed * scale, between, after.float())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -228,7 +229,7 @@ def _all_streams(
                 f"how the tokens of {name} come from those of the layers before it couldn't be followed",
             )
         grid = measured_grid(
-            lambda copies, start=start: tokens_at(model, copies, scouted, start),  # type: ignore[misc]
+            partial(tokens_at, model, scouted=scouted, call=start),
             image,
             [first.grid.shape],
             [],
