@@ -199,14 +199,12 @@ def _intervals(probe: _Probe, axis: int, parts: int) -> list[Interval]:
     return intervals
 
 
-def _lines(
-    intervals: Sequence[tuple[int, int] | tuple[()] | None], placed: Sequence[int], step: int
-) -> _Lines | None:
+def _lines(intervals: Sequence[Interval], placed: Sequence[int], step: int) -> _Lines | None:
     seen = (intervals[token] for token in placed)
     kinds = sorted({interval for interval in seen if interval is not None and len(interval) == 2})
     if any(a[1] > b[1] or a[0] == b[0] for a, b in pairwise(kinds)):
         return None
-    index = {interval: line for line, interval in enumerate(kinds)}
+    index: dict[Interval, int] = {interval: line for line, interval in enumerate(kinds)}
     return _Lines(tuple(index.get(each, -1) for each in intervals), tuple(kinds), step)
 
 
