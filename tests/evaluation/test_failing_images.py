@@ -129,7 +129,7 @@ def test_too_little_memory_is_a_sentence_and_a_smaller_batch_goes_on(tmp_path, r
 
     handle = model.module.register_forward_pre_hook(hook)
     message = (
-        r"memory has run out with 4 photographs in a batch .*What is stored is whole; give the same command with a "
+        r"memory has run out with a batch of 4 .*What is stored is whole; give the same command with a "
         r"smaller --batch-size, such as 2: it goes on from there"
     )
     with pytest.raises(RunError, match=message):
@@ -150,7 +150,7 @@ def test_too_little_memory_is_a_sentence_and_a_smaller_batch_goes_on(tmp_path, r
 
 
 def test_one_photograph_that_does_not_fit_has_other_remedies():
-    assert "not even one photograph at a time fits: take fewer methods" in str(
+    assert "not even one at a time fits: take fewer methods" in str(
         failing.out_of_memory(MemoryError(), 1)
     )
     assert not is_out_of_memory(RuntimeError("shapes don't match"))

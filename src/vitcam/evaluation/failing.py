@@ -86,10 +86,10 @@ def out_of_memory(error: BaseException, batch: int) -> RunError:
         )
     else:
         remedy = (
-            "not even one photograph at a time fits: take fewer methods at once, a smaller model, --precision bf16 "
+            "not even one at a time fits: take fewer methods at once, a smaller model, --precision bf16 "
             "or another --device"
         )
     return RunError(
-        f"memory has run out with {batch} photographs in a batch ({str(error).partition(chr(10))[0][:200]}). What is "
+        f"memory has run out with a batch of {batch} ({str(error).partition(chr(10))[0][:200]}). What is "
         f"stored is whole; {remedy}"
     )
