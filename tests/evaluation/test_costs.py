@@ -69,6 +69,18 @@ def test_a_long_run_is_timed_in_turns(data, tmp_path, asked, monkeypatch):
     assert [call[0] for call in asked] == ["agcam", "rollout", "random", "center"] * 3
 
 
+@pytest.mark.parametrize(("seconds", "images"), [(60.0, 4), (150.0, 2), (600.0, 1), (1e6, 1)])
+def test_methods_of_many_passes_are_timed_on_fewer_images(
+    data, tmp_path, asked, monkeypatch, seconds, images
+):
+    """Of six images, of which some are predicted wrong, as many as a minute or ``SHARE`` of the run suffice for."""
+    real = measuring_costs.measure_costs
+    monkeypatch.setattr("vitcam.evaluation.runner.measure_costs", lambda *given: real(*given[:3], seconds))
+    run(data, tmp_path / "run", batch_size=4)
+    assert {call[1] for call in asked} == {images}
+    assert read_costs(tmp_path / "run")["batch_size"] == images
+
+
 def test_where_nothing_was_scored_nothing_is_timed(tmp_path, asked):
     (tmp_path / "data" / "cat").mkdir(parents=True)
     (tmp_path / "data" / "cat" / "a.png").write_bytes(b"broken")

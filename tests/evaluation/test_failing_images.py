@@ -150,9 +150,7 @@ def test_too_little_memory_is_a_sentence_and_a_smaller_batch_goes_on(tmp_path, r
 
 
 def test_one_photograph_that_does_not_fit_has_other_remedies():
-    assert "not even one at a time fits: take fewer methods" in str(
-        failing.out_of_memory(MemoryError(), 1)
-    )
+    assert "not even one at a time fits: take fewer methods" in str(failing.out_of_memory(MemoryError(), 1))
     assert not is_out_of_memory(RuntimeError("shapes don't match"))
 
 

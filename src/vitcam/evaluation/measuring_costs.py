@@ -17,6 +17,8 @@ from vitcam.evaluation.stored_rows import StoredRows
 ROUNDS = 5
 SHARE = 0.05
 """Of a run's time, which the rounds after the first may take."""
+FREE = 60.0
+"""Seconds that the first may take, however short the run was."""
 
 
 def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> dict[str, Any] | None:
@@ -25,7 +27,8 @@ def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> 
     A run's methods share the model's passes, so that their parts of that time can't be told apart: ``gae`` needs a
     backward pass, and ``rollout``, which gets it along, doesn't. So each method explains one batch by itself, the
     predicted class of each image, in turns with the others. The first round always runs, up to ``ROUNDS`` as long as
-    they take less than ``SHARE`` of the run. Reading and preparing photographs isn't in it.
+    they take less than ``SHARE`` of the run. Where images took so long that the first round would take more, with
+    methods of many passes, it is of fewer images. Reading and preparing photographs isn't in it.
 
     Args:
         job: the run's.
@@ -36,7 +39,9 @@ def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> 
     Returns:
         What ``costs.json`` holds; None where no image was scored.
     """
-    items = _first_scored(job, plan, rows)
+    scored = set(rows.images.filter("scored")["image"])
+    affordable = max(SHARE * seconds, FREE) * len(scored) / max(seconds, FREE)
+    items = _first_scored(job, plan, scored, min(job.settings.batch_size, max(1, int(affordable))))
     if not items:
         return None
     images = job.tensor(items)
@@ -61,13 +66,12 @@ def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> 
     }
 
 
-def _first_scored(job: RunJob, plan: Plan, rows: StoredRows) -> Sequence[Item]:
-    scored = set(rows.images.filter("scored")["image"])
+def _first_scored(job: RunJob, plan: Plan, scored: set[str], count: int) -> Sequence[Item]:
     photographs, ids = job.photographs("perturbation"), job.dataset.ids
     items: list[Item] = []
     for index in plan.indices:
         if ids[index] in scored and isinstance(item := photographs[index], Item):
             items.append(item)
-        if len(items) == job.settings.batch_size:
+        if len(items) == count:
             break
     return items
