@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import pytest
@@ -168,43 +169,75 @@ def test_methods_with_the_same_rules_share_a_pass():
 
 
 class Fronted(HomemadeViT):
-    """Something with biases between the patch embedding and the first block, as CLIP's norm there."""
+    """Something with biases between the patch embedding and the first block, as CLIP's norm there; and what comes of
+    the patch embedding, or enters the first block, may come once more behind it."""
 
-    def __init__(self, gated: bool):
+    def __init__(self, again: str):
         super().__init__()
         self.front = nn.Sequential(nn.LayerNorm(24), nn.Linear(24, 24), nn.GELU())
-        self.gate = nn.Linear(24, 24) if gated else None
+        self.gate, self.again = nn.Linear(24, 24), again
 
     def forward(self, images):
         embedded = self.patches(images).flatten(2).transpose(1, 2)
         x = self.front(embedded)
-        if self.gate is not None:
+        if self.again == "gate":
             x = x * self.gate(embedded).sigmoid()
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
+        entered = x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1)
         for block in self.blocks:
             x = block(x)
-        return self.head(x[:, 0])
+            if self.again == "skip":
+                x = x + 0.5 * entered
+            if self.again == "product":
+                x = torch.cat([x[:, :1], x[:, 1:] * self.gate(embedded)], dim=1)
+        return self.head((x + entered if self.again == "long skip" else x).mean(1))
 
 
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("layer", ["patches", "front"])
-@pytest.mark.parametrize("gated", [False, True])
-def test_a_feature_map_in_front_of_the_blocks_changes_nothing_behind_it(gated, layer, rules):
-    model = perturbed(Fronted(gated), matrices=0.1, vectors=0.3).double()
+@pytest.mark.parametrize("again", ["", "gate", "skip", "long skip", "product"])
+def test_a_feature_map_in_front_of_the_blocks_changes_nothing_behind_it(again, layer, rules):
+    """Where the graph begins decides what counts as constant, and so what comes back where."""
+    model = perturbed(Fronted(again), matrices=0.1, vectors=0.3).double()
     images = images_of().double()
-    methods = [
-        name.format(repr(rules))
-        for name in (
-            f"gradcam(layer={layer!r},rules={{}})",
-            "ixg(rules={})",
-            "ixg(layer=1,rules={})",
-            "fullgrad(rules={})",
-        )
-    ]
-    together = vitcam.compare(model, images, methods, targets=[[1, 3]] * 3)
-    for method, e in zip(methods, together.values(), strict=True):
-        alone = vitcam.explain(model, images, method, targets=[[1, 3]] * 3)
-        assert close(e.heatmaps, alone.heatmaps, 1e-6), method
+    names = (
+        f"gradcam(layer={layer!r},rules={{}})",
+        "ixg(rules={})",
+        "ixg(layer=1,rules={})",
+        "fullgrad(rules={})",
+        "gradcam(rules={})",
+        "gae(rules={})",
+    )
+    methods = [name.format(repr(rules)) for name in names]
+    alone = {}
+    for method in methods:
+        with contextlib.suppress(ModelError, MethodError):
+            alone[method] = vitcam.explain(model, images, method, targets=[[1, 3]] * 3).heatmaps
+    assert len(alone) >= 4
+    together = vitcam.compare(model, images, list(alone), targets=[[1, 3]] * 3)
+    for method, e in zip(alone, together.values(), strict=True):
+        assert close(e.heatmaps, alone[method], 1e-6), method
+
+
+def with_stem(*layers: nn.Module) -> nn.Module:
+    model = HomemadeViT()
+    model.patches = nn.Sequential(*layers)
+    return perturbed(model, matrices=0.1, vectors=0.3)
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_a_batch_norm_in_the_stem_of_a_model_in_bf16(rules):
+    model = with_stem(nn.Conv2d(3, 24, 8, 8), nn.BatchNorm2d(24)).bfloat16()
+    method, images = f"gradcam(layer='patches.0',rules={rules!r})", images_of().bfloat16()
+    found = vitcam.explain(model, images, method, targets=3).heatmaps
+    assert close(
+        found, vitcam.explain(model.float(), images.float(), method, targets=3).heatmaps.to(found.dtype), 0.1
+    )
+
+
+def test_a_stem_that_writes_over_its_values_is_an_error():
+    model = with_stem(nn.Conv2d(3, 24, 8, 8), nn.Sigmoid(), nn.ReLU(inplace=True))
+    with pytest.raises(ModelError, match="writes over values that its gradient needs"):
+        vitcam.compare(model, images_of(), ["gradcam(layer='patches.0')", "ixg"], targets=3)
 
 
 class Gated(nn.Module):

@@ -20,7 +20,7 @@ from vitcam.recording.head import Head, heads_of
 from vitcam.recording.layout import Layout, Overrides
 from vitcam.recording.passes import Pass, detached_pass, plain_pass
 from vitcam.recording.replay import replay
-from vitcam.recording.score import Score, find_logits, logits_of
+from vitcam.recording.score import Score, Scorer, find_logits, logits_of
 from vitcam.recording.scout import other_tokens
 from vitcam.recording.state import Memory
 from vitcam.recording.structure import find_layout
@@ -112,6 +112,24 @@ def given_to(model: nn.Module, layout: Layout, inputs: Inputs) -> Iterator[Input
     inputs = replace(inputs, copied=layout.writes_images)
     with bound(model, inputs):
         yield inputs
+
+
+def scores_agree(run: Pass, replayed: Pass, score: Score, scorer: Scorer, lowest: torch.dtype) -> bool:
+    """Whether a replay gives the logits of its pass, or the scores where these aren't of logits.
+
+    Args:
+        run, replayed: the pass and its replay.
+        score, scorer: the scores.
+        lowest: the precision of the fewest digits that the passes computed in.
+    """
+    logits, again = find_logits(run.output), find_logits(replayed.output)
+    if logits is None or again is None or not score.of_logits:
+        logits = scorer(run.output)
+        try:
+            again = scorer(replayed.output)
+        except Exception:  # a function of the output may ask for tokens that the replay doesn't have
+            return False
+    return logits_agree(logits, again, logits_tolerance(lowest))
 
 
 def logits_agree(one: Tensor, other: Tensor, share: float) -> bool:

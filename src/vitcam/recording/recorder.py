@@ -17,7 +17,7 @@ from vitcam.errors import ModelError, OneByOneError
 from vitcam.recording.attention import first_rows
 from vitcam.recording.binding import NO_INPUTS, Inputs, bound
 from vitcam.recording.blocks import recorded_blocks, recorded_input
-from vitcam.recording.facts import Facts, facts_of, given_to, logits_agree
+from vitcam.recording.facts import Facts, facts_of, given_to, scores_agree
 from vitcam.recording.feature_hooks import recorded_features
 from vitcam.recording.features import FeatureNeed, features_of, wanted_points
 from vitcam.recording.gradients import Gradient, check_reached, gradients, layer_gradients, why_unreached
@@ -32,9 +32,8 @@ from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.rules import Rules
 from vitcam.recording.running import Precision, Way, check_model, first_that_works, running
 from vitcam.recording.score import Score, Scorer, find_logits
-from vitcam.recording.token_gradients import gradients_of_pass
+from vitcam.recording.token_gradients import gradients_of_pass, points_in_front
 from vitcam.recording.tokens import TokenPlaces, recorded_places
-from vitcam.recording.watch import logits_tolerance
 
 Item = TypeVar("Item")
 _LAYERWISE = Need.LAYER_GRADIENT | Need.MEAN_LAYER_GRADIENT
@@ -129,7 +128,7 @@ class _Recorder:
     rules: Rules | None = None
 
     def with_replay(self) -> Recording | None:
-        """The skip gradients by a replay; None if this batch's replay disagrees with its forward pass."""
+        """The skip gradients by a replay; None if that of this batch disagrees, or it takes several passes."""
         layout, batch = self.facts.layout, len(self.images)
         prefix, rows = layout.grid.prefix, LinearRows(layout, batch)
         first_input = recorded_input(
@@ -142,16 +141,18 @@ class _Recorder:
         )
         with first_input as entered:
             run = self._forward(prefix, rows.record)
+        if self._in_front(run):
+            return None
         targets, versus, scorer = self._targets(run)
         if not self.needs & Need.SKIP_GRADIENT:
             return self._recording(run, targets, versus, scorer, None)
         # A model without logits has never been replayed in full, so that its replay has yet to prove itself.
         linear = F.linear if find_logits(run.output) is None else rows.answers()
-        tokens = entered[0] if entered else None
         # Of inputs with a row per image each image needs its own; else any one of the images will do.
         images = self.images if self.inputs.per_image else self.images[:1]
-        replayed = replay(self.model, images, layout, tokens, run.layers, linear)
-        if replayed is None or not self._same(run, replayed, scorer):
+        replayed = replay(self.model, images, layout, entered[0] if entered else None, run.layers, linear)
+        lowest = layout.dtype if self.precision == "fp32" else torch.bfloat16
+        if replayed is None or not scores_agree(run, replayed, self.score, scorer, lowest):
             return None
         skip = replayed_gradients(replayed, scorer)
         return self._recording(run, targets, versus, scorer, skip, replayed=replayed)
@@ -165,9 +166,19 @@ class _Recorder:
             targets, versus, scorer = self._targets(run)
             return self._recording(run, targets, versus, scorer, gradients(run, scorer))
         run = self._forward()
+        if front := self._in_front(run):
+            behind = replace(self, features=tuple(each for each in self.features if each not in front))
+            found, apart = behind.with_all_tokens(), replace(self, needs=Need.NOTHING, features=front)
+            return replace(found, features={**found.features, **apart.with_all_tokens().features})
         targets, versus, scorer = self._targets(run)
         skip = gradients(detached(), scorer) if wants_skip else None
         return self._recording(run, targets, versus, scorer, skip)
+
+    def _in_front(self, run: Pass) -> tuple[FeatureNeed, ...]:
+        """Feature maps in front of the first block, for which all else would see the graph begin too early."""
+        points = points_in_front(run.places, run.features)
+        front = tuple(each for each in self.features if each.point in points)
+        return front if self.needs or len(front) < len(self.features) else ()
 
     def again(
         self, targets: Tensor, versus: Tensor | None, images: Tensor, features: Sequence[FeatureNeed]
@@ -199,7 +210,7 @@ class _Recorder:
             if self.rules is None or (run.places and run.places.leaves):
                 return run
         run = self._recorded_pass((leaf := self.images.clone().requires_grad_()).clone(), keep_rows, linear)
-        return replace(run, places=replace(run.places or TokenPlaces(), leaves=[leaf]))
+        return replace(run, places=TokenPlaces([leaf], run.places.early if run.places else []))
 
     def _recorded_pass(self, images: Tensor, keep_rows: int | None, linear: Linear) -> Pass:
         model, layout, needs = self.model, self.facts.layout, self.needs
@@ -249,17 +260,6 @@ class _Recorder:
         targets = self.score.targets(run.output, self.images.shape[0])
         versus = self.score.against(run.output, targets)
         return targets, versus, self.score.scorer(targets, versus)
-
-    def _same(self, run: Pass, replayed: Pass, scorer: Scorer) -> bool:
-        logits, again = find_logits(run.output), find_logits(replayed.output)
-        if logits is None or again is None or not self.score.of_logits:
-            logits = scorer(run.output)
-            try:
-                again = scorer(replayed.output)
-            except Exception:  # a function of the output may ask for tokens that the replay doesn't have
-                return False
-        lowest = self.facts.layout.dtype if self.precision == "fp32" else torch.bfloat16
-        return logits_agree(logits, again, logits_tolerance(lowest))
 
     def _recording(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +14,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from vitcam.errors import ModelError
 from vitcam.recording.features import FeatureNeed, own_gradients, wanted_of_pass
-from vitcam.recording.gradients import Gradient, backward, gradient_of
+from vitcam.recording.gradients import Gradient, backward, gradient_of, refuse_in_place
 from vitcam.recording.layout import Layout
 from vitcam.recording.passes import Pass
+from vitcam.recording.points import Point
 from vitcam.recording.rules import Rules
 from vitcam.recording.score import Scorer
+from vitcam.recording.tokens import TokenPlaces
 
 _TOLERANCE = 1e-4  # of the sum of absolute contributions; rounding was 1e-8 to 4e-8 of it on every family
 
@@ -102,46 +104,52 @@ def token_gradients(
         return made, None
     places, scores = run.places, scorer(run.output)
     batch, leaves = scores.shape[0], places.leaves
-    between = [*places.entered, *(kept for _, kept in places.returned)]
-    # Some of the biases that make the sum complete are in front of the tokens then, and no contribution of theirs.
-    begins_earlier = bool(run.ruled and leaves and places.entered and leaves[0] is not places.entered[0])
-    found: list[Sequence[Tensor]] = []
+    between = [*leaves, *(kept for _, kept in places.returned)]
+    found: list[list[Tensor]] = []
     each_products: list[list[Tensor]] = []
     each_sizes: list[list[Tensor]] = []
     each_biases: list[Tensor] = []
     for target in range(scores.shape[1]):
-        total = scores[:, target].sum()
-        more = retain_graph or target + 1 < scores.shape[1]
-        if begins_earlier:
-            of_tensors, shares = _go_back(run, total, [*tensors, *leaves], True)
-            of_places, shares_behind = _go_back(run, total, between, more)
-        else:
-            gradients, shares = _go_back(run, total, [*tensors, *leaves, *between], more)
-            count = len(tensors) + len(leaves)
-            of_tensors, of_places, shares_behind = gradients[:count], gradients[count:], shares
-        found.append(of_tensors[: len(tensors)])
+        again = retain_graph or target + 1 < scores.shape[1]
+        with nullcontext([]) if run.ruled is None else run.ruled.biases() as shares:
+            total = scores[:, target].sum()
+            gradients = (
+                gradient_of(total, [*tensors, *between], again)
+                if total.requires_grad
+                else [torch.zeros_like(tensor) for tensor in (*tensors, *between)]
+            )
+        found.append(list(gradients[: len(tensors)]))
+        of_places = gradients[len(tensors) :]
         if rules is not None and rules.complete and total.requires_grad:
             expected = _linear_parts(run.output, scorer, target, scores)
-            _check_complete(model, rules, batch, expected, leaves, of_tensors[len(tensors) :], shares)
+            _check_complete(model, rules, batch, expected, leaves, of_places[: len(leaves)], shares)
         if places.known(layout):
-            both = _products(between, of_places, layout)
+            both = _products(places, of_places, layout)
             each_products.append([product for product, _ in both])
             each_sizes.append([size for _, size in both])
-            each_biases += [_by_token(shares_behind, batch, layout)] if biases and run.ruled else []
+            each_biases += [_by_token(shares, batch, layout)] if biases and run.ruled is not None else []
     if not each_products:
         return _by_target(found), None
     of_biases = torch.stack(each_biases, dim=1) if each_biases else None
     return _by_target(found), TokenGradients(_by_target(each_products), _by_target(each_sizes), of_biases)
 
 
-def _go_back(
-    run: Pass, total: Tensor, tensors: Sequence[Tensor], again: bool
-) -> tuple[Sequence[Tensor], list[Tensor]]:
-    """∂total/∂tensor, and what biases contribute to it, where a pass was made by rules."""
-    with nullcontext([]) if run.ruled is None else run.ruled.biases() as shares:
-        if not total.requires_grad:
-            return [torch.zeros_like(tensor) for tensor in tensors], shares
-        return gradient_of(total, tensors, again), shares
+def points_in_front(places: TokenPlaces | None, features: Mapping[Point, Tensor]) -> set[Point]:
+    """Those from whose feature maps the tokens come that enter the first block, where the graph began at these.
+
+    Raises:
+        ModelError: the model writes over values that a gradient needs.
+    """
+    tracked = {point: found for point, found in features.items() if found.requires_grad}
+    if places is None or not places.early or not tracked:
+        return set()
+    total = torch.stack([tokens.float().sum() for tokens in places.early]).sum()
+    try:
+        reached = torch.autograd.grad(total, [*tracked.values()], retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        refuse_in_place(error)
+        raise
+    return {point for point, gradient in zip(tracked, reached, strict=True) if gradient is not None}
 
 
 def _by_target(found: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
@@ -149,9 +157,10 @@ def _by_target(found: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
 
 
 def _products(
-    values: Sequence[Tensor], gradients: Sequence[Tensor], layout: Layout
+    places: TokenPlaces, gradients: Sequence[Tensor], layout: Layout
 ) -> list[tuple[Tensor, Tensor]]:
     """Input × gradient at each place, and its size, from the gradients there."""
+    values = [places.leaves[0], *(kept for _, kept in places.returned)]
     found = []
     for number, (x, g) in enumerate(zip(values, gradients, strict=True)):
         dtype = torch.promote_types(x.dtype, torch.float32)
@@ -230,6 +239,8 @@ def _by_image(parts: Sequence[Tensor], batch: int) -> Float[Tensor, "batch value
     """
     rows = []
     for part in parts:
+        if part.ndim > 1 and len(part) == batch == part.shape[1]:  # as many images as tokens
+            return None
         if part.ndim > 1 and len(part) != batch and part.shape[1] == batch:
             rows.append(part.transpose(0, 1).flatten(1))
         elif part.ndim and len(part) % batch == 0:

@@ -19,23 +19,23 @@ class TokenPlaces:
     """The tokens of one pass at the places where their gradients are asked for.
 
     Attributes:
-        leaves: where the graph begins: the tokens that enter the first block, or the images. None, where it begins
-            at a feature map in front of these tokens.
-        entered: the tokens that enter the first block, as (batch, tokens, channels).
+        leaves: where the graph begins: the tokens that enter the first block, as (batch, tokens, channels), or the
+            images of a model in which those aren't known.
+        early: the tokens that enter the first block, where the graph has begun in front of them.
         returned: what each block returned, by its name, in the order of the calls.
     """
 
     leaves: list[Tensor] = field(default_factory=list)
-    entered: list[Tensor] = field(default_factory=list)
+    early: list[Tensor] = field(default_factory=list)
     returned: list[tuple[str, Tensor]] = field(default_factory=list)
 
     def known(self, layout: Layout) -> bool:
         """Whether they are those that enter the first block, and one tensor of the same tokens for each block."""
-        if len(self.entered) != 1 or self.entered[0].ndim != 3 or not layout.blocks:
+        if len(self.leaves) != 1 or self.leaves[0].ndim != 3 or not layout.blocks:
             return False
         if [name for name, _ in self.returned] != list(layout.blocks):
             return False
-        batch, tokens, channels = self.entered[0].shape
+        batch, tokens, channels = self.leaves[0].shape
         expected = (tokens, batch, channels) if layout.tokens_first else (batch, tokens, channels)
         return all(tuple(kept.shape) == expected for _, kept in self.returned)
 
@@ -44,20 +44,20 @@ class TokenPlaces:
 def recorded_places(
     model: nn.Module, layout: Layout, batch: int, blocks: Collection[str]
 ) -> Iterator[TokenPlaces]:
-    """What enters the first block, with which the graph begins if it didn't before, and what some blocks return.
+    """What enters the first block, with which the graph begins, and what some blocks return.
 
     The model goes on with copies, since it may write over them.
     """
     places, here = TokenPlaces(), threading.get_ident()
 
     def begin(tokens: Tensor) -> Tensor:
-        if tokens.requires_grad and places.entered:  # of a block that is called again
+        if tokens.requires_grad:
+            if not places.leaves:  # else of a block that is called again
+                places.early.append(tokens)
             return tokens
-        if not tokens.requires_grad:
-            tokens = tokens.detach().clone().requires_grad_()
-            places.leaves.append(tokens)
-        places.entered.append(tokens)
-        return tokens.clone()
+        leaf = tokens.detach().clone().requires_grad_()
+        places.leaves.append(leaf)
+        return leaf.clone()
 
     def keep(name: str) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
