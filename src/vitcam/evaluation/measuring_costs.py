@@ -16,9 +16,9 @@ from vitcam.evaluation.stored_rows import StoredRows
 
 ROUNDS = 5
 SHARE = 0.05
-"""Of a run's time, which the rounds after the first may take."""
+"""Of a run's time, which the rounds may take."""
 FREE = 60.0
-"""Seconds that the first may take, however short the run was."""
+"""Seconds that the first round may take, however short the run was."""
 
 
 def measure_costs(job: RunJob, plan: Plan, rows: StoredRows, seconds: float) -> dict[str, Any] | None:

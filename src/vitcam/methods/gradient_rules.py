@@ -125,5 +125,6 @@ def _applied(rules: RuleSet, images: int) -> Iterator[RuledPass]:
         finally:
             propagation.carrier.biases = None
 
-    with at_least(torch.float32), propagation:
+    # In this order calls hold what is raised already, and may be computed again when the gradient comes back.
+    with propagation, at_least(torch.float32):
         yield RuledPass(propagation.refuse_unseen, biases)

@@ -20,6 +20,7 @@ from vitcam.recording.head import Head, heads_of
 from vitcam.recording.layout import Layout, Overrides
 from vitcam.recording.passes import Pass, detached_pass, plain_pass
 from vitcam.recording.replay import replay
+from vitcam.recording.running import Precision
 from vitcam.recording.score import Score, Scorer, find_logits, logits_of
 from vitcam.recording.scout import other_tokens
 from vitcam.recording.state import Memory
@@ -114,13 +115,15 @@ def given_to(model: nn.Module, layout: Layout, inputs: Inputs) -> Iterator[Input
         yield inputs
 
 
-def scores_agree(run: Pass, replayed: Pass, score: Score, scorer: Scorer, lowest: torch.dtype) -> bool:
+def scores_agree(
+    run: Pass, replayed: Pass, score: Score, scorer: Scorer, layout: Layout, precision: Precision
+) -> bool:
     """Whether a replay gives the logits of its pass, or the scores where these aren't of logits.
 
     Args:
         run, replayed: the pass and its replay.
         score, scorer: the scores.
-        lowest: the precision of the fewest digits that the passes computed in.
+        layout, precision: the structure, and what the passes computed in.
     """
     logits, again = find_logits(run.output), find_logits(replayed.output)
     if logits is None or again is None or not score.of_logits:
@@ -129,6 +132,7 @@ def scores_agree(run: Pass, replayed: Pass, score: Score, scorer: Scorer, lowest
             again = scorer(replayed.output)
         except Exception:  # a function of the output may ask for tokens that the replay doesn't have
             return False
+    lowest = layout.dtype if precision == "fp32" else torch.bfloat16
     return logits_agree(logits, again, logits_tolerance(lowest))
 
 

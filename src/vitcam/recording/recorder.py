@@ -32,7 +32,7 @@ from vitcam.recording.replay import LinearRows, replay, replayed_gradients
 from vitcam.recording.rules import Rules
 from vitcam.recording.running import Precision, Way, check_model, first_that_works, running
 from vitcam.recording.score import Score, Scorer, find_logits
-from vitcam.recording.token_gradients import gradients_of_pass, points_in_front
+from vitcam.recording.token_gradients import gradients_of_pass, in_front
 from vitcam.recording.tokens import TokenPlaces, recorded_places
 
 Item = TypeVar("Item")
@@ -151,8 +151,7 @@ class _Recorder:
         # Of inputs with a row per image each image needs its own; else any one of the images will do.
         images = self.images if self.inputs.per_image else self.images[:1]
         replayed = replay(self.model, images, layout, entered[0] if entered else None, run.layers, linear)
-        lowest = layout.dtype if self.precision == "fp32" else torch.bfloat16
-        if replayed is None or not scores_agree(run, replayed, self.score, scorer, lowest):
+        if replayed is None or not scores_agree(run, replayed, self.score, scorer, layout, self.precision):
             return None
         skip = replayed_gradients(replayed, scorer)
         return self._recording(run, targets, versus, scorer, skip, replayed=replayed)
@@ -167,18 +166,19 @@ class _Recorder:
             return self._recording(run, targets, versus, scorer, gradients(run, scorer))
         run = self._forward()
         if front := self._in_front(run):
-            behind = replace(self, features=tuple(each for each in self.features if each not in front))
-            found, apart = behind.with_all_tokens(), replace(self, needs=Need.NOTHING, features=front)
-            return replace(found, features={**found.features, **apart.with_all_tokens().features})
+            alone = replace(self, needs=Need.NOTHING, features=front)
+            apart = alone._recording(run, *self._targets(run), None)
+            rest = tuple(each for each in self.features if each not in front)
+            behind = replace(self, features=rest).with_all_tokens()
+            return replace(behind, features={**behind.features, **apart.features})
         targets, versus, scorer = self._targets(run)
         skip = gradients(detached(), scorer) if wants_skip else None
         return self._recording(run, targets, versus, scorer, skip)
 
     def _in_front(self, run: Pass) -> tuple[FeatureNeed, ...]:
         """Feature maps in front of the first block, for which all else would see the graph begin too early."""
-        points = points_in_front(run.places, run.features)
-        front = tuple(each for each in self.features if each.point in points)
-        return front if self.needs or len(front) < len(self.features) else ()
+        front = in_front(self.features, run)
+        return front if self.needs or front != self.features else ()
 
     def again(
         self, targets: Tensor, versus: Tensor | None, images: Tensor, features: Sequence[FeatureNeed]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,6 @@ from vitcam.recording.features import FeatureNeed, own_gradients, wanted_of_pass
 from vitcam.recording.gradients import Gradient, backward, gradient_of, refuse_in_place
 from vitcam.recording.layout import Layout
 from vitcam.recording.passes import Pass
-from vitcam.recording.points import Point
 from vitcam.recording.rules import Rules
 from vitcam.recording.score import Scorer
 from vitcam.recording.tokens import TokenPlaces
@@ -122,7 +121,7 @@ def token_gradients(
         of_places = gradients[len(tensors) :]
         if rules is not None and rules.complete and total.requires_grad:
             expected = _linear_parts(run.output, scorer, target, scores)
-            _check_complete(model, rules, batch, expected, leaves, of_places[: len(leaves)], shares)
+            _check_complete(model, rules, layout, batch, expected, leaves, of_places[: len(leaves)], shares)
         if places.known(layout):
             both = _products(places, of_places, layout)
             each_products.append([product for product, _ in both])
@@ -134,22 +133,23 @@ def token_gradients(
     return _by_target(found), TokenGradients(_by_target(each_products), _by_target(each_sizes), of_biases)
 
 
-def points_in_front(places: TokenPlaces | None, features: Mapping[Point, Tensor]) -> set[Point]:
-    """Those from whose feature maps the tokens come that enter the first block, where the graph began at these.
+def in_front(features: Sequence[FeatureNeed], run: Pass) -> tuple[FeatureNeed, ...]:
+    """Feature maps from which the tokens come that enter the first block, where the graph of a pass began at these.
 
     Raises:
         ModelError: the model writes over values that a gradient needs.
     """
-    tracked = {point: found for point, found in features.items() if found.requires_grad}
-    if places is None or not places.early or not tracked:
-        return set()
-    total = torch.stack([tokens.float().sum() for tokens in places.early]).sum()
+    tracked = {point: found for point, found in run.features.items() if found.requires_grad}
+    if run.places is None or not run.places.early or not tracked:
+        return ()
+    sums = [tokens.sum() for tokens in run.places.early]
     try:
-        reached = torch.autograd.grad(total, [*tracked.values()], retain_graph=True, allow_unused=True)
+        reached = torch.autograd.grad(sums, [*tracked.values()], retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         refuse_in_place(error)
         raise
-    return {point for point, gradient in zip(tracked, reached, strict=True) if gradient is not None}
+    points = {point for point, gradient in zip(tracked, reached, strict=True) if gradient is not None}
+    return tuple(each for each in features if each.point in points)
 
 
 def _by_target(found: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
@@ -203,6 +203,7 @@ def _by_token(shares: Sequence[Tensor], batch: int, layout: Layout) -> Float[Ten
 def _check_complete(
     model: nn.Module,
     rules: Rules,
+    layout: Layout,
     batch: int,
     expected: Sequence[Tensor],
     leaves: Sequence[Tensor],
@@ -218,7 +219,8 @@ def _check_complete(
     """
     parts = [x.detach().double() * g.double() for x, g in zip(leaves, gradients, strict=True)]
     parts += [share.double() for share in shares]
-    of_parts, of_score = _by_image(parts, batch), _by_image(expected, batch)
+    of_parts = _by_image(parts, batch, either=layout.tokens_first)
+    of_score = _by_image(expected, batch, either=False)
     if of_parts is None or of_score is None:
         of_parts, of_score = (torch.cat([x.flatten() for x in each])[None] for each in (parts, expected))
     found, due = of_parts.sum(dim=1), of_score.sum(dim=1)
@@ -232,14 +234,15 @@ def _check_complete(
         )
 
 
-def _by_image(parts: Sequence[Tensor], batch: int) -> Float[Tensor, "batch values"] | None:
-    """The values of each image; None where some part has no axis that can be the images'.
+def _by_image(parts: Sequence[Tensor], batch: int, *, either: bool) -> Float[Tensor, "batch values"] | None:
+    """The values of each image; None where some part has no axis that can be the images', or two that can.
 
-    The first axis or the second is theirs, or the first is theirs and that of windows.
+    The first axis or the second is theirs, or the first is theirs and that of windows. ``either``: whether it may be
+    the second where it may be the first.
     """
     rows = []
     for part in parts:
-        if part.ndim > 1 and len(part) == batch == part.shape[1]:  # as many images as tokens
+        if either and part.ndim > 1 and len(part) == batch == part.shape[1]:  # as many images as tokens
             return None
         if part.ndim > 1 and len(part) != batch and part.shape[1] == batch:
             rows.append(part.transpose(0, 1).flatten(1))
