@@ -166,10 +166,11 @@ def test_a_norm_of_ones_own_is_the_norm_or_an_error(norm, rules):
     assert close(found[1], found[0])
 
 
-def test_what_is_wrong_in_two_images_does_not_cancel():
+@pytest.mark.parametrize(("classes", "two"), [(5, [2, 3]), (2, [0, 1])])
+def test_what_is_wrong_in_two_images_does_not_cancel(classes, two):
     """The same picture twice, for opposite scores: their sum is 0 whatever the rules do."""
-    model = homemade()
+    model = homemade(head=nn.Linear(24, classes))
     model.blocks[1].mlp.insert(0, of(lambda x: x * x.var(-1, keepdim=True)))
     twice = IMAGES[:1].repeat(2, 1, 1, 1)
     with pytest.raises(ModelError, match="should add up to its score"):
-        vitcam.explain(model, twice, "agcam(rules='libra')", targets=[2, 3], versus=[3, 2])
+        vitcam.explain(model, twice, "agcam(rules='libra')", targets=two, versus=two[::-1])

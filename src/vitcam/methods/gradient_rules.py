@@ -125,6 +125,5 @@ def _applied(rules: RuleSet, images: int) -> Iterator[RuledPass]:
         finally:
             propagation.carrier.biases = None
 
-    # In this order calls hold what is raised already, and may be computed again when the gradient comes back.
-    with propagation, at_least(torch.float32):
+    with at_least(torch.float32), propagation:
         yield RuledPass(propagation.refuse_unseen, biases)

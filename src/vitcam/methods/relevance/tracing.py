@@ -107,7 +107,7 @@ def trace(
         12
     """
     propagation = Propagation(rules, images.shape[0], start_layer)
-    with torch.inference_mode(False), torch.enable_grad(), frozen(model), propagation, at_least(precision):
+    with torch.inference_mode(False), torch.enable_grad(), frozen(model), at_least(precision), propagation:
         images = images.to(torch.promote_types(images.dtype, precision)).clone().detach().requires_grad_()
         output = model(images.clone())
         propagation.refuse_unseen(output)
